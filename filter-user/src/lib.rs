@@ -1,0 +1,2 @@
+//! Levee's controller as a library: the daemon and the command line are thin layers over it.
+pub mod tables;

@@ -1,0 +1,2 @@
+//! Levee project commands.
+fn main() {}
