@@ -12,6 +12,8 @@
 pub mod abi;
 pub mod config;
 pub mod counters;
+#[cfg(feature = "harness")]
+pub mod harness;
 pub mod keys;
 pub mod parse;
 pub mod pipeline;

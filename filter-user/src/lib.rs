@@ -1,2 +1,3 @@
 //! Levee's controller as a library: the daemon and the command line are thin layers over it.
+pub mod object;
 pub mod tables;

@@ -1,13 +1,198 @@
-//! Programs of the harness.
+//! Programs that only tests, the demo and the benchmark load: a flood generator, the driver and the floor of the
+//! time measurement, and a counter of what reaches the stack.
+//!
+//! Trusts: the configuration that the harness writes (its offsets are checked against the frame all the same).
+//! Costs: two array look-ups a frame, which the floor of a measurement pays as well.
 #![no_std]
 #![no_main]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{TC_ACT_UNSPEC, xdp_action},
+    helpers::{bpf_get_prandom_u32, bpf_redirect},
+    macros::{classifier, map, xdp},
+    maps::{Array, PerCpuArray, ProgramArray},
+    programs::{TcContext, XdpContext},
+};
+use filter_common::harness::{
+    FAMILY_NONE, FAMILY_V4, FAMILY_V6, MAX_OFFSET, ORDER_RANDOM, Progress, Rewrite, StackCount, source_v4,
+    source_v6,
+};
 
-/// The filter.
+#[map]
+static REWRITE: Array<Rewrite> = Array::with_max_entries(1, 0);
+#[map]
+static PROGRESS: PerCpuArray<Progress> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static TARGETS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+static TARGETS_FRAGS: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+static DROPPED: PerCpuArray<StackCount> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static WATCHED_MAC: Array<[u8; 8]> = Array::with_max_entries(1, 0);
+#[map]
+static STACK: PerCpuArray<StackCount> = PerCpuArray::with_max_entries(2, 0);
+
+/// Gives the frame its source and redirects it. A frame that cannot be rewritten is counted and not sent.
+#[xdp]
+pub fn flood(ctx: XdpContext) -> u32 {
+    let Some(config) = REWRITE.get(0) else { return xdp_action::XDP_ABORTED };
+    let Some(progress) = PROGRESS.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: the look-up succeeded, and nothing else on this CPU runs this program at the same time.
+    let progress = unsafe { &mut *progress };
+    if rewrite(&ctx, config, progress).is_none() {
+        progress.errors += 1;
+        return xdp_action::XDP_DROP;
+    }
+    progress.frames += 1;
+    // SAFETY: a helper without pointers.
+    unsafe { bpf_redirect(config.interface, 0) as u32 }
+}
+
+/// Gives the frame its source and runs the target on it.
+#[xdp]
+pub fn driver(ctx: XdpContext) -> u32 {
+    drive(&ctx, &TARGETS)
+}
+
+/// The same, for targets that take frames in several buffers.
+#[xdp(frags)]
+pub fn driver_frags(ctx: XdpContext) -> u32 {
+    drive(&ctx, &TARGETS_FRAGS)
+}
+
+/// Drops.
+#[xdp]
+pub fn bare_drop(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}
+
+/// Drops frames in several buffers.
+#[xdp(frags)]
+pub fn bare_drop_frags(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}
+
+/// Counts and drops.
+#[xdp]
+pub fn count_drop(ctx: XdpContext) -> u32 {
+    if let Some(dropped) = DROPPED.get_ptr_mut(0) {
+        // SAFETY: the look-up succeeded, and XDP has this CPU for itself.
+        let dropped = unsafe { &mut *dropped };
+        dropped.packets += 1;
+        dropped.bytes += (ctx.data_end() - ctx.data()) as u64;
+    }
+    xdp_action::XDP_DROP
+}
+
+/// Passes.
 #[xdp]
 pub fn harness_pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+/// Counts a packet that reached the stack: slot 0 from the watched MAC, slot 1 from any other.
+#[classifier]
+pub fn stack_counter(ctx: TcContext) -> i32 {
+    let watched = WATCHED_MAC.get(0);
+    let source = ctx.load::<[u8; 6]>(6);
+    let slot = match (watched, source) {
+        (Some([a, b, c, d, e, f, _, _]), Ok(source)) if source == [*a, *b, *c, *d, *e, *f] => 0,
+        _ => 1,
+    };
+    if let Some(count) = STACK.get_ptr_mut(slot) {
+        // SAFETY: the context is the kernel's, valid for the run of the program.
+        let segments = unsafe { (*ctx.skb.skb).gso_segs };
+        // SAFETY: the look-up succeeded, and the ingress hook runs with softirqs off on this CPU.
+        let count = unsafe { &mut *count };
+        count.packets += u64::from(segments.max(1));
+        count.bytes += u64::from(ctx.len());
+    }
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn drive(ctx: &XdpContext, targets: &ProgramArray) -> u32 {
+    let (Some(config), Some(progress)) = (REWRITE.get(0), PROGRESS.get_ptr_mut(0)) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    // SAFETY: the look-up succeeded, and nothing else on this CPU runs this program at the same time.
+    let progress = unsafe { &mut *progress };
+    if rewrite(ctx, config, progress).is_none() {
+        progress.errors += 1;
+    }
+    progress.frames += 1;
+    // SAFETY: no value with a destructor is alive here.
+    unsafe { targets.tail_call(ctx, 0) };
+    // Only reached when the slot is empty: the harness takes "aborted" for "there was no target".
+    xdp_action::XDP_ABORTED
+}
+
+/// Writes the next source into the frame; `None` where the configuration points past its linear part.
+#[inline(always)]
+fn rewrite(ctx: &XdpContext, config: &Rewrite, progress: &mut Progress) -> Option<()> {
+    if config.family == FAMILY_NONE {
+        return Some(());
+    }
+    let index = next_index(config, progress);
+    match config.family {
+        FAMILY_V4 => {
+            let address = bytes_at::<4>(ctx, config.address_offset)?;
+            let checksum = bytes_at::<2>(ctx, config.checksum_offset)?;
+            let source = source_v4(config.base, index);
+            // SAFETY: `bytes_at` checked both ranges against the end of the frame.
+            unsafe {
+                *checksum = updated_checksum(*checksum, *address, source);
+                *address = source;
+            }
+            Some(())
+        }
+        FAMILY_V6 => {
+            let address = bytes_at::<16>(ctx, config.address_offset)?;
+            // SAFETY: `bytes_at` checked the range against the end of the frame.
+            unsafe { *address = source_v6(config.base, index) };
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+#[inline(always)]
+fn next_index(config: &Rewrite, progress: &mut Progress) -> u32 {
+    if config.order == ORDER_RANDOM {
+        // SAFETY: a helper without arguments.
+        let random = unsafe { bpf_get_prandom_u32() };
+        return ((u64::from(random) * u64::from(config.count)) >> 32) as u32;
+    }
+    let index = if progress.next < u64::from(config.count) { progress.next } else { 0 };
+    progress.next = index + 1;
+    index as u32
+}
+
+/// A pointer to `N` bytes of the frame, or `None` where they do not lie in its linear part.
+#[inline(always)]
+fn bytes_at<const N: usize>(ctx: &XdpContext, offset: u32) -> Option<*mut [u8; N]> {
+    if offset >= MAX_OFFSET {
+        return None;
+    }
+    let start = ctx.data() + offset as usize;
+    if start + N > ctx.data_end() {
+        return None;
+    }
+    Some(start as *mut [u8; N])
+}
+
+/// RFC 1624, equation 3: HC' = ~(~HC + ~m + m').
+#[inline(always)]
+fn updated_checksum(checksum: [u8; 2], old: [u8; 4], new: [u8; 4]) -> [u8; 2] {
+    let [oa, ob, oc, od] = old;
+    let [na, nb, nc, nd] = new;
+    let mut sum = u32::from(!u16::from_be_bytes(checksum));
+    sum += u32::from(!u16::from_be_bytes([oa, ob])) + u32::from(!u16::from_be_bytes([oc, od]));
+    sum += u32::from(u16::from_be_bytes([na, nb])) + u32::from(u16::from_be_bytes([nc, nd]));
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    (!(sum as u16)).to_be_bytes()
 }
 
 #[panic_handler]

@@ -1,0 +1,9 @@
+//! The eBPF objects that the build script made, embedded.
+//!
+//! They are ELF files for `aya::EbpfLoader`. A binary that refers to one of them carries that one only.
+
+/// The filter.
+pub static DATAPLANE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dataplane"));
+
+/// The programs of the test harness: flood generator, driver, bare drop and stack counter.
+pub static HARNESS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/harness"));

@@ -1,0 +1,121 @@
+//! Which sources a generator uses, and the same addresses for a list.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use filter_common::harness::{
+    FAMILY_NONE, FAMILY_V4, FAMILY_V6, HIT_V4, HIT_V6, MAX_SOURCES, MISS_V4, MISS_V6, ORDER_RANDOM,
+    ORDER_SEQUENTIAL, Rewrite, source_v4, source_v6,
+};
+
+use crate::packet::{Family, Frame};
+
+/// In which order a generator walks through its sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Each once, then again from the first.
+    Sequential,
+    /// A pseudo-random one each time.
+    Random,
+}
+
+/// A range of generated sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePattern {
+    /// IPv4 or IPv6; `None` leaves the frame's own source.
+    family: Option<Family>,
+    base: u32,
+    count: u32,
+    order: Order,
+}
+
+impl SourcePattern {
+    /// The frame's own source, always.
+    #[must_use]
+    pub const fn fixed() -> Self {
+        Self { family: None, base: 0, count: 1, order: Order::Sequential }
+    }
+
+    /// `count` IPv4 sources between 11.0.0.0 and 26.255.255.255: those to put into a list.
+    #[must_use]
+    pub const fn hit_v4(count: u32, order: Order) -> Self {
+        Self::new(Family::V4, HIT_V4, count, order)
+    }
+
+    /// `count` IPv4 sources between 27.0.0.0 and 42.255.255.255: those to leave out of lists.
+    #[must_use]
+    pub const fn miss_v4(count: u32, order: Order) -> Self {
+        Self::new(Family::V4, MISS_V4, count, order)
+    }
+
+    /// `count` IPv6 sources in `2001:db8::/32`: those to put into a list.
+    #[must_use]
+    pub const fn hit_v6(count: u32, order: Order) -> Self {
+        Self::new(Family::V6, HIT_V6, count, order)
+    }
+
+    /// `count` IPv6 sources in `2001:db9::/32`: those to leave out of lists.
+    #[must_use]
+    pub const fn miss_v6(count: u32, order: Order) -> Self {
+        Self::new(Family::V6, MISS_V6, count, order)
+    }
+
+    const fn new(family: Family, base: u32, count: u32, order: Order) -> Self {
+        assert!(count > 0 && count <= MAX_SOURCES, "between 1 and 2^26 sources");
+        Self { family: Some(family), base, count, order }
+    }
+
+    /// How many sources there are.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The family of the sources; `None` for the frame's own source.
+    #[must_use]
+    pub const fn family(&self) -> Option<Family> {
+        self.family
+    }
+
+    /// The source of an index: what the kernel writes, computed by the same code. `None` for a fixed source.
+    #[must_use]
+    pub fn address(&self, index: u32) -> Option<IpAddr> {
+        Some(match self.family? {
+            Family::V4 => Ipv4Addr::from(source_v4(self.base, index)).into(),
+            Family::V6 => Ipv6Addr::from(source_v6(self.base, index)).into(),
+        })
+    }
+
+    /// Every source, in the order of the indexes.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        (0..self.count).filter_map(|index| self.address(index))
+    }
+
+    /// What the generator must do to `frame`, or `None` when the frame has no source of that family.
+    pub(crate) fn rewrite(&self, frame: &Frame, interface: u32) -> Option<Rewrite> {
+        let order = match self.order {
+            Order::Sequential => ORDER_SEQUENTIAL,
+            Order::Random => ORDER_RANDOM,
+        };
+        let (family, address_offset, checksum_offset) = match self.family {
+            None => (FAMILY_NONE, 0, 0),
+            Some(family) => {
+                let header = frame.ip_header(family)?;
+                let header = u32::try_from(header).ok()?;
+                match family {
+                    Family::V4 => (FAMILY_V4, header + 12, header + 10),
+                    Family::V6 => (FAMILY_V6, header + 8, 0),
+                }
+            }
+        };
+        Some(Rewrite {
+            family,
+            order,
+            address_offset,
+            checksum_offset,
+            base: self.base,
+            count: self.count,
+            interface,
+            reserved: 0,
+        })
+    }
+}
