@@ -42,8 +42,7 @@ fn use_tools(root: &Path) -> Result<()> {
     println!("cargo:rerun-if-env-changed=CARGO_TARGET_DIR");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
-    let paths: Vec<PathBuf> =
-        [target.join("tools/bin")].into_iter().chain(env::split_paths(&path)).collect();
+    let paths: Vec<PathBuf> = [target.join("tools/bin")].into_iter().chain(env::split_paths(&path)).collect();
     if !paths.iter().any(|dir| dir.join("bpf-linker").is_file()) {
         bail!("bpf-linker is not installed: run scripts/setup.sh, then build again");
     }

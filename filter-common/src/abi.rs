@@ -20,8 +20,6 @@ pub const PROGRAM_FRAGS: &str = "levee_frags";
 
 /// Read-only global that holds [`crate::config::Switches`].
 pub const SWITCHES_GLOBAL: &str = "SWITCHES";
-/// Read-only global that is 1 in the program for frames in several buffers.
-pub const FRAGS_GLOBAL: &str = "FRAGS";
 
 /// Map names. Each map is declared under this name in `filter-ebpf/src/maps.rs` and pinned under it.
 pub mod map {

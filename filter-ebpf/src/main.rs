@@ -1,17 +1,64 @@
-//! The XDP program: binds `filter-common` to packet, maps and return code.
+//! Levee's XDP program: binds `filter-common` to packet, maps and return code. No logic of its own.
+//!
+//! One program in two builds: [`levee`] for frames in one buffer, [`levee_frags`] for frames that a driver may hand
+//! over in several (jumbo frames; kernel 5.18 and later). The controller loads the one that the kernel and the
+//! interface can take.
+//!
+//! Costs a packet: one per-CPU array look-up for the counters, one array look-up for the prefix lengths in use, and
+//! one hash look-up for each prefix length that the tables hold.
 #![no_std]
 #![no_main]
+#![expect(missing_docs, reason = "the xdp macro makes items that cannot carry documentation")]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+mod maps;
+mod packet;
 
-/// The filter.
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use filter_common::config::Switches;
+use filter_common::parse::PacketRead as _;
+use filter_common::pipeline::decide;
+use filter_common::verdict::{Reason, Verdict};
+
+use crate::packet::XdpPacket;
+
+/// The policy switches; the controller writes them before the kernel freezes and verifies the program.
+#[unsafe(no_mangle)]
+static SWITCHES: Switches = Switches::DEFAULT;
+
+/// The filter, for frames in one buffer.
 #[xdp]
-pub fn levee(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+pub fn levee(ctx: XdpContext) -> u32 {
+    filter::<false>(&ctx)
 }
 
+/// The filter, for frames in one or several buffers.
+#[xdp(frags)]
+pub fn levee_frags(ctx: XdpContext) -> u32 {
+    filter::<true>(&ctx)
+}
+
+#[inline(always)]
+fn filter<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
+    let packet = XdpPacket::<FRAGS>::new(ctx);
+    // SAFETY: SWITCHES is a valid, initialised static. The read is volatile because the loader replaces its bytes
+    // after compilation.
+    let switches = unsafe { core::ptr::read_volatile(&raw const SWITCHES) };
+    let reason = match maps::tables() {
+        Some(tables) => decide(&packet, &tables, &switches),
+        None => Reason::InternalError,
+    };
+    maps::count(reason, packet.frame_length() as u64);
+    match reason.verdict() {
+        Verdict::Pass => XDP_PASS,
+        Verdict::Drop => XDP_DROP,
+    }
+}
+
+/// Never reached: the verifier refuses a program that can loop here.
 #[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 

@@ -1,0 +1,128 @@
+//! IPv6 (RFC 8200): header, the chain of extension headers, fragments, jumbograms (RFC 2675).
+//!
+//! The chain is the classic way around filters, so it is walked to its end: hop-by-hop, routing, destination
+//! options, fragment, AH, mobility, HIP and shim6 headers, in any order, up to [`MAX_EXTENSIONS`] of them.
+
+use super::l4::{self, L4, Segment};
+use super::{Addresses, Fragment, Headers, MAX_EXTENSIONS, PacketRead, ParseError, protocol};
+use crate::keys::AddressV6;
+
+const HEADER: usize = 40;
+const FRAGMENT_HEADER: usize = 8;
+const MORE_FRAGMENTS: u32 = 0x0001;
+const FRAGMENT_OFFSET: u32 = 0xfff8;
+
+/// Where the walk along the chain stands.
+#[derive(Clone, Copy)]
+struct Cursor {
+    next: u8,
+    offset: usize,
+    fragment: Fragment,
+    more: bool,
+}
+
+/// The IPv6 packet at `start`.
+#[inline(always)]
+pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<AddressV6>, ParseError> {
+    let word = |offset| packet.read::<u64>(start + offset).ok_or(ParseError::MalformedIp);
+    // The last word first: when it is there, so are the others.
+    let destination = (word(24)?, word(32)?);
+    let source = (word(8)?, word(16)?);
+    let fixed = word(0)?;
+    if fixed >> 60 != 6 {
+        return Err(ParseError::MalformedIp);
+    }
+
+    let payload_length = (fixed >> 16 & 0xffff) as usize;
+    let next = (fixed >> 8 & 0xff) as u8;
+    // A jumbogram's length is in its hop-by-hop option; the frame bounds it all the same.
+    let jumbo = payload_length == 0 && next == protocol::HOP_BY_HOP;
+    let end = if jumbo { packet.frame_length() } else { start + HEADER + payload_length };
+    if end > packet.frame_length() {
+        return Err(ParseError::MalformedIp);
+    }
+
+    let cursor = walk(packet, next, start + HEADER, end)?;
+    let l4 = match cursor.fragment {
+        Fragment::Later => L4::None,
+        Fragment::None | Fragment::First => {
+            let segment = Segment {
+                start: cursor.offset,
+                end,
+                fragmented: cursor.fragment == Fragment::First,
+                more: cursor.more,
+                jumbo,
+            };
+            l4::parse(packet, cursor.next, segment)?
+        }
+    };
+    Ok(Headers {
+        addresses: Addresses {
+            source: AddressV6::from_halves(source.0, source.1),
+            destination: AddressV6::from_halves(destination.0, destination.1),
+        },
+        protocol: cursor.next,
+        fragment: cursor.fragment,
+        l4,
+    })
+}
+
+/// Follows the chain until an L4 protocol or a later fragment ends it.
+#[inline(always)]
+fn walk<P: PacketRead>(packet: &P, next: u8, offset: usize, end: usize) -> Result<Cursor, ParseError> {
+    let mut cursor = Cursor { next, offset, fragment: Fragment::None, more: false };
+    for _ in 0..MAX_EXTENSIONS {
+        if !is_extension(cursor.next) {
+            return Ok(cursor);
+        }
+        step(packet, &mut cursor, end)?;
+        if cursor.fragment == Fragment::Later {
+            return Ok(cursor);
+        }
+    }
+    if is_extension(cursor.next) { Err(ParseError::ExtDepth) } else { Ok(cursor) }
+}
+
+/// Steps over one extension header.
+#[inline(always)]
+fn step<P: PacketRead>(packet: &P, cursor: &mut Cursor, end: usize) -> Result<(), ParseError> {
+    // Every extension header has at least eight bytes, and all that the walk needs is in its first four.
+    let word: u32 = packet.read(cursor.offset).ok_or(ParseError::MalformedIp)?;
+    let next = (word >> 24) as u8;
+    let length = (word >> 16 & 0xff) as usize;
+    let size = match cursor.next {
+        // Its second byte is reserved, not a length: trusting it lets a sender hide what follows.
+        protocol::FRAGMENT => FRAGMENT_HEADER,
+        protocol::AUTHENTICATION => (length + 2) * 4,
+        _ => (length + 1) * 8,
+    };
+    if cursor.offset + size > end {
+        return Err(ParseError::MalformedIp);
+    }
+    if cursor.next == protocol::FRAGMENT {
+        cursor.more = word & MORE_FRAGMENTS != 0;
+        cursor.fragment = match word & FRAGMENT_OFFSET {
+            0 => Fragment::First,
+            8 if next == protocol::TCP => return Err(ParseError::TinyFragment),
+            _ => Fragment::Later,
+        };
+    }
+    cursor.next = next;
+    cursor.offset += size;
+    Ok(())
+}
+
+#[inline(always)]
+const fn is_extension(next: u8) -> bool {
+    matches!(
+        next,
+        protocol::HOP_BY_HOP
+            | protocol::ROUTING
+            | protocol::FRAGMENT
+            | protocol::AUTHENTICATION
+            | protocol::DESTINATION_OPTIONS
+            | protocol::MOBILITY
+            | protocol::HIP
+            | protocol::SHIM6
+    )
+}

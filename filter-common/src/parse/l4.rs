@@ -1,0 +1,144 @@
+//! The start of TCP (RFC 9293) and UDP (RFC 768): ports, flags, and whether the lengths can be true.
+//!
+//! Other protocols are not looked into: address rules apply to them all the same.
+
+use super::{PacketRead, ParseError};
+
+/// IP protocol and IPv6 next-header numbers (IANA).
+pub mod protocol {
+    /// IPv6 hop-by-hop options.
+    pub const HOP_BY_HOP: u8 = 0;
+    /// ICMP.
+    pub const ICMP: u8 = 1;
+    /// IPv4 in IP.
+    pub const IPIP: u8 = 4;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// IPv6 routing header.
+    pub const ROUTING: u8 = 43;
+    /// IPv6 fragment header.
+    pub const FRAGMENT: u8 = 44;
+    /// GRE.
+    pub const GRE: u8 = 47;
+    /// ESP.
+    pub const ESP: u8 = 50;
+    /// Authentication header.
+    pub const AUTHENTICATION: u8 = 51;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
+    /// IPv6 destination options.
+    pub const DESTINATION_OPTIONS: u8 = 60;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
+    /// Mobility header.
+    pub const MOBILITY: u8 = 135;
+    /// Host identity protocol.
+    pub const HIP: u8 = 139;
+    /// Shim6.
+    pub const SHIM6: u8 = 140;
+}
+
+const TCP_HEADER: usize = 20;
+const UDP_HEADER: usize = 8;
+
+/// Ports of TCP and UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Source port.
+    pub source: u16,
+    /// Destination port.
+    pub destination: u16,
+}
+
+impl Ports {
+    #[inline(always)]
+    fn read<P: PacketRead>(packet: &P, segment: Segment) -> Result<Self, ParseError> {
+        let word: u32 = packet.read(segment.start).ok_or(segment.cut_short())?;
+        Ok(Self { source: (word >> 16) as u16, destination: (word & 0xffff) as u16 })
+    }
+}
+
+/// What is known of a packet above IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum L4 {
+    /// A protocol that is not looked into, or a later fragment.
+    None,
+    /// TCP, with the flag byte from CWR (0x80) down to FIN (0x01).
+    Tcp {
+        /// Ports.
+        ports: Ports,
+        /// Flags.
+        flags: u8,
+    },
+    /// UDP.
+    Udp {
+        /// Ports.
+        ports: Ports,
+    },
+}
+
+/// Where an L4 header lies.
+#[derive(Clone, Copy)]
+pub(super) struct Segment {
+    /// Offset of its first byte in the frame.
+    pub start: usize,
+    /// Offset of the end of the IP payload in the frame; checked to be within it.
+    pub end: usize,
+    /// Whether this is the first fragment of a packet.
+    pub fragmented: bool,
+    /// Whether more fragments follow, so that the packet is longer than this frame.
+    pub more: bool,
+    /// Whether this is a jumbogram, whose UDP length may be zero.
+    pub jumbo: bool,
+}
+
+impl Segment {
+    /// The error for a header that the packet, or its first fragment, does not hold.
+    #[inline(always)]
+    const fn cut_short(self) -> ParseError {
+        if self.fragmented { ParseError::TinyFragment } else { ParseError::MalformedL4 }
+    }
+}
+
+/// The L4 header at `segment`.
+#[inline(always)]
+pub(super) fn parse<P: PacketRead>(packet: &P, protocol: u8, segment: Segment) -> Result<L4, ParseError> {
+    match protocol {
+        protocol::TCP => tcp(packet, segment),
+        protocol::UDP => udp(packet, segment),
+        _ => Ok(L4::None),
+    }
+}
+
+#[inline(always)]
+fn tcp<P: PacketRead>(packet: &P, segment: Segment) -> Result<L4, ParseError> {
+    if segment.start + TCP_HEADER > segment.end {
+        return Err(segment.cut_short());
+    }
+    // Bytes 12 to 15: data offset, reserved bits, flags, window.
+    let word: u32 = packet.read(segment.start + 12).ok_or(segment.cut_short())?;
+    let header_length = (word >> 28) as usize * 4;
+    let flags = (word >> 16 & 0xff) as u8;
+    if header_length < TCP_HEADER {
+        return Err(ParseError::MalformedL4);
+    }
+    if segment.start + header_length > segment.end {
+        return Err(segment.cut_short());
+    }
+    let ports = Ports::read(packet, segment)?;
+    Ok(L4::Tcp { ports, flags })
+}
+
+#[inline(always)]
+fn udp<P: PacketRead>(packet: &P, segment: Segment) -> Result<L4, ParseError> {
+    if segment.start + UDP_HEADER > segment.end {
+        return Err(segment.cut_short());
+    }
+    let ports = Ports::read(packet, segment)?;
+    let length = usize::from(packet.read::<u16>(segment.start + 4).ok_or(segment.cut_short())?);
+    let plausible = length >= UDP_HEADER || (length == 0 && segment.jumbo);
+    let fits = segment.more || segment.start + length <= segment.end;
+    if plausible && fits { Ok(L4::Udp { ports }) } else { Err(ParseError::MalformedL4) }
+}

@@ -1,0 +1,66 @@
+//! The frame under the program's hands, as `filter-common` reads it.
+//!
+//! Bytes of the first buffer are read in place behind a bounds check. Bytes beyond it, which only a frame in several
+//! buffers has, are copied out by a helper call.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::XdpContext;
+use filter_common::parse::{PacketRead, Word};
+
+/// No header that the parser follows can begin beyond this: tags, IP header and eight extension headers of at most
+/// 2,048 bytes end before it. The verifier wants a constant bound on every offset into the packet.
+const MAX_OFFSET: usize = 0x7fff;
+
+/// One frame; `FRAGS` tells whether it may lie in several buffers.
+pub struct XdpPacket<'a, const FRAGS: bool> {
+    ctx: &'a XdpContext,
+    frame_length: usize,
+}
+
+impl<'a, const FRAGS: bool> XdpPacket<'a, FRAGS> {
+    /// The frame of this run.
+    #[inline(always)]
+    pub fn new(ctx: &'a XdpContext) -> Self {
+        let frame_length = if FRAGS {
+            // SAFETY: the context is the one this run was given.
+            (unsafe { bpf_xdp_get_buff_len(ctx.ctx) }) as usize
+        } else {
+            ctx.data_end() - ctx.data()
+        };
+        Self { ctx, frame_length }
+    }
+}
+
+impl<const FRAGS: bool> PacketRead for XdpPacket<'_, FRAGS> {
+    #[inline(always)]
+    fn frame_length(&self) -> usize {
+        self.frame_length
+    }
+
+    #[inline(always)]
+    fn read<W: Word>(&self, offset: usize) -> Option<W> {
+        let start = self.ctx.data() + (offset & MAX_OFFSET);
+        if start + size_of::<W>() <= self.ctx.data_end() {
+            // SAFETY: the word was just checked to lie before data_end.
+            return Some(W::from_network(unsafe { core::ptr::read_unaligned(start as *const W) }));
+        }
+        if FRAGS { load(self.ctx, offset) } else { None }
+    }
+}
+
+/// The slow way, for words that do not lie in the first buffer.
+#[inline(always)]
+fn load<W: Word>(ctx: &XdpContext, offset: usize) -> Option<W> {
+    let mut word = MaybeUninit::<W>::uninit();
+    // SAFETY: the helper writes as many bytes as a W has, and checks offset and size against the frame.
+    let status = unsafe {
+        bpf_xdp_load_bytes(ctx.ctx, offset as u32, word.as_mut_ptr().cast(), size_of::<W>() as u32)
+    };
+    if status != 0 {
+        return None;
+    }
+    // SAFETY: the helper reported success, so the word is written.
+    Some(W::from_network(unsafe { word.assume_init() }))
+}
