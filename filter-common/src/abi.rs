@@ -41,6 +41,8 @@ pub mod map {
     pub const COUNTERS: &str = "COUNTERS";
     /// Array of one [`super::Meta`]; made by the controller.
     pub const META: &str = "LEVEE_META";
+    /// Array of one [`super::InterfaceMeta`]; made by the controller, one an interface.
+    pub const INTERFACE: &str = "INTERFACE";
 }
 
 /// What a controller reads before anything else in a pin directory.
@@ -58,3 +60,19 @@ pub struct Meta {
 }
 
 const _: () = assert!(size_of::<Meta>() == 16);
+
+/// How one interface's program was loaded and attached; lies beside its pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct InterfaceMeta {
+    /// The switches in the program's read-only data.
+    pub switches: crate::config::Switches,
+    /// Number of the program load on this interface, from 1.
+    pub generation: u32,
+    /// 1 when the program takes frames in several buffers, else 0.
+    pub frags: u32,
+    /// When the interface was attached, in seconds since 1970.
+    pub attached_at_s: u64,
+}
+
+const _: () = assert!(size_of::<InterfaceMeta>() == 32);

@@ -17,6 +17,8 @@ pub mod harness;
 pub mod keys;
 pub mod parse;
 pub mod pipeline;
+#[cfg(feature = "aya")]
+mod pod;
 pub mod stages;
 pub mod table;
 pub mod verdict;

@@ -1,3 +1,5 @@
 //! Levee's controller as a library: the daemon and the command line are thin layers over it.
+pub mod dataplane;
+pub mod interface;
 pub mod object;
 pub mod tables;

@@ -1,0 +1,21 @@
+//! Marks the contract types as plain data, so that the loader may pass their bytes to the kernel and back.
+//!
+//! Lives here because neither the trait nor the types belong to the controller.
+
+use aya::Pod;
+
+use crate::abi::{InterfaceMeta, Meta};
+use crate::config::Switches;
+use crate::counters::Counters;
+use crate::keys::{KeyV4, KeyV6};
+use crate::table::LengthTable;
+
+macro_rules! plain_data {
+    ($($type:ty)*) => {$(
+        // SAFETY: the type is repr(C), Copy, made of integers only, and its size assertion shows that it has no
+        // implicit padding; so every byte of it is initialised and every bit pattern is valid.
+        unsafe impl Pod for $type {}
+    )*};
+}
+
+plain_data!(KeyV4 KeyV6 Counters LengthTable Switches Meta InterfaceMeta);

@@ -1,0 +1,443 @@
+//! The dataplane as the controller sees it: load, attach, pin, adopt, count, detach. The only module that talks to
+//! aya.
+//!
+//! Decides when a program may go on an interface (see [`DataplaneError`] for every refusal) and what a controller may
+//! adopt. Trusts the kernel, and of the pin directory only what carries Levee's magic and this build's ABI version.
+//!
+//! Everything that runs is pinned ([`pins`]), so it outlives this process; [`Dataplane`] holds no link open, and
+//! dropping it changes nothing. Calls block (system calls, and up to a second for the verifier).
+
+mod error;
+mod kernel_tables;
+mod netlink;
+mod pins;
+mod program;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use aya::maps::{Array, Map, MapData, PerCpuArray};
+use aya::programs::ProgramInfo;
+use aya::programs::links::{FdLink, PinnedLink};
+use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
+use filter_common::config::Switches;
+use filter_common::counters::Counters;
+use netlink_packet_route::link::LinkLayerType;
+
+pub use error::DataplaneError;
+pub use kernel_tables::KernelTables;
+pub use program::Capacity;
+
+use self::kernel_tables::TABLE_MAPS;
+use self::netlink::Interface;
+use self::pins::{InterfacePins, Lock, Pins};
+use crate::interface::InterfaceMode;
+
+/// What runs on one interface.
+#[derive(Clone, Debug)]
+pub struct InterfaceReport {
+    /// Its name now; none when the interface is gone, or is in another network namespace.
+    pub name: Option<String>,
+    /// Its index.
+    pub ifindex: u32,
+    /// The mode in force, as the kernel reports it; none when the program is not on the hook any more.
+    pub mode: Option<InterfaceMode>,
+    /// Id of the program, as in `bpftool prog`.
+    pub program_id: u32,
+    /// Id of the link, as in `bpftool link`.
+    pub link_id: u32,
+    /// Number of the program load on this interface, from 1.
+    pub generation: u32,
+    /// Whether the program takes frames in several buffers.
+    pub frags: bool,
+    /// The switches it was loaded with.
+    pub switches: Switches,
+    /// When it was attached.
+    pub attached_at: SystemTime,
+    /// Packets and bytes by reason, summed over CPUs, since it was attached.
+    pub counters: Counters,
+}
+
+/// The right to change a dataplane.
+pub struct Dataplane {
+    pins: Pins,
+    capacity: Capacity,
+    tables: HashMap<&'static str, MapData>,
+    lock: Option<Lock>,
+}
+
+impl Dataplane {
+    /// Adopts what is pinned at `bpffs`, or makes new tables of that capacity. Pins nothing yet. Adopted tables keep
+    /// the capacity that they were made with.
+    ///
+    /// # Errors
+    /// Refuses what another controller owns, what another ABI version made, what is not Levee's, and a directory that
+    /// is not on a BPF file system.
+    pub fn open(bpffs: &Path, capacity: Capacity) -> Result<(Self, Vec<InterfaceReport>), DataplaneError> {
+        let pins = Pins::new(bpffs);
+        pins.check_bpffs()?;
+        if !pins.exist() {
+            let tables = program::create_tables(capacity)?;
+            return Ok((Self { pins, capacity, tables, lock: None }, Vec::new()));
+        }
+        let lock = pins.lock()?;
+        pins.check_entries()?;
+        for index in pins.interfaces()? {
+            if !pins.interface(index).link().exists() {
+                pins.remove_interface(index)?;
+            }
+        }
+        let Some(meta) = read_meta(&pins)? else {
+            // Made by a controller that did not get as far as its first interface.
+            pins.remove_shared()?;
+            let tables = program::create_tables(capacity)?;
+            return Ok((Self { pins, capacity, tables, lock: None }, Vec::new()));
+        };
+        let capacity = Capacity { block: meta.block_capacity, allow: meta.allow_capacity };
+        let tables = TABLE_MAPS
+            .into_iter()
+            .map(|name| Ok((name, open_map(name, &pins.table(name))?)))
+            .collect::<Result<_, DataplaneError>>()?;
+        let dataplane = Self { pins, capacity, tables, lock: Some(lock) };
+        let adopted = dataplane.interfaces()?;
+        Ok((dataplane, adopted))
+    }
+
+    /// The live prefix tables.
+    ///
+    /// # Errors
+    /// When the kernel does not let them be read.
+    pub fn tables(&self) -> Result<KernelTables, DataplaneError> {
+        let take = |name| {
+            let data = self.tables.get(name).ok_or_else(|| DataplaneError::ForeignPins {
+                path: self.pins.root().to_owned(),
+                what: format!("no map {name}"),
+            })?;
+            duplicate(name, data)
+        };
+        KernelTables::open(take, self.capacity.block as usize, self.capacity.allow as usize)
+    }
+
+    /// Prefixes that the tables have room for.
+    #[must_use]
+    pub const fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// Puts the filter on an interface; where it already runs so, reports that.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`]; the interface is then as it was.
+    pub fn attach(
+        &mut self,
+        name: &str,
+        mode: InterfaceMode,
+        switches: Switches,
+    ) -> Result<InterfaceReport, DataplaneError> {
+        let interface = netlink::interface(name)?;
+        check_link_type(&interface, switches)?;
+        if let Some(running) = self.running_on(&interface)? {
+            let same = running.mode == Some(mode) && running.switches == switches;
+            return if same {
+                Ok(running)
+            } else {
+                let mode = running.mode.map_or_else(|| "no".to_owned(), |mode| mode.to_string());
+                Err(DataplaneError::AttachedOtherwise { name: name.to_owned(), mode })
+            };
+        }
+        if let Some(other) = interface.xdp.first() {
+            return Err(DataplaneError::Occupied {
+                name: name.to_owned(),
+                program: program_name(other.id),
+                program_id: other.id,
+                mode: other.mode.to_string(),
+            });
+        }
+        self.ensure_pinned()?;
+        let pins = self.pins.interface(interface.index);
+        let attached = self.attach_pinned(&interface, &pins, mode, switches);
+        if attached.is_err() {
+            self.remove_leftovers(interface.index)?;
+        }
+        attached
+    }
+
+    /// Takes the filter off an interface, and the last pins with the last interface.
+    ///
+    /// # Errors
+    /// When Levee is not there, or the kernel refuses.
+    pub fn detach(&mut self, name: &str) -> Result<(), DataplaneError> {
+        let index = self.index_of(name)?;
+        self.remove_leftovers(index)
+    }
+
+    /// Takes the filter off every interface and removes all pins; names them.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn detach_all(&mut self) -> Result<Vec<String>, DataplaneError> {
+        let names = names(&self.interfaces()?);
+        for index in self.pins.interfaces()? {
+            self.remove_leftovers(index)?;
+        }
+        Ok(names)
+    }
+
+    /// What runs where.
+    ///
+    /// # Errors
+    /// When pins cannot be read or the kernel does not answer.
+    pub fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError> {
+        reports(&self.pins)
+    }
+
+    fn running_on(&self, interface: &Interface) -> Result<Option<InterfaceReport>, DataplaneError> {
+        let pins = self.pins.interface(interface.index);
+        if !pins.link().exists() {
+            return Ok(None);
+        }
+        let report = report(&pins, interface.index, std::slice::from_ref(interface))?;
+        if report.mode.is_none() {
+            // The link has lost its interface: an index that was used again.
+            self.pins.remove_interface(interface.index)?;
+            return Ok(None);
+        }
+        Ok(Some(report))
+    }
+
+    fn index_of(&self, name: &str) -> Result<u32, DataplaneError> {
+        let not_attached = || DataplaneError::NotAttached { name: name.to_owned() };
+        let reports = self.interfaces()?;
+        let report = reports.iter().find(|report| report.name.as_deref() == Some(name));
+        match report {
+            Some(report) => Ok(report.ifindex),
+            None => netlink::interface(name).and_then(|_| Err(not_attached())),
+        }
+    }
+
+    /// Pins the shared maps, if they are not pinned already, and takes the lock.
+    fn ensure_pinned(&mut self) -> Result<(), DataplaneError> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        self.pins.check_bpffs()?;
+        let lock = self.pins.create()?;
+        for (name, data) in &self.tables {
+            let path = self.pins.table(name);
+            if !path.exists() {
+                data.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+            }
+        }
+        let meta = Meta {
+            magic: META_MAGIC,
+            abi_version: ABI_VERSION,
+            block_capacity: self.capacity.block,
+            allow_capacity: self.capacity.allow,
+        };
+        // Last, as it vouches for the rest.
+        pin_value(map::META, &self.pins.meta(), meta)?;
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    fn attach_pinned(
+        &self,
+        interface: &Interface,
+        pins: &InterfacePins,
+        mode: InterfaceMode,
+        switches: Switches,
+    ) -> Result<InterfaceReport, DataplaneError> {
+        let mut loaded = program::load(&self.pins, self.capacity, switches)?;
+        std::fs::create_dir_all(pins.directory())
+            .map_err(|error| self.pins.failed("make", pins.directory(), error))?;
+        loaded.pin(&pins.program())?;
+        loaded.pin_counters(&pins.counters())?;
+        let meta = InterfaceMeta {
+            switches,
+            generation: 1,
+            frags: u32::from(loaded.takes_frags()),
+            attached_at_s: now_s(),
+        };
+        pin_value(map::INTERFACE, &pins.meta(), meta)?;
+        let link = loaded.attach(&interface.name, interface.index, mode)?;
+        let path = pins.link();
+        link.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+        report(pins, interface.index, &netlink::interfaces()?)
+    }
+
+    /// Removes an interface's pins, and the shared ones when it was the last.
+    fn remove_leftovers(&mut self, index: u32) -> Result<(), DataplaneError> {
+        self.pins.remove_interface(index)?;
+        if self.pins.interfaces()?.is_empty() {
+            self.pins.remove_shared()?;
+            self.lock = None;
+        }
+        Ok(())
+    }
+}
+
+/// What runs where, without the right to change it; nothing when nothing is pinned.
+///
+/// # Errors
+/// As [`Dataplane::interfaces`], and where another ABI version made the pins.
+pub fn inspect(bpffs: &Path) -> Result<Vec<InterfaceReport>, DataplaneError> {
+    let pins = Pins::new(bpffs);
+    if read_meta(&pins)?.is_none() {
+        return Ok(Vec::new());
+    }
+    reports(&pins)
+}
+
+/// Takes the filter off the named interfaces, or all, without a controller; whatever ABI version made the pins.
+/// Names those it was on.
+///
+/// # Errors
+/// While a controller owns the pins; when a named interface is not attached; when the kernel refuses.
+pub fn remove(bpffs: &Path, only: Option<&[String]>) -> Result<Vec<String>, DataplaneError> {
+    let pins = Pins::new(bpffs);
+    if !pins.exist() {
+        return match only.and_then(<[String]>::first) {
+            Some(name) => Err(DataplaneError::NotAttached { name: name.clone() }),
+            None => Ok(Vec::new()),
+        };
+    }
+    pins.check_bpffs()?;
+    let _lock = pins.lock()?;
+    pins.check_entries()?;
+    let here = netlink::interfaces()?;
+    let named: Vec<(u32, String)> = pins
+        .interfaces()?
+        .into_iter()
+        .map(|index| {
+            let name = here.iter().find(|interface| interface.index == index);
+            (index, name.map_or_else(|| format!("(interface {index})"), |interface| interface.name.clone()))
+        })
+        .collect();
+    let wanted = |name: &String| only.is_none_or(|only| only.contains(name));
+    if let Some(missing) =
+        only.and_then(|only| only.iter().find(|name| !named.iter().any(|(_, n)| n == *name)))
+    {
+        return Err(DataplaneError::NotAttached { name: missing.clone() });
+    }
+    let (gone, kept): (Vec<_>, Vec<_>) = named.into_iter().partition(|(_, name)| wanted(name));
+    for (index, _) in &gone {
+        pins.remove_interface(*index)?;
+    }
+    if kept.is_empty() {
+        pins.remove_shared()?;
+    }
+    Ok(gone.into_iter().map(|(_, name)| name).collect())
+}
+
+/// What made the pins; none when nothing did.
+fn read_meta(pins: &Pins) -> Result<Option<Meta>, DataplaneError> {
+    let path = pins.meta();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let meta: Meta = read_value(map::META, &path)?;
+    if meta.magic != META_MAGIC {
+        let what = format!("{} without its magic number", map::META);
+        return Err(DataplaneError::ForeignPins { path: pins.root().to_owned(), what });
+    }
+    if meta.abi_version != ABI_VERSION {
+        return Err(DataplaneError::AbiMismatch {
+            path: pins.root().to_owned(),
+            found: meta.abi_version,
+            expected: ABI_VERSION,
+        });
+    }
+    Ok(Some(meta))
+}
+
+fn reports(pins: &Pins) -> Result<Vec<InterfaceReport>, DataplaneError> {
+    let here = netlink::interfaces()?;
+    pins.interfaces()?
+        .into_iter()
+        .filter(|index| pins.interface(*index).link().exists())
+        .map(|index| report(&pins.interface(index), index, &here))
+        .collect()
+}
+
+fn report(pins: &InterfacePins, ifindex: u32, here: &[Interface]) -> Result<InterfaceReport, DataplaneError> {
+    let link_error = |source| DataplaneError::Link { name: format!("interface {ifindex}"), source };
+    let link = PinnedLink::from_pin(pins.link()).map_err(link_error)?;
+    let info = FdLink::from(link).info().map_err(link_error)?;
+    let interface = here.iter().find(|interface| interface.index == ifindex);
+    let attached = interface
+        .and_then(|interface| interface.xdp.iter().find(|attached| attached.id == info.program_id()));
+    let meta: InterfaceMeta = read_value(map::INTERFACE, &pins.meta())?;
+    Ok(InterfaceReport {
+        name: interface.filter(|_| attached.is_some()).map(|interface| interface.name.clone()),
+        ifindex,
+        mode: attached.map(|attached| attached.mode),
+        program_id: info.program_id(),
+        link_id: info.id(),
+        generation: meta.generation,
+        frags: meta.frags != 0,
+        switches: meta.switches,
+        attached_at: SystemTime::UNIX_EPOCH + Duration::from_secs(meta.attached_at_s),
+        counters: read_counters(pins)?,
+    })
+}
+
+fn read_counters(pins: &InterfacePins) -> Result<Counters, DataplaneError> {
+    let error = DataplaneError::map(map::COUNTERS);
+    let data = open_map(map::COUNTERS, &pins.counters())?;
+    let map = PerCpuArray::<_, Counters>::try_from(Map::PerCpuArray(data)).map_err(error)?;
+    let values = map.get(&0, 0).map_err(DataplaneError::map(map::COUNTERS))?;
+    let mut total = Counters::default();
+    values.iter().for_each(|counters| total.add(counters));
+    Ok(total)
+}
+
+fn check_link_type(interface: &Interface, switches: Switches) -> Result<(), DataplaneError> {
+    let name = interface.name.clone();
+    match interface.link_type {
+        LinkLayerType::Ether => Ok(()),
+        LinkLayerType::Loopback if switches.bogon_source == 0 => Ok(()),
+        LinkLayerType::Loopback => Err(DataplaneError::Loopback { name }),
+        other => Err(DataplaneError::NotEthernet { name, link_type: format!("{other:?}").to_lowercase() }),
+    }
+}
+
+/// The name of a program that is not ours; its id says the rest.
+fn program_name(id: u32) -> String {
+    let program = aya::programs::loaded_programs().filter_map(Result::ok).find(|program| program.id() == id);
+    let name = program.as_ref().and_then(ProgramInfo::name_as_str).filter(|name| !name.is_empty());
+    name.unwrap_or("unnamed").to_owned()
+}
+
+fn names(reports: &[InterfaceReport]) -> Vec<String> {
+    let name = |report: &InterfaceReport| {
+        report.name.clone().unwrap_or_else(|| format!("(interface {})", report.ifindex))
+    };
+    reports.iter().map(name).collect()
+}
+
+fn open_map(name: &'static str, path: &Path) -> Result<MapData, DataplaneError> {
+    MapData::from_pin(path).map_err(DataplaneError::map(name))
+}
+
+fn duplicate(name: &'static str, data: &MapData) -> Result<MapData, DataplaneError> {
+    let info = data.info().map_err(DataplaneError::map(name))?;
+    MapData::from_id(info.id()).map_err(DataplaneError::map(name))
+}
+
+fn read_value<V: aya::Pod>(name: &'static str, path: &Path) -> Result<V, DataplaneError> {
+    let data = open_map(name, path)?;
+    let map = Array::<_, V>::try_from(Map::Array(data)).map_err(DataplaneError::map(name))?;
+    map.get(&0, 0).map_err(DataplaneError::map(name))
+}
+
+/// Pins a map of one value.
+fn pin_value<V: aya::Pod>(name: &'static str, path: &Path, value: V) -> Result<(), DataplaneError> {
+    let mut map = Array::<MapData, V>::create(1, 0).map_err(DataplaneError::map(name))?;
+    map.set(0, value, 0).map_err(DataplaneError::map(name))?;
+    map.pin(path).map_err(|source| DataplaneError::Pin { path: path.to_owned(), source })
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}

@@ -1,0 +1,198 @@
+//! Loading the program for one interface and putting it on the hook.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+
+use aya::maps::MapData;
+use aya::programs::links::{FdLink, LinkError};
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::util::KernelVersion;
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use filter_common::abi::{PROGRAM, PROGRAM_FRAGS, SWITCHES_GLOBAL, map};
+use filter_common::config::Switches;
+
+use super::DataplaneError;
+use super::kernel_tables::TABLE_MAPS;
+use super::pins::Pins;
+use crate::interface::InterfaceMode;
+use crate::object;
+
+/// First kernel with XDP links, which outlive their maker when pinned.
+const KERNEL_LINKS: KernelVersion = KernelVersion::new(5, 9, 0);
+/// First kernel with frames in several buffers.
+const KERNEL_FRAGS: KernelVersion = KernelVersion::new(5, 18, 0);
+
+/// Sizes of the tables, in prefixes a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// The block table.
+    pub block: u32,
+    /// Each of the two allow tables.
+    pub allow: u32,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self { block: 1 << 20, allow: 1 << 16 }
+    }
+}
+
+/// A program in the kernel, on no interface yet.
+pub(super) struct Loaded {
+    ebpf: Ebpf,
+    name: &'static str,
+}
+
+/// Makes the shared maps, pinned nowhere.
+pub(super) fn create_tables(capacity: Capacity) -> Result<HashMap<&'static str, MapData>, DataplaneError> {
+    let mut ebpf = loader(capacity).load(object::DATAPLANE).map_err(load_error)?;
+    TABLE_MAPS
+        .into_iter()
+        .map(|name| match ebpf.take_map(name) {
+            Some(aya::maps::Map::HashMap(data) | aya::maps::Map::Array(data)) => Ok((name, data)),
+            _ => Err(DataplaneError::map(name)(aya::maps::MapError::InvalidName { name: name.to_owned() })),
+        })
+        .collect()
+}
+
+/// Loads a program with these switches on the pinned tables.
+pub(super) fn load(pins: &Pins, capacity: Capacity, switches: Switches) -> Result<Loaded, DataplaneError> {
+    let kernel = KernelVersion::current().map_err(|error| DataplaneError::Netlink(error.to_string()))?;
+    if kernel < KERNEL_LINKS {
+        return Err(DataplaneError::KernelTooOld {
+            found: format!("{kernel:?}"),
+            needed: "5.9",
+            feature: "programs that outlive their controller",
+        });
+    }
+    let paths = TABLE_MAPS.map(|name| (name, pins.table(name)));
+    let mut loader = loader(capacity);
+    loader.override_global(SWITCHES_GLOBAL, &switches, true);
+    for (name, path) in &paths {
+        loader.map_pin_path(name, path.as_path());
+    }
+    let mut ebpf = loader.load(object::DATAPLANE).map_err(load_error)?;
+    let name = if kernel >= KERNEL_FRAGS { PROGRAM_FRAGS } else { PROGRAM };
+    program(&mut ebpf, name)?.load().map_err(program_error)?;
+    Ok(Loaded { ebpf, name })
+}
+
+fn loader<'a>(capacity: Capacity) -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    for name in [map::BLOCK_V4, map::BLOCK_V6] {
+        loader.map_max_entries(name, capacity.block);
+    }
+    for name in [map::ALLOW_SRC_V4, map::ALLOW_SRC_V6, map::ALLOW_DST_V4, map::ALLOW_DST_V6] {
+        loader.map_max_entries(name, capacity.allow);
+    }
+    loader
+}
+
+impl Loaded {
+    /// Whether it takes frames in several buffers.
+    pub(super) fn takes_frags(&self) -> bool {
+        self.name == PROGRAM_FRAGS
+    }
+
+    /// Pins the program.
+    pub(super) fn pin(&mut self, path: &Path) -> Result<(), DataplaneError> {
+        program(&mut self.ebpf, self.name)?
+            .pin(path)
+            .map_err(|source| DataplaneError::Pin { path: path.to_owned(), source })
+    }
+
+    /// Pins the counters, which are this program's own.
+    pub(super) fn pin_counters(&self, path: &Path) -> Result<(), DataplaneError> {
+        let counters = self.ebpf.map(map::COUNTERS).ok_or_else(|| {
+            DataplaneError::map(map::COUNTERS)(aya::maps::MapError::InvalidName {
+                name: map::COUNTERS.to_owned(),
+            })
+        })?;
+        counters.pin(path).map_err(|source| DataplaneError::Pin { path: path.to_owned(), source })
+    }
+
+    /// Puts it on the interface's hook, through a link that another program cannot push off.
+    pub(super) fn attach(
+        &mut self,
+        interface: &str,
+        index: u32,
+        mode: InterfaceMode,
+    ) -> Result<FdLink, DataplaneError> {
+        let kernel_mode = match mode {
+            InterfaceMode::Native => XdpMode::Driver,
+            InterfaceMode::Generic => XdpMode::Skb,
+            InterfaceMode::Offload => XdpMode::Hardware,
+        };
+        let program = program(&mut self.ebpf, self.name)?;
+        let id = program
+            .attach_to_if_index(index, kernel_mode)
+            .map_err(|error| refused(interface, mode, error))?;
+        let link = program.take_link(id)?;
+        // Where the kernel refuses a link, aya attaches the old way instead, which ends with this process. Such an
+        // attachment is dropped here: it must not look like one that lasts.
+        FdLink::try_from(link).map_err(|_: LinkError| DataplaneError::ModeRefused {
+            name: interface.to_owned(),
+            mode,
+            hint: "the driver takes a program only without a link, so it would not outlive the controller",
+            source: io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()),
+        })
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, DataplaneError> {
+    let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
+    Ok(program.try_into()?)
+}
+
+/// A refusal to load, told apart by what the user can do about it.
+fn load_error(error: EbpfError) -> DataplaneError {
+    match not_permitted(&error) {
+        Some(source) => DataplaneError::NotPermitted { action: "loading an XDP program", source },
+        None => DataplaneError::Load { source: error },
+    }
+}
+
+fn program_error(error: ProgramError) -> DataplaneError {
+    match not_permitted(&error) {
+        Some(source) => DataplaneError::NotPermitted { action: "loading an XDP program", source },
+        None => DataplaneError::Program { source: error },
+    }
+}
+
+fn refused(interface: &str, mode: InterfaceMode, error: ProgramError) -> DataplaneError {
+    let Some(source) = os_error(&error) else { return DataplaneError::Program { source: error } };
+    let hint = match (mode, source.raw_os_error().map(rustix::io::Errno::from_raw_os_error)) {
+        (InterfaceMode::Native, Some(rustix::io::Errno::OPNOTSUPP)) => {
+            "its driver has no XDP support; `--mode generic` works everywhere, but slower"
+        }
+        (InterfaceMode::Offload, _) => {
+            "the network card cannot run it; Levee's tables need `--mode native` or `--mode generic`"
+        }
+        (_, Some(rustix::io::Errno::BUSY | rustix::io::Errno::EXIST)) => {
+            "another XDP program came in between; `ip link show` tells which"
+        }
+        (InterfaceMode::Native, _) => {
+            "the driver may want a smaller MTU, fewer queues or LRO off (`dmesg` often says); \
+             `--mode generic` works everywhere, but slower"
+        }
+        (InterfaceMode::Generic, _) => "the kernel log (`dmesg`) may say more",
+    };
+    DataplaneError::ModeRefused { name: interface.to_owned(), mode, hint, source }
+}
+
+fn not_permitted(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    os_error(error).filter(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// The system's error at the bottom of a chain.
+fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(io::Error::from_raw_os_error(code));
+        }
+        current = error.source();
+    }
+    None
+}
