@@ -170,3 +170,86 @@ pub trait Tables<A> {
     /// Is this source blocked?
     fn blocks(&self, source: &A) -> bool;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    struct Plain<K>(HashMap<K, u32>);
+
+    impl<K: Eq + std::hash::Hash> PrefixStore<K> for Plain<K> {
+        fn find(&self, key: &K) -> Option<u32> {
+            self.0.get(key).copied()
+        }
+    }
+
+    /// Addresses that share long prefixes, so that nested entries are common.
+    fn near_address() -> impl Strategy<Value = u128> {
+        (0..=128_u32, any::<u128>()).prop_map(|(shared, noise)| {
+            let base = 0x2001_0db8_1234_5678_9abc_def0_1234_5678_u128;
+            base ^ noise.checked_shr(shared).unwrap_or(0)
+        })
+    }
+
+    fn covers(prefix: u128, length: u32, address: u128, bits: u32) -> bool {
+        (prefix ^ address).checked_shr(bits - length).unwrap_or(0) == 0
+    }
+
+    proptest! {
+        #[test]
+        fn the_longest_covering_ipv6_prefix_is_found(
+            entries in prop::collection::vec((near_address(), 0..=128_u32), 0..40),
+            address in near_address(),
+        ) {
+            let mut lengths = Lengths::default();
+            let mut store = HashMap::new();
+            for (set, (prefix, length)) in entries.iter().enumerate() {
+                mark(&mut lengths.v6, 128, *length, true);
+                let key = KeyV6::containing(AddressV6::from_octets(prefix.to_be_bytes()), *length);
+                store.insert(key, u32::try_from(set).expect("few entries"));
+            }
+            let found = longest_match::<KeyV6, _>(
+                &Plain(store), &lengths, &AddressV6::from_octets(address.to_be_bytes()));
+            let longest = entries.iter().map(|(prefix, length)| (*length, *prefix))
+                .filter(|(length, prefix)| covers(*prefix, *length, address, 128)).map(|(length, _)| length).max();
+            prop_assert_eq!(found.map(|found| found.length), longest);
+        }
+
+        #[test]
+        fn the_longest_covering_ipv4_prefix_is_found(
+            entries in prop::collection::vec((near_address(), 0..=32_u32), 0..40),
+            address in near_address(),
+        ) {
+            let low = |bits: u128| u32::try_from(bits & 0xffff_ffff).expect("masked");
+            let mut lengths = Lengths::default();
+            let mut store = HashMap::new();
+            for (prefix, length) in &entries {
+                mark(&mut lengths.v4, 32, *length, true);
+                store.insert(KeyV4::containing(AddressV4::from_bits(low(*prefix)), *length), *length);
+            }
+            let found = longest_match::<KeyV4, _>(&Plain(store), &lengths, &AddressV4::from_bits(low(address)));
+            let longest = entries.iter()
+                .filter(|(prefix, length)| covers(low(*prefix).into(), *length, low(address).into(), 32))
+                .map(|(_, length)| *length).max();
+            prop_assert_eq!(found.map(|found| found.length), longest);
+            prop_assert_eq!(found.map(|found| found.set), longest);
+        }
+    }
+
+    #[test]
+    fn an_unmarked_length_is_not_searched() {
+        let mut lengths = Lengths::default();
+        let key = KeyV4::containing(AddressV4::from_bits(1), 32);
+        let store = Plain(HashMap::from([(key, 7)]));
+        let search = |lengths: &Lengths| longest_match::<KeyV4, _>(&store, lengths, &AddressV4::from_bits(1));
+        assert_eq!(search(&lengths), None);
+        mark(&mut lengths.v4, 32, 32, true);
+        assert_eq!(search(&lengths), Some(Match { length: 32, set: 7 }));
+        mark(&mut lengths.v4, 32, 32, false);
+        assert_eq!(search(&lengths), None);
+    }
+}
