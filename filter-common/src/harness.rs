@@ -52,7 +52,7 @@ pub const fn source_v6(base: u32, index: u32) -> [u8; 16] {
     [a, b, c, d, e, f, g, h, 0, 0, 0, 0, m, n, o, p]
 }
 
-/// What a generator writes into each frame before it sends it on. Words only, so that any bytes are valid.
+/// Which source a generator writes into a frame. Words only, so that any bytes are valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Rewrite {
@@ -68,19 +68,49 @@ pub struct Rewrite {
     pub base: u32,
     /// Number of sources; indexes are below it.
     pub count: u32,
-    /// Interface that the flood is redirected to.
+}
+
+/// Shapes that one flood can have.
+pub const MAX_SHAPES: u32 = 16;
+/// First bytes of a frame that a flood writes anew each time.
+pub const HEAD: usize = 192;
+
+/// One shape of a flood. The driver uses the rewrite of the first and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Shape {
+    /// The source.
+    pub rewrite: Rewrite,
+    /// Length of the frame, in bytes.
+    pub length: u32,
+    /// Bytes of `bytes` that count: the length, but at most [`HEAD`].
+    pub head: u32,
+    /// The first bytes of the frame. The kernel recycles the pages of live frames as the receiver left them, and a
+    /// receiving stack moves headers about (it takes VLAN tags off), so a sender cannot rely on them.
+    pub bytes: [u8; HEAD],
+}
+
+/// What all shapes of a flood have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Control {
+    /// Shapes, which take turns from frame to frame; at least 1.
+    pub shapes: u32,
+    /// Interface that the frames are redirected to.
     pub interface: u32,
+    /// Not 0: send no more.
+    pub stop: u32,
     /// Explicit padding to a multiple of eight bytes.
     pub reserved: u32,
 }
 
-/// What a generator did on one CPU.
+/// What a generator did with one shape, on one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Progress {
     /// Frames made.
     pub frames: u64,
-    /// Frames that could not be rewritten: the configuration points past their end.
+    /// Frames that could not be made: the configuration points past their end.
     pub errors: u64,
     /// The next sequential index.
     pub next: u64,
@@ -98,7 +128,7 @@ pub struct StackCount {
 
 /// Names of programs and maps of the harness object.
 pub mod name {
-    /// XDP: rewrites a frame and redirects it to [`super::Rewrite::interface`].
+    /// XDP: makes a frame and redirects it to [`super::Control::interface`].
     pub const FLOOD: &str = "flood";
     /// XDP: rewrites a frame and tail-calls [`TARGETS`].
     pub const DRIVER: &str = "driver";
@@ -115,9 +145,11 @@ pub mod name {
     /// Classifier: counts what reaches the stack, by source MAC.
     pub const STACK_COUNTER: &str = "stack_counter";
 
-    /// Array of one [`super::Rewrite`].
-    pub const REWRITE: &str = "REWRITE";
-    /// Per-CPU array of one [`super::Progress`].
+    /// Array of [`super::MAX_SHAPES`] of [`super::Shape`].
+    pub const SHAPES: &str = "SHAPES";
+    /// Array of one [`super::Control`].
+    pub const CONTROL: &str = "CONTROL";
+    /// Per-CPU array of [`super::MAX_SHAPES`] of [`super::Progress`].
     pub const PROGRESS: &str = "PROGRESS";
     /// Program array of one slot.
     pub const TARGETS: &str = "TARGETS";
@@ -131,7 +163,9 @@ pub mod name {
     pub const STACK: &str = "STACK";
 }
 
-const _: () = assert!(size_of::<Rewrite>() == 32);
+const _: () = assert!(size_of::<Rewrite>() == 24);
+const _: () = assert!(size_of::<Shape>() == 32 + HEAD);
+const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<Progress>() == 24);
 const _: () = assert!(size_of::<StackCount>() == 16);
 

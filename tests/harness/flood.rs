@@ -3,8 +3,8 @@
 //! Decides: nothing about packets; it is bounded in count, always. It runs on one CPU inside the attacker's
 //! namespace, and with a veth that CPU also does the receiving side's driver work. Costs about 200 ns a frame.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use filter_common::harness::name;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::netns::Netns;
-use crate::object::Object;
+use crate::object::{Dials, Object};
 use crate::packet::Frame;
 use crate::runner::interrupted;
 use crate::sources::SourcePattern;
@@ -34,7 +34,6 @@ pub struct Flood {
     templates: Vec<Template>,
     count: u64,
     batch: u32,
-    chunk: u32,
     cpu: Option<usize>,
 }
 
@@ -75,7 +74,7 @@ impl Flood {
         Self::of(vec![Template { frame: frame.clone(), sources }], count)
     }
 
-    /// `count` frames of several shapes, which take turns.
+    /// `count` frames of several shapes, which take turns from frame to frame.
     ///
     /// # Errors
     /// When there is no template, or one cannot be used: see [`Flood::new`].
@@ -86,27 +85,20 @@ impl Flood {
             bail!("a flood needs at least one template");
         }
         for (index, Template { frame, sources }) in templates.iter().enumerate() {
-            if sources.rewrite(frame, 0).is_none() {
+            if sources.rewrite(frame).is_none() {
                 bail!("template {index}: the outermost IP header is not {:?}", sources.family());
             }
             if frame.len() > LONGEST || frame.len() < 14 {
                 bail!("template {index} has {} bytes, not between 14 and {LONGEST}", frame.len());
             }
         }
-        Ok(Self { templates, count, batch: 64, chunk: 16_384, cpu: None })
+        Ok(Self { templates, count, batch: 64, cpu: None })
     }
 
     /// Frames that are sent at once, at most 256; 64 unless told. A veth has room for 256.
     #[must_use]
     pub const fn batch(mut self, batch: u32) -> Self {
         self.batch = batch;
-        self
-    }
-
-    /// Frames of one template before the next has its turn; 16,384 unless told.
-    #[must_use]
-    pub const fn chunk(mut self, chunk: u32) -> Self {
-        self.chunk = chunk;
         self
     }
 
@@ -121,102 +113,114 @@ impl Flood {
     ///
     /// # Errors
     /// When there is no such interface or CPU, or the kernel refuses the generator.
-    pub fn run(&self, ns: &Netns, interface: &str) -> Result<FloodReport> {
-        self.send(ns, interface, &Shared::default())
+    pub fn run(self, ns: &Netns, interface: &str) -> Result<FloodReport> {
+        self.start(ns, interface)?.wait()
     }
 
     /// Starts it on a thread of its own. It ends when it is all sent, or when it is told to.
-    #[must_use]
-    pub fn start(self, ns: &Netns, interface: &str) -> RunningFlood {
-        let shared = Arc::new(Shared::default());
-        let (ns, interface, ours) = (ns.clone(), interface.to_owned(), Arc::clone(&shared));
-        let thread = std::thread::spawn(move || self.send(&ns, &interface, &ours));
-        RunningFlood { shared, thread: Some(thread) }
+    ///
+    /// # Errors
+    /// When there is no such interface, or the kernel refuses the generator.
+    pub fn start(self, ns: &Netns, interface: &str) -> Result<RunningFlood> {
+        let mut object = Object::new()?;
+        let shapes: Vec<_> =
+            self.templates.iter().map(|template| (&template.frame, template.sources)).collect();
+        object.aim(&shapes, ns.interface_index(interface)?)?;
+        object.xdp(name::FLOOD)?;
+        let dials = Arc::new(Mutex::new(object.take_dials()?));
+        let stop = Arc::new(AtomicBool::new(false));
+        let shapes = self.templates.len();
+        let sender = Sender {
+            flood: self,
+            object,
+            dials: Arc::clone(&dials),
+            stop: Arc::clone(&stop),
+            ns: ns.clone(),
+            interface: interface.to_owned(),
+        };
+        Ok(RunningFlood { dials, stop, shapes, thread: Some(std::thread::spawn(move || sender.send())) })
     }
+}
 
-    fn send(&self, ns: &Netns, interface: &str, shared: &Shared) -> Result<FloodReport> {
-        let index = ns.interface_index(interface)?;
-        let mut objects = self.load(index)?;
-        let lost = || ns.read_interface::<u64>(interface, "statistics/tx_dropped");
+/// The thread's side of a flood.
+struct Sender {
+    flood: Flood,
+    object: Object,
+    dials: Arc<Mutex<Dials>>,
+    stop: Arc<AtomicBool>,
+    ns: Netns,
+    interface: String,
+}
+
+impl Sender {
+    fn send(mut self) -> Result<FloodReport> {
+        let (ns, interface) = (self.ns.clone(), self.interface.clone());
+        let lost = || ns.read_interface::<u64>(&interface, "statistics/tx_dropped");
         let lost_before = lost()?;
         let (by_template, elapsed) = ns
             .in_ns(|| {
-                pin(self.cpu.unwrap_or_else(rustix::thread::sched_getcpu))?;
+                pin(self.flood.cpu.unwrap_or_else(rustix::thread::sched_getcpu))?;
                 let start = Instant::now();
-                self.rotate(&mut objects, shared).map(|sent| (sent, start.elapsed()))
+                self.bursts().map(|sent| (sent, start.elapsed()))
             })
             .with_context(|| format!("the flood from {interface} in {} failed", ns.name()))?;
         Ok(FloodReport { sent: by_template.iter().sum(), lost: lost()? - lost_before, by_template, elapsed })
     }
 
-    /// One load a template, so that each has its own configuration and position.
-    fn load(&self, interface: u32) -> Result<Vec<Object>> {
-        self.templates
-            .iter()
-            .map(|Template { frame, sources }| {
-                let mut object = Object::new()?;
-                object.configure(sources.rewrite(frame, interface).context("no source to rewrite")?)?;
-                object.xdp(name::FLOOD)?;
-                Ok(object)
-            })
-            .collect()
-    }
-
-    /// Lets the templates take turns until all is sent; returns the frames of each.
-    fn rotate(&self, objects: &mut [Object], shared: &Shared) -> Result<Vec<u64>> {
-        let mut sent = vec![0; objects.len()];
-        for index in (0..objects.len()).cycle() {
-            let total: u64 = sent.iter().sum();
-            let left = self.count.saturating_sub(total);
-            if left == 0 || shared.stop.load(Ordering::Relaxed) {
-                break;
+    /// Sends until all is sent or somebody says stop; returns the frames of each template.
+    fn bursts(&mut self) -> Result<Vec<u64>> {
+        let longest =
+            self.flood.templates.iter().map(|template| &template.frame).max_by_key(|frame| frame.len());
+        let longest = longest.context("a flood has a template")?.clone();
+        loop {
+            let progress = lock(&self.dials).progress(self.flood.templates.len())?;
+            if let Some(index) = progress.iter().position(|shape| shape.errors > 0) {
+                bail!("template {index}: {} frames could not be made", progress[index].errors);
             }
-            let frames = u32::try_from(left.min(u64::from(self.chunk))).context("a chunk is a u32")?;
-            self.burst(&mut objects[index], &self.templates[index].frame, frames)?;
-            let progress = objects[index].progress()?;
-            if progress.errors > 0 {
-                bail!("template {index}: {} frames could not be rewritten", progress.errors);
+            let sent: Vec<u64> = progress.iter().map(|shape| shape.frames).collect();
+            let left = self.flood.count.saturating_sub(sent.iter().sum());
+            if left == 0 || self.stop.load(Ordering::Relaxed) {
+                return Ok(sent);
             }
-            sent[index] = progress.frames;
-            shared.sent.store(sent.iter().sum(), Ordering::Relaxed);
+            self.burst(&longest, left.min(BURST))?;
         }
-        Ok(sent)
     }
 
-    fn burst(&self, object: &mut Object, frame: &Frame, frames: u32) -> Result<()> {
+    fn burst(&mut self, frame: &Frame, frames: u64) -> Result<()> {
         let options = TestRunOptions {
             data_in: Some(frame),
-            repeat: frames,
-            attrs: TestRunAttrs::new().xdp_live_frames(self.batch),
+            repeat: u32::try_from(frames)?,
+            attrs: TestRunAttrs::new().xdp_live_frames(self.flood.batch),
             ..TestRunOptions::default()
         };
-        match object.xdp(name::FLOOD)?.test_run(options) {
+        match self.object.xdp(name::FLOOD)?.test_run(options) {
             Ok(_) => Ok(()),
-            // What was sent until then is counted; the rest comes with the next turn.
+            // What was sent until then is counted; the next burst sends the rest.
             Err(error) if interrupted(&error) => Ok(()),
             Err(error) => Err(error).context("the kernel refused live frames (they need Linux 5.18)"),
         }
     }
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    stop: AtomicBool,
-    sent: AtomicU64,
-}
+/// Frames a system call. Each call waits for tens of milliseconds before its first frame (the kernel patches its XDP
+/// dispatcher and lets a grace period pass), so there are few.
+const BURST: u64 = 1 << 23;
 
 /// A flood under way. Dropping it stops it.
-#[derive(Debug)]
 pub struct RunningFlood {
-    shared: Arc<Shared>,
+    dials: Arc<Mutex<Dials>>,
+    stop: Arc<AtomicBool>,
+    shapes: usize,
     thread: Option<JoinHandle<Result<FloodReport>>>,
 }
 
 impl RunningFlood {
     /// Frames sent so far.
-    #[must_use]
-    pub fn sent(&self) -> u64 {
-        self.shared.sent.load(Ordering::Relaxed)
+    ///
+    /// # Errors
+    /// When the generator's map cannot be read.
+    pub fn sent(&self) -> Result<u64> {
+        Ok(lock(&self.dials).progress(self.shapes)?.iter().map(|shape| shape.frames).sum())
     }
 
     /// Whether it has ended.
@@ -228,7 +232,7 @@ impl RunningFlood {
     /// Waits until all is sent.
     ///
     /// # Errors
-    /// What [`Flood::run`] would have returned.
+    /// When it failed under way.
     pub fn wait(mut self) -> Result<FloodReport> {
         let thread = self.thread.take().context("the flood was waited for already")?;
         match thread.join() {
@@ -237,24 +241,35 @@ impl RunningFlood {
         }
     }
 
-    /// Stops it after the burst under way.
+    /// Stops it, and returns when its last frame was sent.
     ///
     /// # Errors
-    /// What [`Flood::run`] would have returned.
+    /// When it failed under way.
     pub fn stop(self) -> Result<FloodReport> {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.say_stop()?;
         self.wait()
+    }
+
+    fn say_stop(&self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        lock(&self.dials).stop()
     }
 }
 
 impl Drop for RunningFlood {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // The report is of no use to anyone any more; a failure was the caller's to ask for.
+            // A map of a loaded program can be written; if not, the flood ends by its count all the same. Its report
+            // is of no use to anyone any more.
+            drop(self.say_stop());
             drop(thread.join());
         }
     }
+}
+
+/// The dials, also after a thread panicked with them in its hands: they are the kernel's, not the thread's.
+fn lock(dials: &Mutex<Dials>) -> MutexGuard<'_, Dials> {
+    dials.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keeps the calling thread on one CPU.

@@ -66,7 +66,7 @@ impl Plan {
             (name::DRIVER, name::BARE_DROP, name::TARGETS)
         };
         let mut object = Object::new()?;
-        object.aim(&self.frame, self.sources)?;
+        object.aim(&[(&self.frame, self.sources)], 0)?;
         object.xdp(driver)?;
         let floor = object.xdp(drop)?.fd()?.try_clone()?;
         let mut pairs = Vec::with_capacity(self.rounds);

@@ -2,11 +2,11 @@
 //!
 //! Trusts that object and library were built together: both read [`filter_common::harness`].
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, Pod};
-use filter_common::harness::{Progress, Rewrite, StackCount};
+use filter_common::harness::{Control, HEAD, MAX_SHAPES, Progress, Shape, StackCount, name};
 
 use crate::packet::Frame;
 use crate::sources::SourcePattern;
@@ -17,7 +17,9 @@ use crate::sources::SourcePattern;
 pub struct Plain<T>(pub T);
 
 // SAFETY: repr(C) words without padding, of which any bytes are valid.
-unsafe impl Pod for Plain<Rewrite> {}
+unsafe impl Pod for Plain<Shape> {}
+// SAFETY: as above.
+unsafe impl Pod for Plain<Control> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<Progress> {}
 // SAFETY: as above.
@@ -58,37 +60,37 @@ impl Object {
         &mut self.0
     }
 
-    /// Tells the generators what to write.
+    /// Tells the generators to make frames of these shapes by turns, from the sources given with each, and to
+    /// redirect them to `interface`. The driver uses the first only, and only its sources.
     ///
     /// # Errors
-    /// When the map refuses.
-    pub fn configure(&mut self, rewrite: Rewrite) -> Result<()> {
-        let map = self.0.map_mut(filter_common::harness::name::REWRITE).context("no rewrite map")?;
-        let mut map: Array<&mut MapData, Plain<Rewrite>> = map.try_into()?;
-        map.set(0, Plain(rewrite), 0).context("cannot configure the generator")
-    }
-
-    /// Tells the generators to give copies of `frame` the sources of `sources`, and to redirect nowhere.
-    ///
-    /// # Errors
-    /// When the frame has no source of that family, or the map refuses.
-    pub fn aim(&mut self, frame: &Frame, sources: SourcePattern) -> Result<()> {
-        self.configure(sources.rewrite(frame, 0).context("the frame has no source of that family")?)
-    }
-
-    /// What the generators did, on all CPUs together.
-    ///
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn progress(&self) -> Result<Progress> {
-        let map = self.0.map(filter_common::harness::name::PROGRESS).context("no progress map")?;
-        let map: PerCpuArray<&MapData, Plain<Progress>> = map.try_into()?;
-        let mut total = Progress::default();
-        for Plain(cpu) in map.get(&0, 0).context("cannot read the generator's progress")?.iter() {
-            total.frames += cpu.frames;
-            total.errors += cpu.errors;
+    /// When there are no shapes or too many, a frame has no source of the family asked for, or a map refuses.
+    pub fn aim(&mut self, shapes: &[(&Frame, SourcePattern)], interface: u32) -> Result<()> {
+        let count = u32::try_from(shapes.len())?;
+        if count == 0 || count > MAX_SHAPES {
+            bail!("{count} shapes, not between 1 and {MAX_SHAPES}");
         }
-        Ok(total)
+        let map = self.0.map_mut(name::SHAPES).context("no map of shapes")?;
+        let mut map: Array<&mut MapData, Plain<Shape>> = map.try_into()?;
+        for (index, (frame, sources)) in (0..).zip(shapes) {
+            let shape = shape(frame, *sources).with_context(|| format!("shape {index}"))?;
+            map.set(index, Plain(shape), 0).context("cannot set a shape")?;
+        }
+        let map = self.0.map_mut(name::CONTROL).context("no control map")?;
+        let mut map: Array<&mut MapData, Plain<Control>> = map.try_into()?;
+        map.set(0, Plain(Control { shapes: count, interface, stop: 0, reserved: 0 }), 0)
+            .context("cannot configure the generator")
+    }
+
+    /// The generator's switch and its progress, for other threads than the one that runs it.
+    ///
+    /// # Errors
+    /// When they were taken before.
+    pub fn take_dials(&mut self) -> Result<Dials> {
+        Ok(Dials {
+            control: self.0.take_map(name::CONTROL).context("no control map")?.try_into()?,
+            progress: self.0.take_map(name::PROGRESS).context("no progress map")?.try_into()?,
+        })
     }
 
     /// One slot of a per-CPU map of counts, all CPUs together.
@@ -104,5 +106,51 @@ impl Object {
             total.bytes += cpu.bytes;
         }
         Ok(total)
+    }
+}
+
+fn shape(frame: &Frame, sources: SourcePattern) -> Result<Shape> {
+    let rewrite = sources
+        .rewrite(frame)
+        .with_context(|| format!("the outermost IP header of the frame is not {:?}", sources.family()))?;
+    let head = frame.len().min(HEAD);
+    let mut bytes = [0; HEAD];
+    bytes[..head].copy_from_slice(&frame[..head]);
+    Ok(Shape { rewrite, length: u32::try_from(frame.len())?, head: u32::try_from(head)?, bytes })
+}
+
+/// What a running generator shows and obeys.
+pub struct Dials {
+    control: Array<MapData, Plain<Control>>,
+    progress: PerCpuArray<MapData, Plain<Progress>>,
+}
+
+impl Dials {
+    /// Frames made of each of the first `shapes` shapes, and those that could not be.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn progress(&self, shapes: usize) -> Result<Vec<Progress>> {
+        (0..u32::try_from(shapes)?)
+            .map(|index| {
+                let mut total = Progress::default();
+                for Plain(cpu) in
+                    self.progress.get(&index, 0).context("cannot read the generator's progress")?.iter()
+                {
+                    total.frames += cpu.frames;
+                    total.errors += cpu.errors;
+                }
+                Ok(total)
+            })
+            .collect()
+    }
+
+    /// Lets the generator make no more frames.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn stop(&mut self) -> Result<()> {
+        let Plain(control) = self.control.get(&0, 0).context("cannot read the generator's switch")?;
+        self.control.set(0, Plain(Control { stop: 1, ..control }), 0).context("cannot stop the generator")
     }
 }

@@ -91,7 +91,7 @@ impl SourcePattern {
     }
 
     /// What the generator must do to `frame`, or `None` when the frame has no source of that family.
-    pub(crate) fn rewrite(&self, frame: &Frame, interface: u32) -> Option<Rewrite> {
+    pub(crate) fn rewrite(&self, frame: &Frame) -> Option<Rewrite> {
         let order = match self.order {
             Order::Sequential => ORDER_SEQUENTIAL,
             Order::Random => ORDER_RANDOM,
@@ -107,15 +107,6 @@ impl SourcePattern {
                 }
             }
         };
-        Some(Rewrite {
-            family,
-            order,
-            address_offset,
-            checksum_offset,
-            base: self.base,
-            count: self.count,
-            interface,
-            reserved: 0,
-        })
+        Some(Rewrite { family, order, address_offset, checksum_offset, base: self.base, count: self.count })
     }
 }

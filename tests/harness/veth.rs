@@ -181,9 +181,10 @@ fn wait_until_up(ns: &Netns, name: &str) -> Result<()> {
     }
 }
 
-/// Waits until nothing was sent for a tenth of a second.
+/// Waits until nothing was sent for a tenth of a second, if the interface speaks IPv6.
 fn wait_until_quiet(ns: &Netns, name: &str) -> Result<()> {
-    if ns.in_ns(|| std::fs::read_to_string("/proc/net/if_inet6"))?.lines().all(|line| !line.ends_with(name)) {
+    let addresses = ns.in_ns(|| std::fs::read_to_string("/proc/net/if_inet6"))?;
+    if !addresses.lines().any(|line| line.split_whitespace().last() == Some(name)) {
         return Ok(());
     }
     let deadline = Instant::now() + Duration::from_secs(5);

@@ -5,23 +5,29 @@
 //! Costs: two array look-ups a frame, which the floor of a measurement pays as well.
 #![no_std]
 #![no_main]
+#![expect(missing_docs, reason = "the program macros make functions without their doc comments")]
 
 use aya_ebpf::{
     bindings::{TC_ACT_UNSPEC, xdp_action},
-    helpers::{bpf_get_prandom_u32, bpf_redirect},
+    helpers::{bpf_get_prandom_u32, bpf_redirect, bpf_xdp_adjust_tail, bpf_xdp_store_bytes},
     macros::{classifier, map, xdp},
     maps::{Array, PerCpuArray, ProgramArray},
     programs::{TcContext, XdpContext},
 };
 use filter_common::harness::{
-    FAMILY_NONE, FAMILY_V4, FAMILY_V6, MAX_OFFSET, ORDER_RANDOM, Progress, Rewrite, StackCount, source_v4,
-    source_v6,
+    Control, FAMILY_NONE, FAMILY_V4, FAMILY_V6, HEAD, MAX_OFFSET, MAX_SHAPES, ORDER_RANDOM, Progress,
+    Rewrite, Shape, StackCount, source_v4, source_v6,
 };
 
 #[map]
-static REWRITE: Array<Rewrite> = Array::with_max_entries(1, 0);
+static SHAPES: Array<Shape> = Array::with_max_entries(MAX_SHAPES, 0);
 #[map]
-static PROGRESS: PerCpuArray<Progress> = PerCpuArray::with_max_entries(1, 0);
+static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+#[map]
+static PROGRESS: PerCpuArray<Progress> = PerCpuArray::with_max_entries(MAX_SHAPES, 0);
+/// The shape of this CPU's next frame.
+#[map]
+static TURN: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static TARGETS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
@@ -33,20 +39,31 @@ static WATCHED_MAC: Array<[u8; 8]> = Array::with_max_entries(1, 0);
 #[map]
 static STACK: PerCpuArray<StackCount> = PerCpuArray::with_max_entries(2, 0);
 
-/// Gives the frame its source and redirects it. A frame that cannot be rewritten is counted and not sent.
+/// Makes the next frame and redirects it. A frame that cannot be made is counted and not sent.
 #[xdp]
 pub fn flood(ctx: XdpContext) -> u32 {
-    let Some(config) = REWRITE.get(0) else { return xdp_action::XDP_ABORTED };
-    let Some(progress) = PROGRESS.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
-    // SAFETY: the look-up succeeded, and nothing else on this CPU runs this program at the same time.
+    let (Some(control), Some(turn)) = (CONTROL.get(0), TURN.get_ptr_mut(0)) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    if control.stop != 0 {
+        return xdp_action::XDP_DROP;
+    }
+    // SAFETY: the look-up succeeded, and XDP has this CPU for itself.
+    let index = unsafe { *turn };
+    // SAFETY: as above.
+    unsafe { *turn = if index + 1 < control.shapes { index + 1 } else { 0 } };
+    let (Some(shape), Some(progress)) = (SHAPES.get(index), PROGRESS.get_ptr_mut(index)) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    // SAFETY: the look-up succeeded, and XDP has this CPU for itself.
     let progress = unsafe { &mut *progress };
-    if rewrite(&ctx, config, progress).is_none() {
+    if write_head(&ctx, shape).is_none() || rewrite(&ctx, &shape.rewrite, progress).is_none() {
         progress.errors += 1;
         return xdp_action::XDP_DROP;
     }
     progress.frames += 1;
     // SAFETY: a helper without pointers.
-    unsafe { bpf_redirect(config.interface, 0) as u32 }
+    unsafe { bpf_redirect(control.interface, 0) as u32 }
 }
 
 /// Gives the frame its source and runs the target on it.
@@ -113,12 +130,12 @@ pub fn stack_counter(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn drive(ctx: &XdpContext, targets: &ProgramArray) -> u32 {
-    let (Some(config), Some(progress)) = (REWRITE.get(0), PROGRESS.get_ptr_mut(0)) else {
+    let (Some(shape), Some(progress)) = (SHAPES.get(0), PROGRESS.get_ptr_mut(0)) else {
         return xdp_action::XDP_ABORTED;
     };
     // SAFETY: the look-up succeeded, and nothing else on this CPU runs this program at the same time.
     let progress = unsafe { &mut *progress };
-    if rewrite(ctx, config, progress).is_none() {
+    if rewrite(ctx, &shape.rewrite, progress).is_none() {
         progress.errors += 1;
     }
     progress.frames += 1;
@@ -126,6 +143,27 @@ fn drive(ctx: &XdpContext, targets: &ProgramArray) -> u32 {
     unsafe { targets.tail_call(ctx, 0) };
     // Only reached when the slot is empty: the harness takes "aborted" for "there was no target".
     xdp_action::XDP_ABORTED
+}
+
+/// Gives the frame the length and the first bytes of its shape.
+#[inline(always)]
+fn write_head(ctx: &XdpContext, shape: &Shape) -> Option<()> {
+    let length = ctx.data_end() - ctx.data();
+    let wanted = shape.length as usize;
+    if length != wanted {
+        let delta = (wanted as i32).wrapping_sub(length as i32);
+        // SAFETY: the context is the kernel's; no pointer into the frame is alive.
+        if unsafe { bpf_xdp_adjust_tail(ctx.ctx, delta) } != 0 {
+            return None;
+        }
+    }
+    let head = shape.head;
+    if head == 0 || head > HEAD as u32 {
+        return None;
+    }
+    // SAFETY: the shape has at least `head` bytes, and the helper checks the frame.
+    let stored = unsafe { bpf_xdp_store_bytes(ctx.ctx, 0, shape.bytes.as_ptr().cast_mut().cast(), head) };
+    (stored == 0).then_some(())
 }
 
 /// Writes the next source into the frame; `None` where the configuration points past its linear part.
