@@ -19,3 +19,6 @@ macro_rules! plain_data {
 }
 
 plain_data!(KeyV4 KeyV6 Counters LengthTable Switches Meta InterfaceMeta);
+
+#[cfg(feature = "harness")]
+plain_data!(crate::harness::Shape crate::harness::Control crate::harness::Progress crate::harness::StackCount);

@@ -3,27 +3,13 @@
 //! Trusts that object and library were built together: both read [`filter_common::harness`].
 
 use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::Xdp;
-use aya::{Ebpf, Pod};
 use filter_common::harness::{Control, HEAD, MAX_SHAPES, Progress, Shape, StackCount, name};
 
 use crate::packet::Frame;
 use crate::sources::SourcePattern;
-
-/// A map value of `filter_common`, which does not know aya.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(transparent)]
-pub struct Plain<T>(pub T);
-
-// SAFETY: repr(C) words without padding, of which any bytes are valid.
-unsafe impl Pod for Plain<Shape> {}
-// SAFETY: as above.
-unsafe impl Pod for Plain<Control> {}
-// SAFETY: as above.
-unsafe impl Pod for Plain<Progress> {}
-// SAFETY: as above.
-unsafe impl Pod for Plain<StackCount> {}
 
 /// One load of the object: its maps are its own, so loads do not disturb each other.
 #[derive(Debug)]
@@ -71,14 +57,14 @@ impl Object {
             bail!("{count} shapes, not between 1 and {MAX_SHAPES}");
         }
         let map = self.0.map_mut(name::SHAPES).context("no map of shapes")?;
-        let mut map: Array<&mut MapData, Plain<Shape>> = map.try_into()?;
+        let mut map: Array<&mut MapData, Shape> = map.try_into()?;
         for (index, (frame, sources)) in (0..).zip(shapes) {
             let shape = shape(frame, *sources).with_context(|| format!("shape {index}"))?;
-            map.set(index, Plain(shape), 0).context("cannot set a shape")?;
+            map.set(index, shape, 0).context("cannot set a shape")?;
         }
         let map = self.0.map_mut(name::CONTROL).context("no control map")?;
-        let mut map: Array<&mut MapData, Plain<Control>> = map.try_into()?;
-        map.set(0, Plain(Control { shapes: count, interface, stop: 0, reserved: 0 }), 0)
+        let mut map: Array<&mut MapData, Control> = map.try_into()?;
+        map.set(0, Control { shapes: count, interface, stop: 0, reserved: 0 }, 0)
             .context("cannot configure the generator")
     }
 
@@ -99,9 +85,9 @@ impl Object {
     /// When there is no such map or slot.
     pub fn count(&self, map: &str, slot: u32) -> Result<StackCount> {
         let counts = self.0.map(map).with_context(|| format!("the harness has no map {map}"))?;
-        let counts: PerCpuArray<&MapData, Plain<StackCount>> = counts.try_into()?;
+        let counts: PerCpuArray<&MapData, StackCount> = counts.try_into()?;
         let mut total = StackCount::default();
-        for Plain(cpu) in counts.get(&slot, 0).with_context(|| format!("cannot read {map}"))?.iter() {
+        for cpu in counts.get(&slot, 0).with_context(|| format!("cannot read {map}"))?.iter() {
             total.packets += cpu.packets;
             total.bytes += cpu.bytes;
         }
@@ -121,8 +107,8 @@ fn shape(frame: &Frame, sources: SourcePattern) -> Result<Shape> {
 
 /// What a running generator shows and obeys.
 pub struct Dials {
-    control: Array<MapData, Plain<Control>>,
-    progress: PerCpuArray<MapData, Plain<Progress>>,
+    control: Array<MapData, Control>,
+    progress: PerCpuArray<MapData, Progress>,
 }
 
 impl Dials {
@@ -134,7 +120,7 @@ impl Dials {
         (0..u32::try_from(shapes)?)
             .map(|index| {
                 let mut total = Progress::default();
-                for Plain(cpu) in
+                for cpu in
                     self.progress.get(&index, 0).context("cannot read the generator's progress")?.iter()
                 {
                     total.frames += cpu.frames;
@@ -150,7 +136,7 @@ impl Dials {
     /// # Errors
     /// When the map refuses.
     pub fn stop(&mut self) -> Result<()> {
-        let Plain(control) = self.control.get(&0, 0).context("cannot read the generator's switch")?;
-        self.control.set(0, Plain(Control { stop: 1, ..control }), 0).context("cannot stop the generator")
+        let control = self.control.get(&0, 0).context("cannot read the generator's switch")?;
+        self.control.set(0, Control { stop: 1, ..control }, 0).context("cannot stop the generator")
     }
 }

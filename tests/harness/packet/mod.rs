@@ -44,9 +44,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Starts a frame with its Ethernet header. What carries no IP and no `ethertype` is of type 0x88b5 (local
+    /// Starts a frame with its Ethernet header. What carries no IP and no `ether_type` is of type 0x88b5 (local
     /// experiments, IEEE 802).
-    #[must_use]
     pub fn eth(source: [u8; 6], destination: [u8; 6]) -> Builder {
         Builder::new(source, destination)
     }
