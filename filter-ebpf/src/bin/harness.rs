@@ -6,6 +6,13 @@
 #![no_std]
 #![no_main]
 #![expect(missing_docs, reason = "the program macros make functions without their doc comments")]
+#![expect(clippy::needless_pass_by_value, reason = "the program macros pass the context by value")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the values are bounded (frame lengths, indexes below a u32, folded sums); a checked conversion would be \
+              a branch more in every frame of a measurement's floor"
+)]
 
 use aya_ebpf::{
     bindings::{TC_ACT_UNSPEC, xdp_action},
