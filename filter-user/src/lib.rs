@@ -1,5 +1,6 @@
 //! Levee's controller as a library: the daemon and the command line are thin layers over it.
 pub mod dataplane;
+pub mod engine;
 pub mod feeds;
 pub mod interface;
 pub mod object;

@@ -1,0 +1,183 @@
+//! What the engine refuses, and what can go wrong beneath it.
+
+use std::io;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::name::{SetName, kind_name};
+use crate::tables::{SetId, TableError, TableKind};
+
+/// A change that was not made, or a question that has no answer. Nothing changed unless the variant says so.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The state directory cannot be used.
+    #[error("cannot use the state directory {path}: {problem}")]
+    StateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: &'static str,
+        /// What the system said.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// Another process uses the state directory.
+    #[error("another levee holds the state directory {path}{}; stop it or choose another --state-dir", Pid(*.pid))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process that holds it, as far as it can be told.
+        pid: Option<u32>,
+    },
+    /// The journal on disk cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// No set has that name.
+    #[error("there is no set {name}; `levee set list` shows those that there are")]
+    UnknownSet {
+        /// The name.
+        name: SetName,
+    },
+    /// A set holds prefixes of one kind only.
+    #[error("set {name} is of kind {}, expected {}; choose another name or remove the set first", kind_name(*.is), kind_name(*.asked))]
+    OtherKind {
+        /// The set.
+        name: SetName,
+        /// Its kind.
+        is: TableKind,
+        /// The kind asked for.
+        asked: TableKind,
+    },
+    /// The tables have no room for the change.
+    #[error("the {} table has room for {capacity} {family} prefixes, and this change needs {needed}", kind_name(*.kind))]
+    NoRoom {
+        /// The table.
+        kind: TableKind,
+        /// "IPv4" or "IPv6".
+        family: &'static str,
+        /// Prefixes that fit.
+        capacity: usize,
+        /// Prefixes that there would be.
+        needed: usize,
+    },
+    /// A table call failed; what the change had done until then was undone.
+    #[error("{prefix} could not be changed in the {} table", kind_name(*.kind))]
+    Table {
+        /// The table.
+        kind: TableKind,
+        /// The prefix.
+        prefix: IpNet,
+        /// Why.
+        #[source]
+        source: TableError,
+    },
+    /// A table could not be read.
+    #[error("the {} table cannot be read", kind_name(*.kind))]
+    Unreadable {
+        /// The table.
+        kind: TableKind,
+        /// Why.
+        #[source]
+        source: TableError,
+    },
+    /// A change failed and could not be undone: the tables differ from the sets until the next change repairs them.
+    #[error("{cause}; undoing it failed too, and the next change repairs the tables first")]
+    NotUndone {
+        /// Why the change failed.
+        cause: Box<EngineError>,
+        /// Why undoing it failed.
+        #[source]
+        source: TableError,
+    },
+    /// An entry would be gone before it is there.
+    #[error("the entries would expire before they are added; choose a later time")]
+    AlreadyExpired,
+    /// A text of the provenance is too long.
+    #[error("found {length} bytes of {field}, expected at most {limit}")]
+    TextTooLong {
+        /// "reason" or "name of the author".
+        field: &'static str,
+        /// Its bytes.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// A prefix in the tables names a set that does not exist: something else writes to them.
+    #[error("{prefix} in the {} table belongs to set number {id}, which does not exist; restart levee run to repair the tables", kind_name(*.kind))]
+    ForeignEntry {
+        /// The table.
+        kind: TableKind,
+        /// The prefix.
+        prefix: IpNet,
+        /// The number beside it.
+        id: SetId,
+    },
+    /// All set numbers were used.
+    #[error("all set numbers are used up; start with a new state directory")]
+    NoMoreSets,
+}
+
+struct Pid(Option<u32>);
+
+impl std::fmt::Display for Pid {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |pid| write!(out, ", pid {pid}"))
+    }
+}
+
+/// The journal on disk cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The system refused.
+    #[error("cannot {action} {path}")]
+    File {
+        /// "read", "write" and the like.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file was written by something else or by another version.
+    #[error(
+        "{path} is not a journal that this levee can read: it begins with {found}, expected {expected}; {remedy}"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its first bytes.
+        found: String,
+        /// What they should be.
+        expected: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The file is damaged where no crash can have damaged it.
+    #[error("{path} is damaged at byte {offset}: {what}; {remedy}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the damage begins.
+        offset: u64,
+        /// What was found.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A change is too big for one record.
+    #[error("a change of {bytes} bytes does not fit into the journal; split it")]
+    TooBig {
+        /// Its size.
+        bytes: usize,
+    },
+    /// An earlier write failed half-way, so what the file holds is not known.
+    #[error(
+        "{path} could not be written earlier, so no further change is safe; make room on the disk and restart levee run"
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,267 @@
+//! The desired state, and the one writer that brings the tables to it.
+//!
+//! Decides what every change means: which prefixes enter and leave which table, whether they fit, and when the change
+//! counts. A change is made in the tables first and in the journal second, and undone in the tables where either
+//! fails, so a caller sees all of it or nothing. A prefix may be in several sets of a kind; the table names the one
+//! with the lowest number, and the prefix stays until the last of them lets go of it.
+//!
+//! Owns no socket and no clock: times come as arguments. Trusts its own state directory as far as checksums go, and
+//! the tables not at all: opening compares every entry. Costs a look-up in each set of the kind for each prefix that
+//! changes, and one fdatasync a change.
+
+mod change;
+mod error;
+mod journal;
+mod lock;
+mod name;
+mod plan;
+mod record;
+mod state;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+
+pub use self::error::{EngineError, JournalError};
+pub use self::name::{SetName, SetNameError};
+pub use self::types::{
+    ChangeReport, EntryRecord, ImportReport, InterfaceIntent, Match, Provenance, Recovery, SetSummary,
+};
+pub use crate::tables::TableKind as SetKind;
+
+use self::change::distinct;
+use self::journal::Journal;
+use self::lock::Lock;
+use self::plan::Used;
+use self::record::Step;
+use self::state::State;
+use self::types::{seconds, time};
+use crate::tables::{PrefixTables, TableKind};
+
+/// The desired state and the tables that follow it.
+pub struct Engine {
+    state: State,
+    tables: Box<dyn PrefixTables>,
+    journal: Journal,
+    used: Used,
+    /// An undo failed: the tables are not what the state says.
+    drifted: bool,
+    /// The latest time that a caller told.
+    now: u64,
+    compaction_failure: Option<JournalError>,
+    _lock: Lock,
+}
+
+impl Engine {
+    /// Takes the state directory, reads the state, drops what is over at `now`, and repairs the tables.
+    ///
+    /// # Errors
+    /// [`EngineError::StateDirectory`], [`EngineError::Locked`] and [`EngineError::Journal`] before anything changed;
+    /// [`EngineError::NoRoom`] when the tables cannot hold the state; [`EngineError::Table`] and
+    /// [`EngineError::Unreadable`] when they fail, and are then repaired in part.
+    pub fn open(
+        state_dir: &Path,
+        tables: Box<dyn PrefixTables>,
+        now: SystemTime,
+    ) -> Result<(Self, Recovery), EngineError> {
+        let lock = Lock::take(state_dir)?;
+        let (journal, state, opened) = Journal::open(state_dir)?;
+        let mut engine = Self {
+            state,
+            tables,
+            journal,
+            used: Used::default(),
+            drifted: true,
+            now: seconds(now),
+            compaction_failure: None,
+            _lock: lock,
+        };
+        let expired = engine.drop_expired_from_state()?;
+        let (inserted, corrected, removed) = engine.repair()?;
+        let recovery = Recovery {
+            sets: engine.state.sets().count(),
+            prefixes: engine.state.entries(),
+            interfaces: engine.state.interfaces.len(),
+            expired,
+            inserted,
+            corrected,
+            removed,
+            truncated_log_bytes: opened.truncated_log_bytes,
+            stale_log: opened.stale_log,
+            missing_log: opened.missing_log,
+        };
+        Ok((engine, recovery))
+    }
+
+    /// Adds `prefixes` to `set`, which is made where it is missing. What is there already does not fail the rest: it
+    /// takes the new expiry, and the new reason if one is given.
+    ///
+    /// # Errors
+    /// [`EngineError::OtherKind`], [`EngineError::NoRoom`], [`EngineError::AlreadyExpired`],
+    /// [`EngineError::TextTooLong`], [`EngineError::Table`] and [`EngineError::Journal`]; nothing changed then.
+    pub fn add(
+        &mut self,
+        set: &SetName,
+        kind: SetKind,
+        prefixes: &[IpNet],
+        provenance: &Provenance,
+        now: SystemTime,
+    ) -> Result<ChangeReport, EngineError> {
+        self.put(set, kind, distinct(prefixes), false, provenance, now)
+    }
+
+    /// Takes `prefixes` out of `set`. Those that are not in it are reported and do not fail the rest.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownSet`], [`EngineError::Table`] and [`EngineError::Journal`]; nothing changed then.
+    pub fn delete(&mut self, set: &SetName, prefixes: &[IpNet]) -> Result<ChangeReport, EngineError> {
+        let of = self.known(set)?;
+        let (removed, unchanged): (Vec<IpNet>, Vec<IpNet>) =
+            distinct(prefixes).into_iter().partition(|prefix| of.entries.contains_key(prefix));
+        if !removed.is_empty() {
+            let (kind, id) = (of.kind, of.id);
+            let steps = plan::steps(&self.state, kind, id, &[], &removed);
+            self.commit(kind, steps, vec![Step::Remove { set: id, prefixes: removed.clone() }])?;
+        }
+        Ok(ChangeReport { removed, unchanged, ..ChangeReport::default() })
+    }
+
+    /// Adds `prefixes` to `set` and, with `replace`, takes out every other. No prefix that is in it before and after
+    /// is ever absent from the table between.
+    ///
+    /// # Errors
+    /// As for [`Self::add`]; nothing changed then.
+    pub fn import(
+        &mut self,
+        set: &SetName,
+        kind: SetKind,
+        prefixes: &[IpNet],
+        replace: bool,
+        provenance: &Provenance,
+        now: SystemTime,
+    ) -> Result<ImportReport, EngineError> {
+        let report = self.put(set, kind, distinct(prefixes), replace, provenance, now)?;
+        Ok(ImportReport {
+            added: report.added.len(),
+            removed: report.removed.len(),
+            refreshed: report.refreshed.len(),
+            unchanged: report.unchanged.len(),
+            total: self.known(set)?.entries.len(),
+        })
+    }
+
+    /// Takes everything out of `set`, which stays; says how many entries it had.
+    ///
+    /// # Errors
+    /// As for [`Self::delete`].
+    pub fn flush(&mut self, set: &SetName) -> Result<usize, EngineError> {
+        let of = self.known(set)?;
+        let (kind, id, entries) = (of.kind, of.id, of.entries.len());
+        if entries > 0 {
+            let steps = plan::steps_to_empty(&self.state, of);
+            self.commit(kind, steps, vec![Step::Flush { set: id }])?;
+        }
+        Ok(entries)
+    }
+
+    /// Removes `set` with everything in it; says how many entries it had.
+    ///
+    /// # Errors
+    /// As for [`Self::delete`].
+    pub fn remove_set(&mut self, set: &SetName) -> Result<usize, EngineError> {
+        let of = self.known(set)?;
+        let (kind, id, entries) = (of.kind, of.id, of.entries.len());
+        let steps = plan::steps_to_empty(&self.state, of);
+        self.commit(kind, steps, vec![Step::RemoveSet { set: id }])?;
+        Ok(entries)
+    }
+
+    /// The sets, by name.
+    pub fn sets(&self) -> impl Iterator<Item = SetSummary> {
+        self.state.sets_by_name().map(SetSummary::from)
+    }
+
+    /// The entries of `set`, in order: IPv4 first, by address, wider first.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownSet`].
+    pub fn entries(&self, set: &SetName) -> Result<impl Iterator<Item = (IpNet, EntryRecord)>, EngineError> {
+        let entries = &self.known(set)?.entries;
+        Ok(entries.iter().map(|(prefix, origin)| (*prefix, EntryRecord::from(origin.as_ref()))))
+    }
+
+    /// What the live table of that kind says about all of `prefix`.
+    ///
+    /// # Errors
+    /// [`EngineError::Unreadable`], and [`EngineError::ForeignEntry`] when the answer names no set.
+    pub fn test(&self, kind: TableKind, prefix: IpNet) -> Result<Option<Match>, EngineError> {
+        let found = self.tables.longest_match(kind, prefix.trunc());
+        let Some((prefix, id)) = found.map_err(|source| EngineError::Unreadable { kind, source })? else {
+            return Ok(None);
+        };
+        let set = self.state.set_by_id(id).ok_or(EngineError::ForeignEntry { kind, prefix, id })?;
+        Ok(Some(Match { prefix, set: set.name.clone() }))
+    }
+
+    /// Removes what is over at `now`, one change a set; says how many entries.
+    ///
+    /// # Errors
+    /// [`EngineError::Table`] and [`EngineError::Journal`]; sets that came before are done then, the others as before.
+    pub fn expire(&mut self, now: SystemTime) -> Result<usize, EngineError> {
+        self.now = seconds(now);
+        let mut count = 0;
+        for (id, prefixes) in self.state.expired(self.now) {
+            let Some(kind) = self.state.set_by_id(id).map(|set| set.kind) else { continue };
+            let steps = plan::steps(&self.state, kind, id, &[], &prefixes);
+            count += prefixes.len();
+            self.commit(kind, steps, vec![Step::Remove { set: id, prefixes }])?;
+        }
+        Ok(count)
+    }
+
+    /// When [`Self::expire`] next has something to do.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<SystemTime> {
+        self.state.next_expiry().map(time)
+    }
+
+    /// The wanted interfaces, by name.
+    #[must_use]
+    pub const fn interfaces(&self) -> &BTreeMap<String, InterfaceIntent> {
+        &self.state.interfaces
+    }
+
+    /// Wants Levee on the interface `name`.
+    ///
+    /// # Errors
+    /// [`EngineError::Journal`]; nothing changed then.
+    pub fn set_interface(&mut self, name: &str, intent: InterfaceIntent) -> Result<(), EngineError> {
+        if self.state.interfaces.get(name) == Some(&intent) {
+            return Ok(());
+        }
+        self.record(vec![Step::SetInterface { name: name.to_owned(), intent }])
+    }
+
+    /// Wants Levee no longer on the interface `name`; says whether it was wanted there.
+    ///
+    /// # Errors
+    /// [`EngineError::Journal`]; nothing changed then.
+    pub fn clear_interface(&mut self, name: &str) -> Result<bool, EngineError> {
+        if !self.state.interfaces.contains_key(name) {
+            return Ok(false);
+        }
+        self.record(vec![Step::ClearInterface { name: name.to_owned() }])?;
+        Ok(true)
+    }
+
+    /// Why the last attempt to shorten the log failed. No change is lost by that, but the log goes on growing.
+    #[must_use]
+    pub const fn compaction_failure(&self) -> Option<&JournalError> {
+        self.compaction_failure.as_ref()
+    }
+}

@@ -1,0 +1,256 @@
+//! The desired state: named sets with their entries, and the wanted interfaces.
+//!
+//! Decides what each journalled step means; the same code runs when a step is first taken and when it is replayed.
+//! Touches neither tables nor disk. Entries that were added together share one record, so a million of them cost
+//! little more than their prefixes. Times are whole seconds of Unix time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::name::SetName;
+use super::record::{Change, Step};
+use super::types::InterfaceIntent;
+use crate::tables::{SetId, TableKind};
+
+/// A step that does not fit the state: the journal is damaged or was written by something else.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Misfit(pub String);
+
+/// All that is wanted.
+#[derive(Debug)]
+pub(super) struct State {
+    next_id: SetId,
+    sets: BTreeMap<SetId, Set>,
+    ids: BTreeMap<SetName, SetId>,
+    /// Entries that expire, the soonest first.
+    expiries: BTreeSet<(u64, SetId, IpNet)>,
+    /// Wanted interfaces by name.
+    pub interfaces: BTreeMap<String, InterfaceIntent>,
+}
+
+/// A named set.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub id: SetId,
+    pub name: SetName,
+    pub kind: TableKind,
+    pub created: u64,
+    pub changed: u64,
+    pub v4: usize,
+    pub entries: BTreeMap<IpNet, Arc<Origin>>,
+}
+
+/// Where entries come from, shared by those that were added together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub added: u64,
+    pub expires: Option<u64>,
+    pub by: Arc<str>,
+    pub reason: Option<Arc<str>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::starting_at(1)
+    }
+}
+
+impl State {
+    /// An empty state whose first set gets that number.
+    pub(super) fn starting_at(next_id: SetId) -> Self {
+        Self {
+            next_id: next_id.max(1),
+            sets: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            expiries: BTreeSet::new(),
+            interfaces: BTreeMap::new(),
+        }
+    }
+
+    /// The number that the next new set gets.
+    pub(super) const fn next_id(&self) -> SetId {
+        self.next_id
+    }
+
+    pub(super) fn set(&self, name: &SetName) -> Option<&Set> {
+        self.sets.get(self.ids.get(name)?)
+    }
+
+    pub(super) fn set_by_id(&self, id: SetId) -> Option<&Set> {
+        self.sets.get(&id)
+    }
+
+    /// The sets by number.
+    pub(super) fn sets(&self) -> impl Iterator<Item = &Set> {
+        self.sets.values()
+    }
+
+    /// The sets by name.
+    pub(super) fn sets_by_name(&self) -> impl Iterator<Item = &Set> {
+        self.ids.values().filter_map(|id| self.sets.get(id))
+    }
+
+    /// Entries of all sets.
+    pub(super) fn entries(&self) -> usize {
+        self.sets.values().map(|set| set.entries.len()).sum()
+    }
+
+    /// The set that the table names for `prefix` when set `except` does not count: the lowest that holds it. Costs a
+    /// look-up in each set of the kind.
+    pub(super) fn owner_except(&self, kind: TableKind, prefix: &IpNet, except: SetId) -> Option<SetId> {
+        let holds = |set: &&Set| set.kind == kind && set.id != except && set.entries.contains_key(prefix);
+        self.sets.values().find(holds).map(|set| set.id)
+    }
+
+    /// What the table of that kind should hold: each prefix once, with the lowest set that holds it.
+    pub(super) fn table(&self, kind: TableKind) -> BTreeMap<IpNet, SetId> {
+        let mut table = BTreeMap::new();
+        for set in self.sets.values().filter(|set| set.kind == kind) {
+            for prefix in set.entries.keys() {
+                table.entry(*prefix).or_insert(set.id);
+            }
+        }
+        table
+    }
+
+    /// When the next entry expires.
+    pub(super) fn next_expiry(&self) -> Option<u64> {
+        self.expiries.first().map(|(expires, ..)| *expires)
+    }
+
+    /// The entries that are over at `now`, by set.
+    pub(super) fn expired(&self, now: u64) -> BTreeMap<SetId, Vec<IpNet>> {
+        let mut expired: BTreeMap<SetId, Vec<IpNet>> = BTreeMap::new();
+        for (_, set, prefix) in self.expiries.iter().take_while(|(expires, ..)| *expires <= now) {
+            expired.entry(*set).or_default().push(*prefix);
+        }
+        expired
+    }
+
+    /// Takes all steps of `change`.
+    pub(super) fn apply(&mut self, change: &Change) -> Result<(), Misfit> {
+        change.steps.iter().try_for_each(|step| self.take(step, change.at))
+    }
+
+    fn take(&mut self, step: &Step, at: u64) -> Result<(), Misfit> {
+        match step {
+            Step::CreateSet { id, name, kind, created } => {
+                if *id == 0 || self.sets.contains_key(id) || self.ids.contains_key(name) {
+                    return Err(Misfit(format!("set {name}, number {id}, is made twice")));
+                }
+                let set = Set {
+                    id: *id,
+                    name: name.clone(),
+                    kind: (*kind).into(),
+                    created: *created,
+                    changed: at,
+                    v4: 0,
+                    entries: BTreeMap::new(),
+                };
+                self.next_id = self.next_id.max(id.saturating_add(1));
+                self.ids.insert(name.clone(), *id);
+                self.sets.insert(*id, set);
+            }
+            Step::Put { set, added, expires, by, reason, prefixes } => {
+                let origin = Origin {
+                    added: *added,
+                    expires: *expires,
+                    by: by.as_str().into(),
+                    reason: reason.as_deref().map(Arc::from),
+                };
+                self.put(*set, &origin, prefixes)?;
+                self.touch(*set, at)?;
+            }
+            Step::Remove { set, prefixes } => {
+                self.remove(*set, prefixes)?;
+                self.touch(*set, at)?;
+            }
+            Step::Flush { set } => {
+                self.flush(*set)?;
+                self.touch(*set, at)?;
+            }
+            Step::RemoveSet { set } => {
+                self.flush(*set)?;
+                if let Some(set) = self.sets.remove(set) {
+                    self.ids.remove(&set.name);
+                }
+            }
+            Step::SetInterface { name, intent } => {
+                self.interfaces.insert(name.clone(), *intent);
+            }
+            Step::ClearInterface { name } => {
+                self.interfaces.remove(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, id: SetId, at: u64) -> Result<(), Misfit> {
+        known(&mut self.sets, id)?.changed = at;
+        Ok(())
+    }
+
+    fn put(&mut self, id: SetId, origin: &Origin, prefixes: &[IpNet]) -> Result<(), Misfit> {
+        let set = known(&mut self.sets, id)?;
+        let mut shared = Shared::default();
+        for prefix in prefixes {
+            if let Some(expires) = origin.expires {
+                self.expiries.insert((expires, id, *prefix));
+            }
+            let Some(old) = set.entries.get(prefix) else {
+                set.v4 += usize::from(matches!(prefix, IpNet::V4(_)));
+                set.entries.insert(*prefix, shared.origin(origin, origin.added, origin.reason.as_ref()));
+                continue;
+            };
+            if let Some(expires) = old.expires.filter(|expires| Some(*expires) != origin.expires) {
+                self.expiries.remove(&(expires, id, *prefix));
+            }
+            let reason = origin.reason.as_ref().or(old.reason.as_ref());
+            let refreshed = shared.origin(origin, old.added, reason);
+            set.entries.insert(*prefix, refreshed);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, id: SetId, prefixes: &[IpNet]) -> Result<(), Misfit> {
+        let set = known(&mut self.sets, id)?;
+        for prefix in prefixes {
+            let Some(origin) = set.entries.remove(prefix) else {
+                return Err(Misfit(format!(
+                    "{prefix} is removed from set {}, which does not hold it",
+                    set.name
+                )));
+            };
+            set.v4 -= usize::from(matches!(prefix, IpNet::V4(_)));
+            if let Some(expires) = origin.expires {
+                self.expiries.remove(&(expires, id, *prefix));
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, id: SetId) -> Result<(), Misfit> {
+        let set = known(&mut self.sets, id)?;
+        set.entries.clear();
+        set.v4 = 0;
+        self.expiries.retain(|(_, set, _)| *set != id);
+        Ok(())
+    }
+}
+
+fn known(sets: &mut BTreeMap<SetId, Set>, id: SetId) -> Result<&mut Set, Misfit> {
+    sets.get_mut(&id).ok_or_else(|| Misfit(format!("a step on set number {id}, which does not exist")))
+}
+
+/// The origins that one step has made, so that equal ones are one.
+#[derive(Default)]
+struct Shared(HashMap<(u64, Option<Arc<str>>), Arc<Origin>>);
+
+impl Shared {
+    fn origin(&mut self, of: &Origin, added: u64, reason: Option<&Arc<str>>) -> Arc<Origin> {
+        let make = || Arc::new(Origin { added, reason: reason.cloned(), ..of.clone() });
+        Arc::clone(self.0.entry((added, reason.cloned())).or_insert_with(make))
+    }
+}

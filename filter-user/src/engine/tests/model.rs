@@ -1,0 +1,189 @@
+//! Random sequences of operations against a naive model of what they mean.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const KINDS: [SetKind; 4] = [SetKind::Block, SetKind::Block, SetKind::Block, SetKind::AllowSource];
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Add { set: usize, prefixes: Vec<u8>, ttl: Option<u64> },
+    Import { set: usize, prefixes: Vec<u8>, replace: bool },
+    Delete { set: usize, prefixes: Vec<u8> },
+    Flush { set: usize },
+    RemoveSet { set: usize },
+    Wait { seconds: u64 },
+    FailTable { call: usize },
+    Compact,
+    Reopen,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    use Operation::*;
+    let set = || 0..KINDS.len();
+    let prefixes = || prop::collection::vec(0..16u8, 0..6);
+    prop_oneof![
+        4 => (set(), prefixes(), prop::option::of(1..20u64))
+            .prop_map(|(set, prefixes, ttl)| Add { set, prefixes, ttl }),
+        2 => (set(), prefixes(), any::<bool>())
+            .prop_map(|(set, prefixes, replace)| Import { set, prefixes, replace }),
+        2 => (set(), prefixes()).prop_map(|(set, prefixes)| Delete { set, prefixes }),
+        1 => set().prop_map(|set| Flush { set }),
+        1 => set().prop_map(|set| RemoveSet { set }),
+        2 => (1..10u64).prop_map(|seconds| Wait { seconds }),
+        1 => (0..4usize).prop_map(|call| FailTable { call }),
+        1 => Just(Compact),
+        1 => Just(Reopen),
+    ]
+}
+
+/// Few prefixes, of both families and nested.
+fn net(number: u8) -> IpNet {
+    let text = match number {
+        0..8 => format!("10.0.0.0/{}", 8 + number),
+        8..12 => format!("192.0.2.{number}/32"),
+        _ => format!("2001:db8::/{}", 20 + number),
+    };
+    text.parse().unwrap()
+}
+
+#[derive(Default)]
+struct Model {
+    sets: BTreeMap<usize, (SetId, BTreeMap<IpNet, Option<u64>>)>,
+    last_id: SetId,
+}
+
+impl Model {
+    fn set(&mut self, set: usize) -> &mut BTreeMap<IpNet, Option<u64>> {
+        let last_id = &mut self.last_id;
+        let made = self.sets.entry(set).or_insert_with(|| {
+            *last_id += 1;
+            (*last_id, BTreeMap::new())
+        });
+        &mut made.1
+    }
+
+    fn table(&self, kind: SetKind) -> Vec<(IpNet, SetId)> {
+        let mut table: BTreeMap<IpNet, SetId> = BTreeMap::new();
+        for (set, (id, entries)) in &self.sets {
+            for prefix in entries.keys().filter(|_| KINDS[*set] == kind) {
+                let owner = table.entry(*prefix).or_insert(*id);
+                *owner = (*owner).min(*id);
+            }
+        }
+        table.into_iter().collect()
+    }
+
+    fn take(&mut self, operation: &Operation, now: u64) {
+        match operation {
+            Operation::Add { set, prefixes, ttl } => {
+                let expires = ttl.map(|ttl| now + ttl);
+                self.set(*set).extend(prefixes.iter().map(|number| (net(*number), expires)));
+            }
+            Operation::Import { set, prefixes, replace } => {
+                let entries = self.set(*set);
+                if *replace {
+                    entries.clear();
+                }
+                entries.extend(prefixes.iter().map(|number| (net(*number), None)));
+            }
+            Operation::Delete { set, prefixes } if self.sets.contains_key(set) => {
+                let gone: Vec<IpNet> = prefixes.iter().map(|number| net(*number)).collect();
+                self.set(*set).retain(|prefix, _| !gone.contains(prefix));
+            }
+            Operation::Flush { set } if self.sets.contains_key(set) => self.set(*set).clear(),
+            Operation::RemoveSet { set } => drop(self.sets.remove(set)),
+            Operation::Wait { .. } => {
+                for (_, entries) in self.sets.values_mut() {
+                    entries.retain(|_, expires| expires.is_none_or(|expires| expires > now));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn perform(engine: &mut Engine, operation: &Operation, now: u64) -> Result<(), EngineError> {
+    let set_name = |set: &usize| name(&format!("set{set}"));
+    let nets = |numbers: &[u8]| numbers.iter().map(|number| net(*number)).collect::<Vec<_>>();
+    match operation {
+        Operation::Add { set, prefixes, ttl } => {
+            let provenance = by(None, ttl.map(|ttl| at(now + ttl)));
+            engine.add(&set_name(set), KINDS[*set], &nets(prefixes), &provenance, at(now)).map(drop)
+        }
+        Operation::Import { set, prefixes, replace } => engine
+            .import(&set_name(set), KINDS[*set], &nets(prefixes), *replace, &forever(), at(now))
+            .map(drop),
+        Operation::Delete { set, prefixes } => engine.delete(&set_name(set), &nets(prefixes)).map(drop),
+        Operation::Flush { set } => engine.flush(&set_name(set)).map(drop),
+        Operation::RemoveSet { set } => engine.remove_set(&set_name(set)).map(drop),
+        Operation::Wait { .. } => engine.expire(at(now)).map(drop),
+        Operation::Compact => Ok(engine.journal.compact(&engine.state)?),
+        Operation::FailTable { .. } | Operation::Reopen => Ok(()),
+    }
+}
+
+fn check(engine: &Engine, rig: &Rig, model: &Model) {
+    for kind in SetKind::ALL {
+        assert_eq!(rig.kernel.entries(kind).unwrap(), model.table(kind));
+    }
+    assert_eq!(engine.sets().count(), model.sets.len());
+    for (set, (id, entries)) in &model.sets {
+        let set = name(&format!("set{set}"));
+        let held = engine.entries(&set).unwrap().map(|(prefix, record)| (prefix, record.expires));
+        let wanted = entries.iter().map(|(prefix, expires)| (*prefix, expires.map(at)));
+        assert_eq!(held.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+        let summary = engine.sets().find(|summary| summary.name == set).unwrap();
+        assert_eq!((summary.id, summary.v4 + summary.v6), (*id, entries.len()));
+        let v4 = entries.keys().filter(|prefix| matches!(prefix, IpNet::V4(_))).count();
+        assert_eq!(summary.v4, v4);
+    }
+    let next = model.sets.values().flat_map(|(_, entries)| entries.values().flatten()).min();
+    assert_eq!(engine.next_expiry(), next.copied().map(at));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_operations_does_what_the_naive_model_does(
+        operations in prop::collection::vec(operation(), 1..40),
+    ) {
+        let rig = Rig::new();
+        let mut engine = rig.open();
+        let (mut model, mut now) = (Model::default(), 1);
+        for operation in operations {
+            match &operation {
+                Operation::Wait { seconds } => now += seconds,
+                // Expiry is a change for each set, so a failure in it may leave some of them done.
+                Operation::FailTable { call } => rig.kernel.fail_at(*call, 1),
+                Operation::Reopen => {
+                    rig.kernel.inner().fail = None;
+                    let before = dump(&engine);
+                    drop(engine);
+                    engine = rig.open_at(at(now)).unwrap().0;
+                    prop_assert_eq!(dump(&engine), before);
+                }
+                _ => {}
+            }
+            if matches!(operation, Operation::Wait { .. }) {
+                rig.kernel.inner().fail = None;
+            }
+            match perform(&mut engine, &operation, now) {
+                Ok(()) => model.take(&operation, now),
+                Err(EngineError::UnknownSet { .. }) => {
+                    let (Operation::Delete { set, .. } | Operation::Flush { set } | Operation::RemoveSet { set }) =
+                        operation
+                    else {
+                        panic!("only these need the set")
+                    };
+                    prop_assert!(!model.sets.contains_key(&set));
+                }
+                Err(EngineError::Table { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+            check(&engine, &rig, &model);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What the engine is told and what it answers.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use filter_common::config::Switches;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::error::EngineError;
+use super::name::SetName;
+use super::state::{Origin, Set};
+use crate::interface::InterfaceMode;
+use crate::tables::{SetId, TableKind};
+
+/// The last second that RFC 3339 can write; no time lies behind it.
+const LAST_SECOND: u64 = 253_402_300_799;
+const LONGEST_AUTHOR: usize = 256;
+const LONGEST_REASON: usize = 1024;
+
+/// What is wanted of one interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceIntent {
+    /// Where the program runs.
+    pub mode: InterfaceMode,
+    /// What it checks.
+    #[serde(with = "SwitchWords")]
+    pub switches: Switches,
+}
+
+/// The fields of [`Switches`], for serde.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Switches")]
+struct SwitchWords {
+    bad_tcp_flags: u32,
+    bogon_source: u32,
+    drop_fragments: u32,
+    #[serde(skip)]
+    reserved: u32,
+}
+
+/// Who adds entries, why, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provenance {
+    /// Who; at most 256 bytes.
+    pub by: String,
+    /// Why; at most 1,024 bytes.
+    pub reason: Option<String>,
+    /// Until when; `None` is until they are removed.
+    pub expires: Option<SystemTime>,
+}
+
+impl Provenance {
+    /// The moment of expiry, once everything is seen to be in bounds.
+    pub(super) fn check(&self, now: SystemTime) -> Result<Option<u64>, EngineError> {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        for (field, text, limit) in
+            [("name of the author", self.by.as_str(), LONGEST_AUTHOR), ("reason", reason, LONGEST_REASON)]
+        {
+            if text.len() > limit {
+                return Err(EngineError::TextTooLong { field, length: text.len(), limit });
+            }
+        }
+        if self.expires.is_some_and(|expires| expires <= now) {
+            return Err(EngineError::AlreadyExpired);
+        }
+        Ok(self.expires.map(seconds_up))
+    }
+
+    /// Whether an entry of that origin would change by being added again.
+    pub(super) fn refreshes(&self, expires: Option<u64>, origin: &Origin) -> bool {
+        let new_reason = self.reason.is_some() && self.reason.as_deref() != origin.reason.as_deref();
+        expires != origin.expires || new_reason
+    }
+}
+
+/// One entry of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryRecord {
+    /// When it was first added, in whole seconds.
+    pub added: SystemTime,
+    /// When it goes, in whole seconds; `None` is never by itself.
+    pub expires: Option<SystemTime>,
+    /// Who added it or changed it last.
+    pub by: Arc<str>,
+    /// Why.
+    pub reason: Option<Arc<str>>,
+}
+
+impl From<&Origin> for EntryRecord {
+    fn from(origin: &Origin) -> Self {
+        Self {
+            added: time(origin.added),
+            expires: origin.expires.map(time),
+            by: Arc::clone(&origin.by),
+            reason: origin.reason.clone(),
+        }
+    }
+}
+
+/// What a change did to each prefix that it named; each in one list only, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangeReport {
+    /// Was not in the set and is now.
+    pub added: Vec<IpNet>,
+    /// Was in the set, and got another expiry or reason.
+    pub refreshed: Vec<IpNet>,
+    /// Was in the set and is no more.
+    pub removed: Vec<IpNet>,
+    /// Is as it was: there already when adding, not there when deleting.
+    pub unchanged: Vec<IpNet>,
+}
+
+/// What an import did, in prefixes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportReport {
+    /// New in the set.
+    pub added: usize,
+    /// Gone, since the list replaces the set and does not name them.
+    pub removed: usize,
+    /// There before with another expiry or reason.
+    pub refreshed: usize,
+    /// There before, and as they were.
+    pub unchanged: usize,
+    /// In the set now.
+    pub total: usize,
+}
+
+/// One set, without its entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetSummary {
+    /// Its name.
+    pub name: SetName,
+    /// Its number in the tables.
+    pub id: SetId,
+    /// What it is for.
+    pub kind: TableKind,
+    /// IPv4 prefixes.
+    pub v4: usize,
+    /// IPv6 prefixes.
+    pub v6: usize,
+    /// When it was made.
+    pub created: SystemTime,
+    /// When it last changed; a removal counts as of the last time that the engine was told.
+    pub changed: SystemTime,
+}
+
+impl From<&Set> for SetSummary {
+    fn from(set: &Set) -> Self {
+        Self {
+            name: set.name.clone(),
+            id: set.id,
+            kind: set.kind,
+            v4: set.v4,
+            v6: set.entries.len() - set.v4,
+            created: time(set.created),
+            changed: time(set.changed),
+        }
+    }
+}
+
+/// The entry that decides about an address or prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// The longest prefix in the table that covers it.
+    pub prefix: IpNet,
+    /// The set that the table names for it; others may hold it too.
+    pub set: SetName,
+}
+
+/// What opening the state found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Sets.
+    pub sets: usize,
+    /// Entries of all sets.
+    pub prefixes: usize,
+    /// Wanted interfaces.
+    pub interfaces: usize,
+    /// Entries that were over and were dropped.
+    pub expired: usize,
+    /// Prefixes that the tables lacked.
+    pub inserted: usize,
+    /// Prefixes that the tables had under another set.
+    pub corrected: usize,
+    /// Prefixes that the tables had and no set has.
+    pub removed: usize,
+    /// Bytes of an unfinished change that were cut from the log.
+    pub truncated_log_bytes: u64,
+    /// A crash in a compaction had left a log that the snapshot holds already.
+    pub stale_log: bool,
+    /// There was a snapshot without a log: changes since the snapshot are lost.
+    pub missing_log: bool,
+}
+
+/// Whole seconds of Unix time, rounded down.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()).min(LAST_SECOND)
+}
+
+/// Whole seconds of Unix time, rounded up: nothing expires early.
+pub(super) fn seconds_up(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs().saturating_add(u64::from(since.subsec_nanos() > 0)).min(LAST_SECOND)
+}
+
+pub(super) fn time(seconds: u64) -> SystemTime {
+    // Journals may hold any number; none behind the last second overflows.
+    UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND))
+}
