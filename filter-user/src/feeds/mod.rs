@@ -111,6 +111,10 @@ pub fn parse_list(reader: impl Read, source: &str, options: ParseOptions) -> Res
 
 impl ParsedList {
     fn take_line(&mut self, line: &[u8], max_entries: usize) -> Result<(), FeedProblem> {
+        // Runs of empty lines are the cheapest way to make a list long.
+        if line.is_empty() {
+            return Ok(());
+        }
         let line = str::from_utf8(line).map_err(|error| FeedProblem::not_utf8(line, error.valid_up_to()))?;
         if line.trim_start().starts_with('<') {
             return Err(FeedProblem::Html { found: Quoted::new(line) });
