@@ -9,12 +9,14 @@ use crate::workspace::Workspace;
 
 /// Measure Levee, a bare drop, nft, ipset and xdp-filter in one run
 #[derive(clap::Args)]
-#[command(after_help = "Installs what is missing, builds, and runs in a sandbox of its own (namespaces of the kernel), which
+#[command(
+    after_help = "Installs what is missing, builds, and runs in a sandbox of its own (namespaces of the kernel), which
 leaves nothing behind however it ends. Needs root. Leave the machine alone meanwhile.
 
 Examples:
   cargo xtask bench
-  cargo xtask bench -- --help       the options of the benchmark itself")]
+  cargo xtask bench -- --help       the options of the benchmark itself"
+)]
 pub struct Args {
     /// Passed on to the benchmark
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "BENCH ARGS")]

@@ -10,12 +10,14 @@ use crate::sandbox;
 
 /// Run a shell, or any program, in a sandbox like that of the tests
 #[derive(clap::Args)]
-#[command(after_help = "Nothing in there outlives it: processes, network namespaces, interfaces, mounts, pins, and new files in
+#[command(
+    after_help = "Nothing in there outlives it: processes, network namespaces, interfaces, mounts, pins, and new files in
 /run, /var/lib and /tmp. Needs root.
 
 Examples:
   cargo xtask sandbox                            a shell
-  cargo xtask sandbox -- target/debug/levee run  the daemon, away from the machine's own")]
+  cargo xtask sandbox -- target/debug/levee run  the daemon, away from the machine's own"
+)]
 pub struct Args {
     /// The program and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]

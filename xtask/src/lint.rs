@@ -69,7 +69,8 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
 }
 
 fn host_clippy(workspace: &Workspace) -> Command {
-    let selected = ["clippy", "--workspace", "--exclude", "filter-ebpf", "--all-targets", "--", "-D", "warnings"];
+    let selected =
+        ["clippy", "--workspace", "--exclude", "filter-ebpf", "--all-targets", "--", "-D", "warnings"];
     workspace.cargo(&selected)
 }
 

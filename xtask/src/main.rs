@@ -63,7 +63,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Lint(args) => lint::run(&workspace, &args),
         Command::Sandbox(args) => enter::run(&args),
         Command::Ci(args) => ci::run(&workspace, &args),
-        Command::Inside(args) => return sandbox::inside::run(args),
+        Command::Inside(args) => return sandbox::inside::run(&args),
         Command::Probe => return sandbox::probe_here(),
     };
     ownership::give_back(&workspace);

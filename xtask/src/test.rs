@@ -12,7 +12,8 @@ use crate::workspace::{Group, Workspace, require};
 
 /// Install what is missing, then run every test
 #[derive(clap::Args)]
-#[command(after_help = "The tests run in a sandbox of its own (namespaces of the kernel), which leaves nothing behind however it
+#[command(
+    after_help = "The tests run in a sandbox of its own (namespaces of the kernel), which leaves nothing behind however it
 ends. Needs root. The machine's own network is not touched.
 
 Examples:
@@ -20,7 +21,8 @@ Examples:
   cargo xtask test blocked_source                   the tests whose name contains this
   cargo xtask test -p filter-common                 one crate
   cargo xtask test -p filter-tests --test netns     one test program
-  cargo xtask test kill_minus_nine -- --nocapture   with what the test prints")]
+  cargo xtask test kill_minus_nine -- --nocapture   with what the test prints"
+)]
 pub struct Args {
     /// Only this crate's tests (may be given more than once)
     #[arg(short, long = "package", value_name = "CRATE")]
@@ -31,7 +33,8 @@ pub struct Args {
 }
 
 pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
-    let packages: Vec<String> = args.packages.iter().flat_map(|name| ["-p".to_owned(), name.clone()]).collect();
+    let packages: Vec<String> =
+        args.packages.iter().flat_map(|name| ["-p".to_owned(), name.clone()]).collect();
     sandbox::require("test", &[packages.as_slice(), &args.arguments].concat())?;
     workspace.setup(&[Group::Build, Group::Run])?;
 

@@ -55,10 +55,14 @@ impl Workspace {
         let manifest = env::var_os("CARGO_MANIFEST_DIR").map_or(compiled, PathBuf::from);
         let root = manifest.parent().context("the directory of xtask has no parent")?.to_path_buf();
         if !root.join(PIN).is_file() {
-            bail!("{} is not a checkout of Levee (it has no {PIN}): run `cargo xtask` inside one", root.display());
+            bail!(
+                "{} is not a checkout of Levee (it has no {PIN}): run `cargo xtask` inside one",
+                root.display()
+            );
         }
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let target = std::path::absolute(&target).with_context(|| format!("bad CARGO_TARGET_DIR {target:?}"))?;
+        let target =
+            std::path::absolute(&target).with_context(|| format!("bad CARGO_TARGET_DIR {target:?}"))?;
         Ok(Self { root, target })
     }
 

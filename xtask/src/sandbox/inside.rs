@@ -5,9 +5,9 @@
 //! that was arranged.
 
 use std::ffi::OsString;
-use std::io::PipeReader;
+use std::io::{self, PipeReader};
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context as _, Result, bail};
@@ -16,7 +16,7 @@ use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::unshare;
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
@@ -37,7 +37,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The sandbox cannot be prepared, or the program cannot be started.
-pub fn run(args: Args) -> Result<ExitCode> {
+pub fn run(args: &Args) -> Result<ExitCode> {
     if getpid() != Pid::from_raw(1) {
         bail!("this command is for xtask's own use");
     }
@@ -51,12 +51,19 @@ pub fn run(args: Args) -> Result<ExitCode> {
     mounts::prepare()?;
     raise_loopback();
     let [program, arguments @ ..] = args.program.as_slice() else { bail!("no program to run") };
-    let child = Command::new(program)
-        .args(arguments)
-        .env("LEVEE_SANDBOX", "1")
-        .spawn()
-        .with_context(|| format!("cannot run {}", program.display()))?;
+    let mut command = Command::new(program);
+    command.args(arguments).env("LEVEE_SANDBOX", "1");
+    accept_signals(&mut command);
+    let child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
     attend(Pid::from_raw(child.id().cast_signed()), &lifeline, &signals)
+}
+
+/// Has the program start with no signal blocked, unlike this process.
+fn accept_signals(command: &mut Command) {
+    let unblock = || SigSet::all().thread_unblock().map_err(io::Error::from);
+    // SAFETY: between fork and exec only async-signal-safe calls are sound; sigfillset and pthread_sigmask are
+    // (POSIX.1-2024, 2.4.3), and nothing here allocates.
+    unsafe { command.pre_exec(unblock) };
 }
 
 /// A new network namespace has its loopback interface down. A program that needs it says so itself.
@@ -93,7 +100,9 @@ fn attend(program: Pid, lifeline: &PipeReader, signals: &Signals) -> Result<Exit
 fn reap(program: Pid) -> Result<Option<ExitStatus>> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == program => return Ok(Some(ExitStatus::from_raw(code << 8))),
+            Ok(WaitStatus::Exited(pid, code)) if pid == program => {
+                return Ok(Some(ExitStatus::from_raw(code << 8)));
+            }
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => {
                 return Ok(Some(ExitStatus::from_raw(signal as i32)));
             }

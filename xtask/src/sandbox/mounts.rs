@@ -77,7 +77,8 @@ impl Mirror {
         }
         let machine = hold(self.path)?;
         place("tmpfs", self.path, self.mode)?;
-        let entries = fs::read_dir(through(&machine)).with_context(|| format!("cannot list {}", self.path))?;
+        let entries =
+            fs::read_dir(through(&machine)).with_context(|| format!("cannot list {}", self.path))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("cannot list {}", self.path))?;
             let name = entry.file_name();
@@ -145,7 +146,8 @@ fn mounts_below(top: &str) -> Result<Vec<PathBuf>> {
     let table = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     // proc_pid_mountinfo(5): the fifth field is the mount point.
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
-    let mut points: Vec<PathBuf> = points.filter(|point| point.starts_with(top) && point != Path::new(top)).collect();
+    let mut points: Vec<PathBuf> =
+        points.filter(|point| point.starts_with(top) && point != Path::new(top)).collect();
     points.sort();
     points.dedup_by(|point, above| point.starts_with(above));
     Ok(points)
