@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
@@ -17,6 +18,7 @@ fn main() -> Result<()> {
     let pins = read_pins(&root.join(PIN))?;
     let toolchain = pins.get("EBPF_TOOLCHAIN").with_context(|| format!("{PIN} names no EBPF_TOOLCHAIN"))?;
     use_tools(&root)?;
+    check_toolchain(toolchain)?;
 
     println!("cargo:rerun-if-changed={}", root.join(PIN).display());
     println!("cargo:rerun-if-changed={}", root.join("filter-common").display());
@@ -40,9 +42,12 @@ fn read_pins(path: &Path) -> Result<BTreeMap<String, String>> {
 /// Puts the tools that setup installed on the path of the eBPF build, and opens `-Z build-std` for it.
 fn use_tools(root: &Path) -> Result<()> {
     println!("cargo:rerun-if-env-changed=CARGO_TARGET_DIR");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    // Cargo's target directory is above OUT_DIR, however it was chosen.
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets no OUT_DIR")?);
+    let default = root.join("target");
+    let tools = out.ancestors().chain([default.as_path()]).map(|dir| dir.join("tools/bin"));
     let path = env::var_os("PATH").unwrap_or_default();
-    let paths: Vec<PathBuf> = [target.join("tools/bin")].into_iter().chain(env::split_paths(&path)).collect();
+    let paths: Vec<PathBuf> = tools.filter(|dir| dir.is_dir()).chain(env::split_paths(&path)).collect();
     if !paths.iter().any(|dir| dir.join("bpf-linker").is_file()) {
         bail!("bpf-linker is not installed: run scripts/setup.sh, then build again");
     }
@@ -50,6 +55,30 @@ fn use_tools(root: &Path) -> Result<()> {
     unsafe {
         env::set_var("PATH", env::join_paths(paths)?);
         env::set_var("RUSTC_BOOTSTRAP", "1");
+    }
+    Ok(())
+}
+
+/// Fails, with the remedy, when rustup does not know the toolchain or it cannot build for eBPF.
+fn check_toolchain(name: &str) -> Result<()> {
+    let sysroot =
+        Command::new("rustup").args(["run", name, "rustc", "--print", "sysroot"]).output().context(
+            "rustup cannot be run, and the eBPF toolchain is reached through it: see https://rustup.rs",
+        )?;
+    if !sysroot.status.success() {
+        let said = String::from_utf8_lossy(&sysroot.stderr);
+        bail!(
+            "rustup has no working toolchain {name} ({}): run scripts/setup.sh, then build again",
+            said.trim()
+        );
+    }
+    let sysroot =
+        PathBuf::from(String::from_utf8(sysroot.stdout).context("the sysroot is not UTF-8")?.trim());
+    if !sysroot.join("lib/rustlib/src/rust/library/core").is_dir() {
+        bail!(
+            "the toolchain {name} at {} has no rust-src: run scripts/setup.sh, then build again",
+            sysroot.display()
+        );
     }
     Ok(())
 }
