@@ -1,2 +1,5 @@
 //! The `levee` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    filter_user::cli::main()
+}

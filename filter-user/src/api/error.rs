@@ -1,0 +1,218 @@
+//! Every refusal: a status code, a code for programs, a message for people, and each single problem.
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::{ErrorBody, ErrorDetail, MAX_PROBLEMS, Problem};
+use super::server::MAX_JSON_BYTES;
+use super::types::{Action, SCHEMA};
+use crate::dataplane::DataplaneError;
+use crate::engine::{EngineError, SetNameError};
+use crate::feeds::{FeedError, FeedProblem};
+
+/// A request that was refused or failed. Nothing was changed, unless the text says so.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No such path.
+    #[error("there is no {path} in this API; /v1/openapi.json describes what there is")]
+    NoSuchPath {
+        /// As asked.
+        path: String,
+    },
+    /// The path does not take that method.
+    #[error("{path} does not take {method}; /v1/openapi.json describes what it takes")]
+    NoSuchMethod {
+        /// As asked.
+        method: String,
+        /// As asked.
+        path: String,
+    },
+    /// A body that is not the JSON that was expected.
+    #[error("{}", body_message(.0))]
+    Body(#[from] JsonRejection),
+    /// A query string with a wrong or unknown parameter.
+    #[error("{}", .0.body_text())]
+    Query(#[from] QueryRejection),
+    /// A path that is not text.
+    #[error("{}", .0.body_text())]
+    Path(#[from] PathRejection),
+    /// Something in the request that cannot be meant.
+    #[error("{0}")]
+    Meaningless(&'static str),
+    /// Prefixes that are none.
+    #[error("{} of {given} prefixes cannot be used; nothing was changed", .problems.len())]
+    BadPrefixes {
+        /// Each of them.
+        problems: Vec<Problem>,
+        /// Prefixes in the request.
+        given: usize,
+    },
+    /// A list that cannot be read.
+    #[error("the list was refused; nothing was changed")]
+    BadList(#[source] FeedError),
+    /// A name that no set can have.
+    #[error(transparent)]
+    SetName(#[from] SetNameError),
+    /// The set does something else.
+    #[error("the set `{name}` has the action {}, not {}; `levee set list` shows the sets", .is.name(), .asked.name())]
+    OtherAction {
+        /// The set.
+        name: String,
+        /// What it does.
+        is: Action,
+        /// What it was expected to do.
+        asked: Action,
+    },
+    /// The engine refused or failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The dataplane refused or failed.
+    #[error(transparent)]
+    Dataplane(#[from] DataplaneError),
+    /// A change failed, and so did taking back its first half.
+    #[error("{cause}; taking back the first half failed too: {rollback}")]
+    HalfDone {
+        /// Why it failed.
+        cause: Box<ApiError>,
+        /// Why it could not be taken back.
+        rollback: Box<ApiError>,
+    },
+    /// A panic: in this request, or in an earlier one that left the state unknown.
+    #[error("an error of Levee's own; the daemon's log tells more, and restarting it reads the state anew")]
+    Panicked,
+}
+
+fn body_message(rejection: &JsonRejection) -> String {
+    match rejection.status() {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            "expected a JSON body with `content-type: application/json` (`curl --json` sends it)".to_owned()
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => format!(
+            "the body is too large; expected at most {} MiB of JSON: POST /v1/sets/NAME/import takes long lists",
+            MAX_JSON_BYTES >> 20
+        ),
+        _ => rejection.body_text(),
+    }
+}
+
+impl ApiError {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NoSuchPath { .. } => (StatusCode::NOT_FOUND, "no_such_path"),
+            Self::NoSuchMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, "no_such_method"),
+            Self::Body(rejection) => match rejection.status() {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json"),
+                StatusCode::PAYLOAD_TOO_LARGE => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+                status => (status, "bad_body"),
+            },
+            Self::Query(_) => (StatusCode::BAD_REQUEST, "bad_query"),
+            Self::Path(_) => (StatusCode::BAD_REQUEST, "bad_path"),
+            Self::Meaningless(_) => (StatusCode::UNPROCESSABLE_ENTITY, "meaningless"),
+            Self::BadPrefixes { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_prefix"),
+            Self::BadList(error) => list(&error.problem),
+            Self::SetName(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_set_name"),
+            Self::OtherAction { .. } => (StatusCode::CONFLICT, "other_action"),
+            Self::Engine(error) => engine(error),
+            Self::Dataplane(error) => dataplane(error),
+            Self::HalfDone { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "half_done"),
+            Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        match self {
+            Self::BadPrefixes { problems, .. } => problems.clone(),
+            Self::BadList(error) => vec![list_problem(error)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The document that the caller gets.
+    #[must_use]
+    pub fn detail(&self) -> ErrorDetail {
+        let (_, code) = self.status_and_code();
+        let mut details = self.problems();
+        let omitted = details.len().saturating_sub(MAX_PROBLEMS) as u64;
+        details.truncate(MAX_PROBLEMS);
+        let message = match self {
+            // Its source is among the details, with its place.
+            Self::BadList(_) => self.to_string(),
+            _ => chain(self),
+        };
+        ErrorDetail { code: code.to_owned(), message, details, omitted }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, _) = self.status_and_code();
+        let error = self.detail();
+        if status.is_server_error() {
+            tracing::error!(code = error.code, "{}", error.message);
+        }
+        (status, axum::Json(ErrorBody { schema: SCHEMA, error })).into_response()
+    }
+}
+
+/// What is wrong with a list, and where.
+#[must_use]
+pub fn list_problem(error: &FeedError) -> Problem {
+    Problem {
+        source: Some(error.source_name.to_string()),
+        line: (error.line > 0).then_some(error.line),
+        column: (error.column > 0).then_some(error.column as u64),
+        message: chain(&error.problem),
+        ..Problem::default()
+    }
+}
+
+fn list(problem: &FeedProblem) -> (StatusCode, &'static str) {
+    match problem {
+        FeedProblem::TooManyBytes { .. } | FeedProblem::TooManyEntries { .. } => {
+            (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
+        }
+        FeedProblem::Read(_) => (StatusCode::BAD_REQUEST, "incomplete"),
+        _ => (StatusCode::UNPROCESSABLE_ENTITY, "bad_list"),
+    }
+}
+
+fn engine(error: &EngineError) -> (StatusCode, &'static str) {
+    match error {
+        EngineError::UnknownSet { .. } => (StatusCode::NOT_FOUND, "no_such_set"),
+        EngineError::OtherKind { .. } => (StatusCode::CONFLICT, "other_action"),
+        EngineError::NoRoom { .. } => (StatusCode::CONFLICT, "no_room"),
+        EngineError::AlreadyExpired => (StatusCode::UNPROCESSABLE_ENTITY, "already_expired"),
+        EngineError::TextTooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "text_too_long"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "engine"),
+    }
+}
+
+fn dataplane(error: &DataplaneError) -> (StatusCode, &'static str) {
+    match error {
+        DataplaneError::UnknownInterface { .. } => (StatusCode::NOT_FOUND, "no_such_interface"),
+        DataplaneError::NotAttached { .. } => (StatusCode::NOT_FOUND, "not_attached"),
+        DataplaneError::NotEthernet { .. } | DataplaneError::Loopback { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "unsuitable_interface")
+        }
+        DataplaneError::ModeRefused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "mode_refused"),
+        DataplaneError::Occupied { .. } => (StatusCode::CONFLICT, "occupied"),
+        DataplaneError::AttachedOtherwise { .. } => (StatusCode::CONFLICT, "attached_otherwise"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "dataplane"),
+    }
+}
+
+/// An error with its sources, on one line; a source that the text before it quotes already is not repeated.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text += &format!(": {next}");
+        }
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,182 @@
+//! From HTTP to [`Controller`] calls and back. Every call runs on a blocking thread: it waits for the engine's lock
+//! and for the kernel.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Method, Uri};
+use axum::routing::get;
+use axum::{Extension, Router};
+use futures_util::TryStreamExt as _;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::controller::Controller;
+use super::peer::Peer;
+use super::error::ApiError;
+use super::extract::{Json, Path, Query};
+use super::problem::ErrorBody;
+use super::types::{
+    AddRequest, AttachRequest, Attached, Changed, DetachRequest, Detached, Health, ImportQuery, Imported,
+    RemoveRequest, SetEntries, SetList, SetRemoved, Stats, Status, TestRequest, Tested,
+};
+
+/// The description of the API that `/v1/openapi.json` serves.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Levee",
+    description = "Controls the XDP flood filter on this host. Served on a unix socket: \
+                   `curl --unix-socket /run/levee/levee.sock http://levee/v1/status`."
+))]
+struct Description;
+
+type Shared = State<Arc<Controller>>;
+type Answer<T> = Result<axum::Json<T>, ApiError>;
+
+/// Every path, without layers and state.
+pub fn router() -> Router<Arc<Controller>> {
+    let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(health))
+        .routes(routes!(status))
+        .routes(routes!(stats))
+        .routes(routes!(attach))
+        .routes(routes!(detach))
+        .routes(routes!(test))
+        .routes(routes!(list_sets))
+        .routes(routes!(set_entries, remove_set))
+        .routes(routes!(add))
+        .routes(routes!(remove))
+        .routes(routes!(flush))
+        .routes(routes!(import))
+        .split_for_parts();
+    let description = axum::Json(description);
+    router
+        .route("/v1/openapi.json", get(move || std::future::ready(description.clone())))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::NoSuchPath { path: uri.path().to_owned() }
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::NoSuchMethod { method: method.to_string(), path: uri.path().to_owned() }
+}
+
+/// Runs `call` where it may block.
+async fn blocking<T: Send + 'static>(
+    controller: Arc<Controller>,
+    call: impl FnOnce(&Controller) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    // A panic there has poisoned a lock or harmed nothing; either way this request alone fails.
+    tokio::task::spawn_blocking(move || call(&controller)).await.map_err(|_| ApiError::Panicked)?
+}
+
+/// Whether a daemon answers, and which.
+#[utoipa::path(get, path = "/v1/health", responses((status = OK, body = Health)))]
+async fn health() -> axum::Json<Health> {
+    axum::Json(Health::default())
+}
+
+/// The daemon, its tables and sets, and the interfaces that the filter is on.
+#[utoipa::path(get, path = "/v1/status", responses((status = OK, body = Status), (status = "5XX", body = ErrorBody)))]
+async fn status(State(controller): Shared) -> Answer<Status> {
+    blocking(controller, Controller::status).await.map(axum::Json)
+}
+
+/// Packets and bytes by interface, verdict and reason.
+#[utoipa::path(get, path = "/v1/stats", responses((status = OK, body = Stats), (status = "5XX", body = ErrorBody)))]
+async fn stats(State(controller): Shared) -> Answer<Stats> {
+    blocking(controller, Controller::stats).await.map(axum::Json)
+}
+
+/// Puts the filter on interfaces: on all of them, or on none.
+#[utoipa::path(post, path = "/v1/attach", request_body = AttachRequest,
+    responses((status = OK, body = Attached), (status = "4XX", body = ErrorBody)))]
+async fn attach(State(controller): Shared, Json(request): Json<AttachRequest>) -> Answer<Attached> {
+    blocking(controller, move |controller| controller.attach(&request)).await.map(axum::Json)
+}
+
+/// Takes the filter off interfaces.
+#[utoipa::path(post, path = "/v1/detach", request_body = DetachRequest,
+    responses((status = OK, body = Detached), (status = "4XX", body = ErrorBody)))]
+async fn detach(State(controller): Shared, Json(request): Json<DetachRequest>) -> Answer<Detached> {
+    blocking(controller, move |controller| controller.detach(&request)).await.map(axum::Json)
+}
+
+/// Asks the kernel's tables whether packets from these sources are dropped.
+#[utoipa::path(post, path = "/v1/test", request_body = TestRequest,
+    responses((status = OK, body = Tested), (status = "4XX", body = ErrorBody)))]
+async fn test(State(controller): Shared, Json(request): Json<TestRequest>) -> Answer<Tested> {
+    blocking(controller, move |controller| controller.test(&request)).await.map(axum::Json)
+}
+
+/// Every set, without its prefixes.
+#[utoipa::path(get, path = "/v1/sets", responses((status = OK, body = SetList)))]
+async fn list_sets(State(controller): Shared) -> Answer<SetList> {
+    blocking(controller, Controller::sets).await.map(axum::Json)
+}
+
+/// One set with its prefixes.
+#[utoipa::path(get, path = "/v1/sets/{name}", params(("name" = String, Path)),
+    responses((status = OK, body = SetEntries), (status = NOT_FOUND, body = ErrorBody)))]
+async fn set_entries(State(controller): Shared, Path(name): Path<String>) -> Answer<SetEntries> {
+    blocking(controller, move |controller| controller.entries(&name)).await.map(axum::Json)
+}
+
+/// Removes a set and every prefix of it.
+#[utoipa::path(delete, path = "/v1/sets/{name}", params(("name" = String, Path)),
+    responses((status = OK, body = SetRemoved), (status = NOT_FOUND, body = ErrorBody)))]
+async fn remove_set(State(controller): Shared, Path(name): Path<String>) -> Answer<SetRemoved> {
+    blocking(controller, move |controller| controller.remove_set(&name)).await.map(axum::Json)
+}
+
+/// Adds prefixes to a set: all of them, or none when one of them is bad.
+#[utoipa::path(post, path = "/v1/sets/{name}/add", params(("name" = String, Path)), request_body = AddRequest,
+    responses((status = OK, body = Changed), (status = "4XX", body = ErrorBody)))]
+async fn add(
+    State(controller): Shared,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    Json(request): Json<AddRequest>,
+) -> Answer<Changed> {
+    blocking(controller, move |controller| controller.add(&name, request, &peer)).await.map(axum::Json)
+}
+
+/// Removes prefixes from a set: exactly these, not what they cover.
+#[utoipa::path(post, path = "/v1/sets/{name}/remove", params(("name" = String, Path)), request_body = RemoveRequest,
+    responses((status = OK, body = Changed), (status = "4XX", body = ErrorBody)))]
+async fn remove(
+    State(controller): Shared,
+    Path(name): Path<String>,
+    Json(request): Json<RemoveRequest>,
+) -> Answer<Changed> {
+    blocking(controller, move |controller| controller.remove(&name, &request)).await.map(axum::Json)
+}
+
+/// Removes every prefix of a set, and keeps the set.
+#[utoipa::path(post, path = "/v1/sets/{name}/flush", params(("name" = String, Path)),
+    responses((status = OK, body = SetRemoved), (status = NOT_FOUND, body = ErrorBody)))]
+async fn flush(State(controller): Shared, Path(name): Path<String>) -> Answer<SetRemoved> {
+    blocking(controller, move |controller| controller.flush(&name)).await.map(axum::Json)
+}
+
+/// Imports a list into a set: all of it, or nothing. The body is the list itself, as text or gzip.
+#[utoipa::path(post, path = "/v1/sets/{name}/import", params(("name" = String, Path), ImportQuery),
+    request_body(content = String, content_type = "application/octet-stream"),
+    responses((status = OK, body = Imported), (status = "4XX", body = ErrorBody)))]
+async fn import(
+    State(controller): Shared,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    Query(query): Query<ImportQuery>,
+    body: Body,
+) -> Answer<Imported> {
+    let list = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
+    let list = SyncIoBridge::new(list);
+    blocking(controller, move |controller| controller.import(&name, query, list, &peer)).await.map(axum::Json)
+}

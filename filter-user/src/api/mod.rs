@@ -1,0 +1,21 @@
+//! The controller's API: HTTP/1.1 and JSON over a unix socket, for the command line and for curl.
+//!
+//! * [`types`]: what is said, in both directions. Every document carries `schema`.
+//! * [`error`]: every refusal, as a status code and one JSON shape.
+//! * [`controller`]: what a request does, without HTTP: plain blocking calls.
+//! * [`server`]: sockets, limits, time-outs, and [`handlers`] from requests to controller calls.
+//! * [`client`]: the same from the other side.
+//!
+//! Who may open the socket may do everything: its mode and group are the access control, and the peer's user is
+//! what provenance records.
+
+pub mod client;
+pub mod controller;
+pub mod error;
+mod extract;
+mod handlers;
+pub mod peer;
+pub mod problem;
+pub mod server;
+pub mod types;
+mod upload;

@@ -1,0 +1,301 @@
+//! Named sets of prefixes: adding, deleting, importing, listing, testing.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Span, Timestamp};
+use crate::api::problem::Problem;
+use crate::tables::TableKind;
+
+/// What a set does to the packets that its prefixes match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Drops packets from these sources.
+    #[default]
+    Block,
+    /// Passes packets from these sources.
+    Allow,
+    /// Passes packets to these destinations.
+    #[value(skip)]
+    AllowDestination,
+}
+
+impl Action {
+    /// The name used in JSON and text.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Allow => "allow",
+            Self::AllowDestination => "allow-destination",
+        }
+    }
+
+    /// The table that the set's prefixes go into.
+    #[must_use]
+    pub const fn table(self) -> TableKind {
+        match self {
+            Self::Block => TableKind::Block,
+            Self::Allow => TableKind::AllowSource,
+            Self::AllowDestination => TableKind::AllowDestination,
+        }
+    }
+}
+
+impl From<TableKind> for Action {
+    fn from(kind: TableKind) -> Self {
+        match kind {
+            TableKind::Block => Self::Block,
+            TableKind::AllowSource => Self::Allow,
+            TableKind::AllowDestination => Self::AllowDestination,
+        }
+    }
+}
+
+/// Adds prefixes to a set: all of them, or none when one of them is bad. The set is made when there is none.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddRequest {
+    /// What the set does; must be what it does already when there is one of that name.
+    pub action: Action,
+    /// Addresses or prefixes.
+    #[schema(example = json!(["203.0.113.0/24", "2001:db8::1"]))]
+    pub prefixes: Vec<String>,
+    /// For how long; without end when absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "1h")]
+    pub ttl: Option<Span>,
+    /// Why, in the caller's words.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Removes prefixes from a set: exactly these prefixes, not what they cover.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveRequest {
+    /// What the set is expected to do; refused when the set does something else. Absent: whatever it does.
+    #[serde(default)]
+    pub action: Option<Action>,
+    /// Addresses or prefixes.
+    pub prefixes: Vec<String>,
+}
+
+/// What became of one prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeOutcome {
+    /// It is in the set now.
+    Added,
+    /// It was in the set; its time, reason or owner is new.
+    Updated,
+    /// It was in the set.
+    AlreadyPresent,
+    /// It is no longer in the set.
+    Removed,
+    /// It was not in the set.
+    NotPresent,
+}
+
+/// One prefix of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Change {
+    /// The prefix.
+    #[schema(value_type = String)]
+    pub prefix: IpNet,
+    /// What became of it.
+    pub outcome: ChangeOutcome,
+}
+
+/// The answer to [`AddRequest`] and [`RemoveRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Changed {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// Name of the set.
+    pub set: String,
+    /// What it does.
+    pub action: Action,
+    /// Prefixes that were added.
+    pub added: u64,
+    /// Prefixes that were there, whose time, reason or owner is new.
+    pub updated: u64,
+    /// Prefixes that were removed.
+    pub removed: u64,
+    /// Prefixes that were as asked already: there, or not there.
+    pub unchanged: u64,
+    /// In the order of the request.
+    pub changes: Vec<Change>,
+}
+
+/// How a list is imported. The request's body is the list itself, as text or gzip.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ImportQuery {
+    /// What the set does; must be what it does already when there is one of that name.
+    #[serde(default)]
+    #[param(inline)]
+    pub action: Action,
+    /// The set becomes the list; otherwise the list is added.
+    #[serde(default)]
+    pub replace: bool,
+    /// For how long; without end when absent.
+    #[serde(default)]
+    #[param(value_type = Option<String>, example = "1h")]
+    pub ttl: Option<Span>,
+    /// Why, in the caller's words.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Bad lines are reported and skipped; otherwise one bad line refuses the list.
+    #[serde(default)]
+    pub skip_bad: bool,
+    /// What error messages call the list.
+    #[serde(default)]
+    pub source: Option<String>,
+}
+
+/// The answer to an import.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Imported {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// Name of the set.
+    pub set: String,
+    /// What it does.
+    pub action: Action,
+    /// Lines of the list.
+    pub lines: u64,
+    /// Entries of the list: addresses, prefixes and ranges.
+    pub entries: u64,
+    /// Prefixes that were added.
+    pub added: u64,
+    /// Prefixes that were there already.
+    pub unchanged: u64,
+    /// Prefixes that were removed, by `replace`.
+    pub removed: u64,
+    /// Entries that the list had twice.
+    pub duplicates: u64,
+    /// Prefixes that a broader prefix of the same list covers.
+    pub overlapping: u64,
+    /// Bad lines that were skipped.
+    pub skipped: u64,
+    /// The first of them.
+    pub skipped_lines: Vec<Problem>,
+    /// Prefixes in the set now.
+    pub total: u64,
+}
+
+/// One set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetSummary {
+    /// Name.
+    pub name: String,
+    /// What it does.
+    pub action: Action,
+    /// IPv4 prefixes in it.
+    pub ipv4: u64,
+    /// IPv6 prefixes in it.
+    pub ipv6: u64,
+    /// When its next entry expires.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_expiry: Option<Timestamp>,
+}
+
+/// Every set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetList {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// By name.
+    pub sets: Vec<SetSummary>,
+}
+
+/// One prefix of a set, and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Entry {
+    /// The prefix.
+    #[schema(value_type = String)]
+    pub prefix: IpNet,
+    /// Who added it.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: Option<String>,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub added: Timestamp,
+    /// Until when; absent: without end.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires: Option<Timestamp>,
+}
+
+/// One set with its prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetEntries {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// Name.
+    pub name: String,
+    /// What it does.
+    pub action: Action,
+    /// By prefix.
+    pub entries: Vec<Entry>,
+}
+
+/// The answer to flushing or removing a set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetRemoved {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// Name of the set.
+    pub set: String,
+    /// Prefixes that were removed.
+    pub removed: u64,
+}
+
+/// Asks the kernel's tables about prefixes.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TestRequest {
+    /// Addresses or prefixes.
+    pub prefixes: Vec<String>,
+}
+
+/// The entry that decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PrefixMatch {
+    /// The entry's prefix: the longest that covers all of what was asked.
+    #[schema(value_type = String)]
+    pub prefix: IpNet,
+    /// The set it belongs to; absent when the table names a set that the daemon does not know.
+    pub set: Option<String>,
+}
+
+/// What the tables say about one prefix as a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TestResult {
+    /// What was asked.
+    #[schema(value_type = String)]
+    pub prefix: IpNet,
+    /// Packets from all of it are dropped: a block entry covers it, and no allow entry does.
+    pub blocked: bool,
+    /// The block entry that covers it.
+    pub block: Option<PrefixMatch>,
+    /// The allow entry that covers it, and overrides the block entry.
+    pub allow: Option<PrefixMatch>,
+}
+
+/// The answer to [`TestRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tested {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// How many of them are blocked.
+    pub blocked: u64,
+    /// How many of them are not.
+    pub not_blocked: u64,
+    /// In the order of the request.
+    pub results: Vec<TestResult>,
+}

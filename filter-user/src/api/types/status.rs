@@ -1,0 +1,251 @@
+//! `status` and `stats`: what runs where, and what it did.
+
+use std::collections::BTreeMap;
+
+use filter_common::counters::{Counter, Counters};
+use filter_common::verdict::{Reason, Verdict};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Checks, Mode, SCHEMA, SetSummary, Timestamp};
+
+/// Packets, and their bytes from the Ethernet header on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Count {
+    /// Frames.
+    pub packets: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
+}
+
+impl From<Counter> for Count {
+    fn from(counter: Counter) -> Self {
+        Self { packets: counter.packets, bytes: counter.bytes }
+    }
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+    }
+}
+
+/// What came and what became of it. Each packet has one reason, and each reason one verdict, so `rx` is the sum of
+/// the verdicts and of the reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Traffic {
+    /// Received.
+    pub rx: Count,
+    /// Handed to the network stack.
+    pub pass: Count,
+    /// Dropped.
+    pub drop: Count,
+    /// Sent back out of the interface; always zero, as nothing does so yet.
+    pub tx: Count,
+    /// Sent to another interface; always zero, as nothing does so yet.
+    pub redirect: Count,
+    /// Every reason there is, also those at zero.
+    pub reasons: BTreeMap<String, Count>,
+}
+
+impl From<&Counters> for Traffic {
+    fn from(counters: &Counters) -> Self {
+        let mut traffic = Self::default();
+        for reason in Reason::ALL {
+            let count = Count::from(counters.of(*reason));
+            traffic.rx.add(count);
+            match reason.verdict() {
+                Verdict::Pass => traffic.pass.add(count),
+                Verdict::Drop => traffic.drop.add(count),
+            }
+            traffic.reasons.insert(reason.name().to_owned(), count);
+        }
+        traffic
+    }
+}
+
+impl Traffic {
+    /// The count of one reason.
+    #[must_use]
+    pub fn of(&self, reason: Reason) -> Count {
+        self.reasons.get(reason.name()).copied().unwrap_or_default()
+    }
+}
+
+/// One interface's program and what it counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Interface {
+    /// Name; absent when the interface has gone.
+    pub name: Option<String>,
+    /// The kernel's number of the interface.
+    pub ifindex: u32,
+    /// Mode; absent when the kernel does not tell.
+    pub mode: Option<Mode>,
+    /// The kernel's number of the program.
+    pub program_id: u32,
+    /// The kernel's number of the link.
+    pub link_id: u32,
+    /// How often the program on this interface was replaced.
+    pub generation: u64,
+    /// The program takes frames in several buffers (jumbo frames).
+    pub frags: bool,
+    /// What the program checks beyond structure.
+    pub checks: Checks,
+    /// When it was attached.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub attached_at: Option<Timestamp>,
+    /// Since it was attached.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// One interface's counters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InterfaceStats {
+    /// Name; absent when the interface has gone.
+    pub name: Option<String>,
+    /// Mode; absent when the kernel does not tell.
+    pub mode: Option<Mode>,
+    /// The kernel's number of the program.
+    pub program_id: u32,
+    /// How often the program on this interface was replaced.
+    pub generation: u64,
+    /// Since it was attached.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+impl From<Interface> for InterfaceStats {
+    fn from(interface: Interface) -> Self {
+        let Interface { name, mode, program_id, generation, traffic, .. } = interface;
+        Self { name, mode, program_id, generation, traffic }
+    }
+}
+
+/// The daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ControllerStatus {
+    /// False when the document was read from the pinned maps because no daemon answered; the rest is absent then.
+    pub running: bool,
+    /// Process number.
+    pub pid: Option<u32>,
+    /// Version of the daemon.
+    pub version: Option<String>,
+    /// When it started.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started: Option<Timestamp>,
+    /// Version of the contract between program and controller.
+    pub abi_version: u32,
+    /// Where it keeps its sets.
+    pub state_dir: Option<String>,
+}
+
+/// A sign of life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// Version of the daemon.
+    pub version: String,
+    /// Process number.
+    pub pid: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { schema: SCHEMA, version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id() }
+    }
+}
+
+/// Whether the daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatsController {
+    /// False when the document was read from the pinned maps because no daemon answered.
+    pub running: bool,
+}
+
+/// One prefix table of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TableStatus {
+    /// `block`, `allow_source` or `allow_destination`.
+    pub kind: String,
+    /// `IPv4` or `IPv6`.
+    pub family: String,
+    /// Prefixes in it.
+    pub entries: u64,
+    /// Prefixes that fit.
+    pub capacity: u64,
+}
+
+/// Everything about the daemon, its tables and its interfaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// When it was taken.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+    /// The daemon.
+    pub controller: ControllerStatus,
+    /// Interfaces that Levee is on.
+    pub interfaces: Vec<Interface>,
+    /// Sum over the interfaces.
+    pub total: Traffic,
+    /// The prefix tables; absent when no daemon answered.
+    pub tables: Option<Vec<TableStatus>>,
+    /// The sets; absent when no daemon answered.
+    pub sets: Option<Vec<SetSummary>>,
+}
+
+/// The counters alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Stats {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// When it was taken.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+    /// Whether the daemon runs.
+    pub controller: StatsController,
+    /// Interfaces that Levee is on.
+    pub interfaces: Vec<InterfaceStats>,
+    /// Sum over the interfaces.
+    pub total: Traffic,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn received_is_the_sum_of_the_verdicts_and_every_reason_is_listed() {
+        let mut counters = Counters::default();
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            for _ in 0..=index {
+                counters.count(*reason, 64);
+            }
+        }
+        let traffic = Traffic::from(&counters);
+        let packets: u64 = (1..=Reason::ALL.len() as u64).sum();
+        assert_eq!(traffic.rx, Count { packets, bytes: packets * 64 });
+        assert_eq!(traffic.pass.packets + traffic.drop.packets, packets);
+        assert_eq!(traffic.pass.packets, 1 + 2 + 3 + 4 + 5);
+        assert_eq!(traffic.reasons.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn an_interface_in_json_has_its_counters_beside_its_name() {
+        let interface = InterfaceStats {
+            name: Some("eth0".to_owned()),
+            mode: Some(Mode::Native),
+            program_id: 7,
+            generation: 1,
+            traffic: Traffic::from(&Counters::default()),
+        };
+        let json = serde_json::to_value(&interface).unwrap();
+        assert_eq!(json["rx"]["packets"], 0);
+        assert_eq!(json["reasons"]["blocked_source"]["bytes"], 0);
+        assert_eq!(json["mode"], "native");
+    }
+}

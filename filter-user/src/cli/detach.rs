@@ -1,0 +1,65 @@
+//! `levee detach`: takes the filter off interfaces, through the daemon or, when none answers, by itself.
+
+use std::io::Write;
+
+use anyhow::{Context as _, Result};
+
+use super::{Outcome, PinArgs, Refusal};
+use crate::api::client::Client;
+use crate::api::types::{DetachRequest, Detached};
+use crate::dataplane;
+
+/// Take the filter off interfaces
+///
+/// Works without a daemon too. With --all nothing of Levee stays in the kernel.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  levee detach eth0
+  levee detach --all")]
+pub struct Args {
+    /// Interfaces
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "IFACE")]
+    interfaces: Vec<String>,
+    /// Every interface that Levee is on
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    pins: PinArgs,
+}
+
+pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Outcome> {
+    let Args { interfaces, all, pins } = args;
+    let request = DetachRequest { interfaces, all };
+    match client.post::<_, Detached>("/v1/detach", &request).await {
+        Ok(detached) => {
+            if detached.interfaces.is_empty() {
+                writeln!(out, "nothing is attached")?;
+            }
+            for interface in detached.interfaces {
+                let how = if interface.changed { "detached" } else { "was not attached" };
+                writeln!(out, "{}: {how}", interface.name)?;
+            }
+        }
+        Err(error) if error.is_absent() => alone(&request, &pins, out)?,
+        Err(error) => return Err(Refusal::from_client(error, |_| None)),
+    }
+    Ok(Outcome::Done)
+}
+
+fn alone(request: &DetachRequest, pins: &PinArgs, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "no daemon answers: detaching what is pinned in {}", pins.bpffs.display())?;
+    let names = (!request.all).then_some(request.interfaces.as_slice());
+    let removed = dataplane::remove(&pins.bpffs, names)
+        .with_context(|| format!("cannot detach what is pinned in {}", pins.bpffs.display()))?;
+    for name in &removed {
+        writeln!(out, "{name}: detached")?;
+    }
+    for name in request.interfaces.iter().filter(|name| !removed.contains(name)) {
+        writeln!(out, "{name}: was not attached")?;
+    }
+    if removed.is_empty() && request.all {
+        writeln!(out, "nothing is attached")?;
+    }
+    Ok(())
+}

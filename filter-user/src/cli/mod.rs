@@ -1,0 +1,198 @@
+//! The command line: one file a command. A thin client of the API; it decides nothing about packets or sets.
+//!
+//! Exit codes: 0 done, 1 failed (nothing changed), 2 usage. Results go to standard output as text or, with `-j`, as
+//! the API's own JSON; notes and errors go to standard error. Colour goes to terminals only.
+
+mod allow;
+mod attach;
+mod block;
+mod completions;
+mod detach;
+mod entries;
+mod input;
+mod man;
+mod render;
+mod run;
+mod set;
+mod stats;
+mod status;
+mod table;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+use crate::api::client::{Client, ClientError};
+
+/// Where the daemon listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/levee/levee.sock";
+/// Where the dataplane is pinned unless told otherwise.
+pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/levee";
+/// Where the daemon keeps its sets unless told otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/levee";
+
+/// XDP flood filter: drops attack traffic before the kernel allocates a packet buffer.
+#[derive(Debug, Parser)]
+#[command(name = "levee", version, propagate_version = true, after_help = EXAMPLE)]
+pub struct Cli {
+    /// Socket of the daemon
+    #[arg(long, global = true, env = "LEVEE_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  levee run &
+  levee attach eth0
+  levee block add 203.0.113.0/24 --ttl 1h --reason 'SYN flood'
+  levee stats --watch 1s";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Attach(attach::Args),
+    Detach(detach::Args),
+    Status(status::Args),
+    Stats(stats::Args),
+    Block(block::Args),
+    Allow(allow::Args),
+    Set(set::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// Where a daemon's dataplane is pinned, for what works without the daemon.
+#[derive(Debug, clap::Args)]
+struct PinArgs {
+    /// Pin directory to read when no daemon answers
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
+    bpffs: PathBuf,
+}
+
+/// What a command ended with, when it did not fail.
+enum Outcome {
+    /// Exit code 0.
+    Done,
+    /// Exit code 1: the answer to the question is no.
+    No,
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = std::io::BufWriter::new(anstream::stdout().lock());
+    let result = dispatch(cli, &mut out).and_then(|outcome| {
+        out.flush()?;
+        Ok(outcome)
+    });
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::FAILURE,
+        // Whoever read the output has seen enough, as in `levee block list | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli, out: &mut impl Write) -> Result<Outcome> {
+    let Cli { socket, command } = cli;
+    let client = Client::new(&socket);
+    match command {
+        Command::Run(args) => return run::run(args, socket).map(|()| Outcome::Done),
+        Command::Completions(args) => return completions::run(&args, out).map(|()| Outcome::Done),
+        Command::Man(args) => return man::run(&args, out).map(|()| Outcome::Done),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the asynchronous runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::Attach(args) => attach::run(args, &client, out).await,
+            Command::Detach(args) => detach::run(args, &client, out).await,
+            Command::Status(args) => status::run(args, &client, out).await,
+            Command::Stats(args) => stats::run(args, &client, out).await,
+            Command::Block(args) => block::run(args, &client, out).await,
+            Command::Allow(args) => allow::run(args, &client, out).await,
+            Command::Set(args) => set::run(args, &client, out).await,
+            Command::Run(_) | Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
+        }
+    })
+}
+
+/// A refused command, with every problem it has.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Refusal {
+    message: String,
+    problems: Vec<String>,
+}
+
+impl Refusal {
+    /// A refusal from the API, where `place` says what the user calls the item of an index.
+    fn from_client(error: ClientError, place: impl Fn(u64) -> Option<String>) -> anyhow::Error {
+        let ClientError::Refused { detail, .. } = error else { return error.into() };
+        let mut problems: Vec<String> = detail
+            .details
+            .iter()
+            .map(|problem| match problem.index.and_then(&place) {
+                Some(place) => format!("{place}: {}", problem.message),
+                None => problem.to_string(),
+            })
+            .collect();
+        if detail.omitted > 0 {
+            problems.push(format!("... and {} more", render::grouped(detail.omitted)));
+        }
+        Self { message: detail.message, problems }.into()
+    }
+}
+
+fn report(error: &anyhow::Error) {
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    let mut err = anstream::stderr().lock();
+    // Nothing is left to do when standard error itself is gone.
+    let _ = writeln!(err, "{style}levee:{style:#} {error:#}");
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        for problem in &refusal.problems {
+            let _ = writeln!(err, "  {problem}");
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example_in_its_help() {
+        fn check(command: &mut clap::Command) {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "`{}` has no example:\n{help}", command.get_name());
+            for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+                check(sub);
+            }
+        }
+        check(&mut Cli::command());
+    }
+}

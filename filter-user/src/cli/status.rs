@@ -1,0 +1,71 @@
+//! `levee status`: what runs where. Without a daemon it reads the pins by itself.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use filter_common::abi::ABI_VERSION;
+
+use super::{Outcome, PinArgs, render, table};
+use crate::api::client::{Client, ClientError};
+use crate::api::controller::{interface, total};
+use crate::api::types::{ControllerStatus, SCHEMA, Status, Timestamp};
+use crate::dataplane;
+
+/// Show the daemon, its tables and sets, and the interfaces that the filter is on
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  levee status
+  levee status -j | jq '.interfaces[].name'")]
+pub struct Args {
+    /// Print JSON
+    #[arg(short, long)]
+    json: bool,
+    #[command(flatten)]
+    pins: PinArgs,
+}
+
+pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Outcome> {
+    let status = fetch(client, &args.pins.bpffs).await?;
+    if args.json {
+        table::json(out, &status)?;
+    } else {
+        out.write_all(render::status(&status).as_bytes())?;
+    }
+    Ok(Outcome::Done)
+}
+
+async fn fetch(client: &Client, bpffs: &Path) -> Result<Status> {
+    match client.get("/v1/status").await {
+        Err(error) if error.is_absent() => without_daemon(bpffs, error),
+        answer => Ok(answer?),
+    }
+}
+
+/// What the pins alone say, when `absent` is why the daemon does not.
+pub fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status> {
+    if !bpffs.exists() {
+        return Err(absent).context("no daemon answers, and nothing is pinned");
+    }
+    let reports = dataplane::inspect(bpffs)
+        .with_context(|| format!("no daemon answers, and what is pinned in {} cannot be read", bpffs.display()))?;
+    let interfaces: Vec<_> = reports.into_iter().map(interface).collect();
+    Ok(Status {
+        schema: SCHEMA,
+        time: Timestamp(SystemTime::now()),
+        controller: ControllerStatus {
+            running: false,
+            pid: None,
+            version: None,
+            started: None,
+            abi_version: ABI_VERSION,
+            state_dir: None,
+        },
+        total: total(&interfaces),
+        interfaces,
+        tables: None,
+        sets: None,
+    })
+}

@@ -1,0 +1,164 @@
+//! `levee run`: the one writer. It opens the dataplane and the desired state, brings the one to the other, and
+//! serves the API until it is told to stop.
+//!
+//! Everything that can refuse is asked before anything is changed, and what a failed start has made is taken back.
+//! Stopping leaves the dataplane as it is: attached interfaces go on filtering with their last tables.
+
+mod privileges;
+mod socket;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::api::controller::Controller;
+use crate::api::error::chain;
+use crate::api::server;
+use crate::dataplane::{Capacity, Dataplane};
+use crate::engine::Engine;
+
+/// What the daemon is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen.
+    pub socket: PathBuf,
+    /// Where the desired state is kept.
+    pub state_dir: PathBuf,
+    /// Where programs and maps are pinned.
+    pub bpffs: PathBuf,
+    /// Room for blocked prefixes, a family.
+    pub max_prefixes: u32,
+    /// Room for allowed prefixes, a family.
+    pub max_allowed: u32,
+}
+
+/// Longest sleep of the expiry task: a clock that was set reaches it no later than that.
+const EXPIRY_SLEEP: Duration = Duration::from_secs(30);
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// Whatever keeps the daemon from starting; nothing has changed then.
+pub fn run(options: &Options) -> Result<()> {
+    let filter = EnvFilter::try_from_env("LEVEE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+
+    privileges::check()?;
+    let socket = socket::Bound::bind(&options.socket)?;
+    let controller = open(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let served = runtime.block_on(serve(socket.listener()?, controller, options));
+    drop(socket);
+    // Blocking calls still in progress belong to clients that are gone.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+/// Opens dataplane and state; what was made for that is taken back when it fails.
+fn open(options: &Options) -> Result<Arc<Controller>> {
+    let Options { bpffs, state_dir, max_prefixes, max_allowed, .. } = options;
+    let capacity = Capacity { block: *max_prefixes, allow: *max_allowed };
+    let (mut dataplane, adopted) = Dataplane::open(bpffs, capacity)
+        .with_context(|| format!("cannot open the dataplane in {}", bpffs.display()))?;
+    for interface in &adopted {
+        info!(
+            interface = interface.name.as_deref().unwrap_or("(gone)"),
+            program = interface.program_id,
+            generation = interface.generation,
+            "adopted"
+        );
+    }
+    let engine = dataplane.tables().map_err(anyhow::Error::from).and_then(|tables| {
+        Engine::open(state_dir, Box::new(tables), SystemTime::now())
+            .with_context(|| format!("cannot open the state in {}", state_dir.display()))
+    });
+    match engine {
+        Ok((engine, recovery)) => {
+            info!("{recovery}");
+            Ok(Arc::new(Controller::new(engine, Box::new(dataplane), state_dir)))
+        }
+        Err(error) => {
+            if adopted.is_empty()
+                && let Err(error) = dataplane.detach_all()
+            {
+                warn!(%error, "what the start had pinned could not be taken back");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn serve(listener: std::os::unix::net::UnixListener, controller: Arc<Controller>, options: &Options) -> Result<()> {
+    let listener = UnixListener::from_std(listener).context("cannot listen on the socket")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let restored = Arc::clone(&controller);
+    tokio::task::spawn_blocking(move || restore(&restored)).await.context("attaching interfaces panicked")?;
+
+    let expiry = tokio::spawn(expire(Arc::clone(&controller)));
+    info!(socket = %options.socket.display(), pid = std::process::id(), "ready");
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        warn!(%error, "cannot tell the service manager");
+    }
+    let stop = async {
+        tokio::select! {
+            _ = interrupt.recv() => info!("stopping on SIGINT"),
+            _ = terminate.recv() => info!("stopping on SIGTERM"),
+        }
+        // A service manager that does not listen changes nothing about stopping.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    };
+    server::serve(listener, Arc::clone(&controller), stop).await;
+    expiry.abort();
+    info!("stopped; what is attached goes on filtering, `levee detach --all` takes it off");
+    Ok(())
+}
+
+/// Attaches what the desired state names and the kernel does not have.
+fn restore(controller: &Controller) {
+    match controller.restore() {
+        Ok(restored) => {
+            for (name, outcome) in restored {
+                match outcome {
+                    Ok(()) => info!(interface = name, "attached again"),
+                    Err(error) => warn!(interface = name, error = %chain(&error), "cannot be attached again"),
+                }
+            }
+        }
+        Err(error) => error!(error = %chain(&error), "the attached interfaces cannot be read"),
+    }
+}
+
+/// Removes entries when their time is over.
+async fn expire(controller: Arc<Controller>) {
+    loop {
+        let expired = Arc::clone(&controller);
+        let next = tokio::task::spawn_blocking(move || expired.expire()).await;
+        let sleep = match next {
+            Ok(Ok(next)) => next.map_or(EXPIRY_SLEEP, |next| next.clamp(Duration::from_millis(100), EXPIRY_SLEEP)),
+            Ok(Err(error)) => {
+                error!(error = %chain(&error), "entries whose time is over cannot be removed");
+                EXPIRY_SLEEP
+            }
+            Err(error) => {
+                error!(%error, "removing entries whose time is over panicked");
+                EXPIRY_SLEEP
+            }
+        };
+        let changed = controller.changed();
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {}
+            () = changed => {}
+        }
+    }
+}
