@@ -215,7 +215,8 @@ impl Client {
         let response = response.map_err(|error| self.failed(error))?;
         let server = response.headers().get(SERVER).and_then(|value| value.to_str().ok()).unwrap_or("");
         if !server.starts_with("levee/") {
-            let found = format!("it answered HTTP {} without the header `server: levee/...`", response.status());
+            let found =
+                format!("it answered HTTP {} without the header `server: levee/...`", response.status());
             return Err(ClientError::NotLevee { socket: self.socket.clone(), found });
         }
         let status = response.status();
@@ -231,7 +232,9 @@ impl Client {
     async fn connect(&self) -> Result<UnixStream, ClientError> {
         let socket = self.socket.clone();
         match std::fs::metadata(&self.socket) {
-            Ok(metadata) if !metadata.file_type().is_socket() => return Err(ClientError::NotASocket { socket }),
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                return Err(ClientError::NotASocket { socket });
+            }
             Ok(_) => {}
             Err(error) => return Err(self.unreachable(error)),
         }
@@ -257,7 +260,8 @@ impl Client {
     }
 
     fn not_understood(&self, status: StatusCode, error: &serde_json::Error) -> ClientError {
-        let found = format!("it answered HTTP {status} with a document that this version does not know: {error}");
+        let found =
+            format!("it answered HTTP {status} with a document that this version does not know: {error}");
         ClientError::NotLevee { socket: self.socket.clone(), found }
     }
 }

@@ -15,9 +15,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::controller::Controller;
-use super::peer::Peer;
 use super::error::ApiError;
 use super::extract::{Json, Path, Query};
+use super::peer::Peer;
 use super::problem::ErrorBody;
 use super::types::{
     AddRequest, AttachRequest, Attached, Changed, DetachRequest, Detached, Health, ImportQuery, Imported,

@@ -9,6 +9,7 @@
 //! Who may open the socket may do everything: its mode and group are the access control, and the peer's user is
 //! what provenance records.
 
+mod attach;
 pub mod client;
 pub mod controller;
 pub mod error;

@@ -41,7 +41,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub const SERVER_NAME: &str = concat!("levee/", env!("CARGO_PKG_VERSION"));
 
 /// The API. Requests must carry a [`Peer`] extension.
-#[must_use]
 pub fn router(controller: Arc<Controller>) -> Router {
     handlers::router()
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))

@@ -111,7 +111,8 @@ async fn test(prefixes: &[String], json: bool, client: &Client, out: &mut impl W
             writeln!(out, "{}", verdict(result))?;
         }
         if all.results.len() > 1 {
-            let (blocked, not) = (super::render::grouped(all.blocked), super::render::grouped(all.not_blocked));
+            let (blocked, not) =
+                (super::render::grouped(all.blocked), super::render::grouped(all.not_blocked));
             writeln!(out, "{blocked} blocked, {not} not blocked")?;
         }
     }
@@ -151,8 +152,7 @@ mod tests {
         };
         assert_eq!(verdict(&result), "203.0.113.7 blocked by 203.0.113.0/24 (set ipsum)");
         result.allow = entry("203.0.113.7/32", "allow");
-        let expected =
-            "203.0.113.7 not blocked: allowed by 203.0.113.7/32 (set allow), which overrides 203.0.113.0/24 (set ipsum)";
+        let expected = "203.0.113.7 not blocked: allowed by 203.0.113.7/32 (set allow), which overrides 203.0.113.0/24 (set ipsum)";
         assert_eq!(verdict(&result), expected);
     }
 }

@@ -41,24 +41,24 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
                 writeln!(out, "{}: {how}", interface.name)?;
             }
         }
-        Err(error) if error.is_absent() => alone(&request, &pins, out)?,
+        Err(error) if error.is_absent() => alone(request, pins, out).await?,
         Err(error) => return Err(Refusal::from_client(error, |_| None)),
     }
     Ok(Outcome::Done)
 }
 
-fn alone(request: &DetachRequest, pins: &PinArgs, out: &mut impl Write) -> Result<()> {
-    writeln!(out, "no daemon answers: detaching what is pinned in {}", pins.bpffs.display())?;
-    let names = (!request.all).then_some(request.interfaces.as_slice());
-    let removed = dataplane::remove(&pins.bpffs, names)
-        .with_context(|| format!("cannot detach what is pinned in {}", pins.bpffs.display()))?;
+async fn alone(request: DetachRequest, pins: PinArgs, out: &mut impl Write) -> Result<()> {
+    let shown = pins.bpffs.display().to_string();
+    writeln!(out, "no daemon answers: detaching what is pinned in {shown}")?;
+    let DetachRequest { interfaces, all } = request;
+    let removed = tokio::task::spawn_blocking(move || {
+        dataplane::remove(&pins.bpffs, (!all).then_some(interfaces.as_slice()))
+    });
+    let removed = removed.await?.with_context(|| format!("cannot detach what is pinned in {shown}"))?;
     for name in &removed {
         writeln!(out, "{name}: detached")?;
     }
-    for name in request.interfaces.iter().filter(|name| !removed.contains(name)) {
-        writeln!(out, "{name}: was not attached")?;
-    }
-    if removed.is_empty() && request.all {
+    if removed.is_empty() {
         writeln!(out, "nothing is attached")?;
     }
     Ok(())

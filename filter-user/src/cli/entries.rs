@@ -93,9 +93,10 @@ fn summary(changed: &Changed) -> String {
         text += &format!("... and {} more\n", grouped((changed.changes.len() - LISTED) as u64));
     }
     if changed.changes.len() > 1 {
-        let removing = changed.changes.iter().any(|change| {
-            matches!(change.outcome, ChangeOutcome::Removed | ChangeOutcome::NotPresent)
-        });
+        let removing = changed
+            .changes
+            .iter()
+            .any(|change| matches!(change.outcome, ChangeOutcome::Removed | ChangeOutcome::NotPresent));
         let counts = if removing {
             format!("{} deleted, {} not there", grouped(changed.removed), grouped(changed.unchanged))
         } else {
@@ -129,7 +130,10 @@ pub async fn list(
     match only {
         Some(name) => match known.sets.iter().find(|set| set.name == name) {
             Some(set) if actions.contains(&set.action) => names.push(name),
-            Some(set) => bail!("the set `{name}` has the action {}: `levee set list` shows it", set.action.name()),
+            Some(set) => {
+                bail!("the set `{name}` has the action {}: `levee set list` shows it", set.action.name())
+            }
+            None if actions.iter().any(|action| action.default_set() == name) => {}
             None => bail!("there is no set `{name}`; `levee set list` shows those there are"),
         },
         None => names.extend(
@@ -161,7 +165,8 @@ fn write_listing(listing: &Listing, out: &mut impl Write) -> Result<()> {
     writeln!(out, "{:width$}  {:set_width$}  {added:20}  {expires:20}  BY, REASON", "PREFIX", "SET")?;
     for (set, entry) in rows() {
         let expires = entry.expires.map_or_else(|| "never".to_owned(), |time| time.to_string());
-        let reason = entry.reason.as_deref().map_or_else(String::new, |text| format!(": {}", truncated(text)));
+        let reason =
+            entry.reason.as_deref().map_or_else(String::new, |text| format!(": {}", truncated(text)));
         writeln!(
             out,
             "{:width$}  {:set_width$}  {:20}  {expires:20}  {}{reason}",
@@ -180,8 +185,7 @@ mod tests {
 
     #[test]
     fn what_was_there_already_is_said_and_counted() {
-        let change =
-            |prefix: &str, outcome| Change { prefix: prefix.parse().unwrap(), outcome };
+        let change = |prefix: &str, outcome| Change { prefix: prefix.parse().unwrap(), outcome };
         let changed = Changed {
             schema: SCHEMA,
             set: "block".to_owned(),
@@ -195,7 +199,8 @@ mod tests {
                 change("192.0.2.1/32", ChangeOutcome::AlreadyPresent),
             ],
         };
-        let expected = "203.0.113.0/24: added\n192.0.2.1: already there\nblock (block): 1 added, 1 already there\n";
+        let expected =
+            "203.0.113.0/24: added\n192.0.2.1: already there\nblock (block): 1 added, 1 already there\n";
         assert_eq!(summary(&changed), expected);
     }
 }

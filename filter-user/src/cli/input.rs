@@ -54,7 +54,10 @@ fn parse(input: impl std::io::Read) -> Result<Inputs> {
         number += 1;
         bytes += read;
         if bytes > MAX_INPUT {
-            bail!("standard input is longer than {} MiB; `levee set import` takes long lists", MAX_INPUT >> 20);
+            bail!(
+                "standard input is longer than {} MiB; `levee set import` takes long lists",
+                MAX_INPUT >> 20
+            );
         }
         // Bytes that are not UTF-8 stay visible in the daemon's refusal of that line.
         let text = String::from_utf8_lossy(&line);

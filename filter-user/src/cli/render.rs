@@ -24,8 +24,13 @@ pub fn grouped(number: u64) -> String {
 /// A figure with its unit, three significant digits: `74.1 MB`.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn scaled(number: u64, unit: &str) -> String {
-    const STEPS: [(u64, &str); 5] =
-        [(1_000_000_000_000_000, "P"), (1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
+    const STEPS: [(u64, &str); 5] = [
+        (1_000_000_000_000_000, "P"),
+        (1_000_000_000_000, "T"),
+        (1_000_000_000, "G"),
+        (1_000_000, "M"),
+        (1_000, "k"),
+    ];
     for (step, letter) in STEPS {
         if number >= step {
             let value = number as f64 / step as f64;
@@ -38,7 +43,11 @@ pub fn scaled(number: u64, unit: &str) -> String {
 
 /// A prefix as people write it: a single address without its length.
 pub fn prefix(prefix: &IpNet) -> String {
-    if prefix.prefix_len() == prefix.max_prefix_len() { prefix.addr().to_string() } else { prefix.to_string() }
+    if prefix.prefix_len() == prefix.max_prefix_len() {
+        prefix.addr().to_string()
+    } else {
+        prefix.to_string()
+    }
 }
 
 /// Free text on one line, without control characters, at most 60 characters.
@@ -154,8 +163,17 @@ pub fn interface_name(name: Option<&str>, program_id: u32) -> String {
 }
 
 fn interfaces(interfaces: &[Interface]) -> String {
-    let header =
-        ["INTERFACE", "MODE", ">PROGRAM", ">GENERATION", ">RECEIVED", ">PASSED", ">DROPPED", "ATTACHED", "CHECKS"];
+    let header = [
+        "INTERFACE",
+        "MODE",
+        ">PROGRAM",
+        ">GENERATION",
+        ">RECEIVED",
+        ">PASSED",
+        ">DROPPED",
+        "ATTACHED",
+        "CHECKS",
+    ];
     aligned(
         &header,
         interfaces.iter().map(|interface| {
@@ -167,7 +185,7 @@ fn interfaces(interfaces: &[Interface]) -> String {
                 grouped(interface.traffic.rx.packets),
                 grouped(interface.traffic.pass.packets),
                 grouped(interface.traffic.drop.packets),
-                interface.attached_at.map_or_else(|| "unknown".to_owned(), |time| time.to_string()),
+                interface.attached_at.to_string(),
                 checks(interface),
             ]
         }),
@@ -204,14 +222,14 @@ pub fn sets(sets: &[SetSummary]) -> String {
         return "sets: none; `levee block add` or `levee set import` makes one\n".to_owned();
     }
     aligned(
-        &["SET", "ACTION", ">IPV4", ">IPV6", "NEXT EXPIRY"],
+        &["SET", "ACTION", ">IPV4", ">IPV6", "CHANGED"],
         sets.iter().map(|set| {
             vec![
                 set.name.clone(),
                 set.action.name().to_owned(),
                 grouped(set.ipv4),
                 grouped(set.ipv6),
-                set.next_expiry.map_or_else(|| "never".to_owned(), |time| time.to_string()),
+                set.changed.to_string(),
             ]
         }),
     )

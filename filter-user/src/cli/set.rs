@@ -203,6 +203,7 @@ fn summary(imported: &Imported) -> String {
     let mut parts = vec![format!("{} added", grouped(imported.added))];
     for (count, what) in [
         (imported.unchanged, "already there"),
+        (imported.updated, "already there and renewed"),
         (imported.removed, "removed"),
         (imported.duplicates, "duplicates"),
         (imported.overlapping, "overlapping"),
@@ -230,6 +231,7 @@ mod tests {
             lines: 119_010,
             entries: 119_005,
             added: 119_000,
+            updated: 0,
             unchanged: 3,
             removed: 0,
             duplicates: 2,
@@ -238,7 +240,8 @@ mod tests {
             skipped_lines: Vec::new(),
             total: 119_003,
         };
-        let expected = "ipsum (block): 119,000 added, 3 already there, 2 duplicates; 119,003 prefixes in the set";
+        let expected =
+            "ipsum (block): 119,000 added, 3 already there, 2 duplicates; 119,003 prefixes in the set";
         assert_eq!(summary(&imported), expected);
     }
 }

@@ -49,7 +49,7 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
 async fn fetch(client: &Client, bpffs: &Path) -> Result<Stats> {
     match client.get("/v1/stats").await {
         Err(error) if error.is_absent() => {
-            let status = status::without_daemon(bpffs, error)?;
+            let status = status::without_daemon(bpffs, error).await?;
             Ok(Stats {
                 schema: status.schema,
                 time: status.time,

@@ -9,8 +9,7 @@ use filter_common::abi::ABI_VERSION;
 
 use super::{Outcome, PinArgs, render, table};
 use crate::api::client::{Client, ClientError};
-use crate::api::controller::{interface, total};
-use crate::api::types::{ControllerStatus, SCHEMA, Status, Timestamp};
+use crate::api::types::{ControllerStatus, Interface, SCHEMA, Status, Timestamp, Traffic};
 use crate::dataplane;
 
 /// Show the daemon, its tables and sets, and the interfaces that the filter is on
@@ -39,19 +38,22 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
 
 async fn fetch(client: &Client, bpffs: &Path) -> Result<Status> {
     match client.get("/v1/status").await {
-        Err(error) if error.is_absent() => without_daemon(bpffs, error),
+        Err(error) if error.is_absent() => without_daemon(bpffs, error).await,
         answer => Ok(answer?),
     }
 }
 
 /// What the pins alone say, when `absent` is why the daemon does not.
-pub fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status> {
+pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status> {
     if !bpffs.exists() {
         return Err(absent).context("no daemon answers, and nothing is pinned");
     }
-    let reports = dataplane::inspect(bpffs)
-        .with_context(|| format!("no daemon answers, and what is pinned in {} cannot be read", bpffs.display()))?;
-    let interfaces: Vec<_> = reports.into_iter().map(interface).collect();
+    let pins = bpffs.to_owned();
+    let reports =
+        tokio::task::spawn_blocking(move || dataplane::inspect(&pins)).await?.with_context(|| {
+            format!("no daemon answers, and what is pinned in {} cannot be read", bpffs.display())
+        })?;
+    let interfaces: Vec<Interface> = reports.into_iter().map(Interface::from).collect();
     Ok(Status {
         schema: SCHEMA,
         time: Timestamp(SystemTime::now()),
@@ -63,7 +65,7 @@ pub fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status> {
             abi_version: ABI_VERSION,
             state_dir: None,
         },
-        total: total(&interfaces),
+        total: Traffic::total(&interfaces),
         interfaces,
         tables: None,
         sets: None,

@@ -1,7 +1,7 @@
 //! `levee run`: the one writer. It opens the dataplane and the desired state, brings the one to the other, and
 //! serves the API until it is told to stop.
 //!
-//! Everything that can refuse is asked before anything is changed, and what a failed start has made is taken back.
+//! Everything that can refuse is asked before anything is changed.
 //! Stopping leaves the dataplane as it is: attached interfaces go on filtering with their last tables.
 
 mod privileges;
@@ -21,7 +21,7 @@ use crate::api::controller::Controller;
 use crate::api::error::chain;
 use crate::api::server;
 use crate::dataplane::{Capacity, Dataplane};
-use crate::engine::Engine;
+use crate::engine::{Engine, Recovery};
 
 /// What the daemon is started with.
 #[derive(Clone, Debug)]
@@ -64,11 +64,11 @@ pub fn run(options: &Options) -> Result<()> {
     served
 }
 
-/// Opens dataplane and state; what was made for that is taken back when it fails.
+/// Opens dataplane and state. Opening pins nothing, so a failure leaves nothing behind.
 fn open(options: &Options) -> Result<Arc<Controller>> {
     let Options { bpffs, state_dir, max_prefixes, max_allowed, .. } = options;
     let capacity = Capacity { block: *max_prefixes, allow: *max_allowed };
-    let (mut dataplane, adopted) = Dataplane::open(bpffs, capacity)
+    let (dataplane, adopted) = Dataplane::open(bpffs, capacity)
         .with_context(|| format!("cannot open the dataplane in {}", bpffs.display()))?;
     for interface in &adopted {
         info!(
@@ -78,27 +78,32 @@ fn open(options: &Options) -> Result<Arc<Controller>> {
             "adopted"
         );
     }
-    let engine = dataplane.tables().map_err(anyhow::Error::from).and_then(|tables| {
-        Engine::open(state_dir, Box::new(tables), SystemTime::now())
-            .with_context(|| format!("cannot open the state in {}", state_dir.display()))
-    });
-    match engine {
-        Ok((engine, recovery)) => {
-            info!("{recovery}");
-            Ok(Arc::new(Controller::new(engine, Box::new(dataplane), state_dir)))
-        }
-        Err(error) => {
-            if adopted.is_empty()
-                && let Err(error) = dataplane.detach_all()
-            {
-                warn!(%error, "what the start had pinned could not be taken back");
-            }
-            Err(error)
-        }
+    let tables = dataplane.tables().context("cannot open the prefix tables")?;
+    let (engine, recovery) = Engine::open(state_dir, Box::new(tables), SystemTime::now())
+        .with_context(|| format!("cannot open the state in {}", state_dir.display()))?;
+    tell(recovery);
+    Ok(Arc::new(Controller::new(engine, Box::new(dataplane), state_dir)))
+}
+
+fn tell(recovery: Recovery) {
+    let Recovery { sets, prefixes, interfaces, expired, inserted, corrected, removed, .. } = recovery;
+    info!(sets, prefixes, interfaces, expired, "read the state");
+    if inserted + corrected + removed > 0 {
+        info!(inserted, corrected, removed, "brought the tables to it");
+    }
+    if recovery.truncated_log_bytes > 0 {
+        warn!(bytes = recovery.truncated_log_bytes, "cut an unfinished change from the journal");
+    }
+    if recovery.missing_log {
+        warn!("the journal's log was missing: changes since its snapshot are lost");
     }
 }
 
-async fn serve(listener: std::os::unix::net::UnixListener, controller: Arc<Controller>, options: &Options) -> Result<()> {
+async fn serve(
+    listener: std::os::unix::net::UnixListener,
+    controller: Arc<Controller>,
+    options: &Options,
+) -> Result<()> {
     let listener = UnixListener::from_std(listener).context("cannot listen on the socket")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
@@ -145,7 +150,9 @@ async fn expire(controller: Arc<Controller>) {
         let expired = Arc::clone(&controller);
         let next = tokio::task::spawn_blocking(move || expired.expire()).await;
         let sleep = match next {
-            Ok(Ok(next)) => next.map_or(EXPIRY_SLEEP, |next| next.clamp(Duration::from_millis(100), EXPIRY_SLEEP)),
+            Ok(Ok(next)) => {
+                next.map_or(EXPIRY_SLEEP, |next| next.clamp(Duration::from_millis(100), EXPIRY_SLEEP))
+            }
             Ok(Err(error)) => {
                 error!(error = %chain(&error), "entries whose time is over cannot be removed");
                 EXPIRY_SLEEP

@@ -13,7 +13,8 @@ pub fn check() -> Result<()> {
     let missing: Vec<String> = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN]
         .into_iter()
         .filter(|wanted| {
-            let by_admin = *wanted != Capability::CAP_NET_ADMIN && effective.contains(&Capability::CAP_SYS_ADMIN);
+            let by_admin =
+                *wanted != Capability::CAP_NET_ADMIN && effective.contains(&Capability::CAP_SYS_ADMIN);
             !effective.contains(wanted) && !by_admin
         })
         .map(|capability| capability.to_string())

@@ -38,9 +38,9 @@ impl Bound {
         let listener = UnixListener::bind(path);
         rustix::process::umask(umask);
         let listener = listener.with_context(|| format!("cannot listen on {}", path.display()))?;
-        let metadata = fs::symlink_metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let bound =
-            Self { listener, path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
+        let metadata =
+            fs::symlink_metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bound = Self { listener, path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
         fs::set_permissions(path, Permissions::from_mode(0o660))
             .with_context(|| format!("cannot set the mode of {}", path.display()))?;
         Ok(bound)
@@ -75,7 +75,9 @@ fn vacate(path: &Path) -> Result<()> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
     };
     if !metadata.file_type().is_socket() {
-        bail!("{shown} is there and is not a socket; expected nothing, or a socket: --socket names another path");
+        bail!(
+            "{shown} is there and is not a socket; expected nothing, or a socket: --socket names another path"
+        );
     }
     match UnixStream::connect(path) {
         Ok(stream) => {

@@ -12,11 +12,12 @@ pub use interfaces::{
     AttachRequest, Attached, Check, Checks, DetachRequest, Detached, Fragments, InterfaceChange, Mode,
 };
 pub use sets::{
-    Action, AddRequest, Change, ChangeOutcome, Changed, Entry, ImportQuery, Imported, PrefixMatch, RemoveRequest,
-    SetEntries, SetList, SetRemoved, SetSummary, TestRequest, TestResult, Tested,
+    Action, AddRequest, Change, ChangeOutcome, Changed, Entry, ImportQuery, Imported, PrefixMatch,
+    RemoveRequest, SetEntries, SetList, SetRemoved, SetSummary, TestRequest, TestResult, Tested,
 };
 pub use status::{
-    ControllerStatus, Count, Health, Interface, InterfaceStats, Stats, StatsController, Status, TableStatus, Traffic,
+    ControllerStatus, Count, Health, Interface, InterfaceStats, Stats, StatsController, Status, TableStatus,
+    Traffic,
 };
 pub use time::{Span, Timestamp};
 

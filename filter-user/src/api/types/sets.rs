@@ -33,6 +33,16 @@ impl Action {
         }
     }
 
+    /// The set that prefixes go into unless told otherwise. It counts as there, and empty, before its first prefix.
+    #[must_use]
+    pub const fn default_set(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Allow => "allow",
+            Self::AllowDestination => "allow-dst",
+        }
+    }
+
     /// The table that the set's prefixes go into.
     #[must_use]
     pub const fn table(self) -> TableKind {
@@ -89,7 +99,7 @@ pub struct RemoveRequest {
 pub enum ChangeOutcome {
     /// It is in the set now.
     Added,
-    /// It was in the set; its time, reason or owner is new.
+    /// It was in the set; its time or reason is new.
     Updated,
     /// It was in the set.
     AlreadyPresent,
@@ -120,7 +130,7 @@ pub struct Changed {
     pub action: Action,
     /// Prefixes that were added.
     pub added: u64,
-    /// Prefixes that were there, whose time, reason or owner is new.
+    /// Prefixes that were there, whose time or reason is new.
     pub updated: u64,
     /// Prefixes that were removed.
     pub removed: u64,
@@ -172,6 +182,8 @@ pub struct Imported {
     pub entries: u64,
     /// Prefixes that were added.
     pub added: u64,
+    /// Prefixes that were there already, whose time or reason is new.
+    pub updated: u64,
     /// Prefixes that were there already.
     pub unchanged: u64,
     /// Prefixes that were removed, by `replace`.
@@ -199,9 +211,12 @@ pub struct SetSummary {
     pub ipv4: u64,
     /// IPv6 prefixes in it.
     pub ipv6: u64,
-    /// When its next entry expires.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub next_expiry: Option<Timestamp>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// When it last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub changed: Timestamp,
 }
 
 /// Every set.

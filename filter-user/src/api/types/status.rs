@@ -7,6 +7,8 @@ use filter_common::verdict::{Reason, Verdict};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::dataplane::InterfaceReport;
+
 use super::{Checks, Mode, SCHEMA, SetSummary, Timestamp};
 
 /// Packets, and their bytes from the Ethernet header on.
@@ -66,6 +68,27 @@ impl From<&Counters> for Traffic {
 }
 
 impl Traffic {
+    /// The sum over interfaces. All reasons are there, also without any interface.
+    #[must_use]
+    pub fn total(interfaces: &[Interface]) -> Self {
+        let mut total = Self::from(&Counters::default());
+        for interface in interfaces {
+            total.add(&interface.traffic);
+        }
+        total
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.rx.add(other.rx);
+        self.pass.add(other.pass);
+        self.drop.add(other.drop);
+        self.tx.add(other.tx);
+        self.redirect.add(other.redirect);
+        for (reason, count) in &other.reasons {
+            self.reasons.entry(reason.clone()).or_default().add(*count);
+        }
+    }
+
     /// The count of one reason.
     #[must_use]
     pub fn of(&self, reason: Reason) -> Count {
@@ -87,17 +110,34 @@ pub struct Interface {
     /// The kernel's number of the link.
     pub link_id: u32,
     /// How often the program on this interface was replaced.
-    pub generation: u64,
+    pub generation: u32,
     /// The program takes frames in several buffers (jumbo frames).
     pub frags: bool,
     /// What the program checks beyond structure.
     pub checks: Checks,
     /// When it was attached.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub attached_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    pub attached_at: Timestamp,
     /// Since it was attached.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+impl From<InterfaceReport> for Interface {
+    fn from(report: InterfaceReport) -> Self {
+        Self {
+            name: report.name,
+            ifindex: report.ifindex,
+            mode: report.mode.map(Mode::from),
+            program_id: report.program_id,
+            link_id: report.link_id,
+            generation: report.generation,
+            frags: report.frags,
+            checks: Checks::from(report.switches),
+            attached_at: Timestamp(report.attached_at),
+            traffic: Traffic::from(&report.counters),
+        }
+    }
 }
 
 /// One interface's counters.
@@ -110,7 +150,7 @@ pub struct InterfaceStats {
     /// The kernel's number of the program.
     pub program_id: u32,
     /// How often the program on this interface was replaced.
-    pub generation: u64,
+    pub generation: u32,
     /// Since it was attached.
     #[serde(flatten)]
     pub traffic: Traffic,
