@@ -136,8 +136,8 @@ impl ApiError {
         let omitted = details.len().saturating_sub(MAX_PROBLEMS) as u64;
         details.truncate(MAX_PROBLEMS);
         let message = match self {
-            // Its source is among the details, with its place.
-            Self::BadList(_) => self.to_string(),
+            // What a source would add is said already, or stands among the details with its place.
+            Self::BadList(_) | Self::Body(_) | Self::Query(_) | Self::Path(_) => self.to_string(),
             _ => chain(self),
         };
         ErrorDetail { code: code.to_owned(), message, details, omitted }

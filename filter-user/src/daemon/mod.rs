@@ -47,7 +47,13 @@ const EXPIRY_SLEEP: Duration = Duration::from_secs(30);
 /// Whatever keeps the daemon from starting; nothing has changed then.
 pub fn run(options: &Options) -> Result<()> {
     let filter = EnvFilter::try_from_env("LEVEE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_target(false)
+        .init();
 
     privileges::check()?;
     let socket = socket::Bound::bind(&options.socket)?;

@@ -1,0 +1,278 @@
+//! The `levee` command from the outside, without a kernel: help, usage, exit codes, and sockets of every wrong kind.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command as Process;
+
+use assert_cmd::Command;
+use assert_cmd::cargo::{cargo_bin, cargo_bin_cmd};
+use predicates::prelude::PredicateBooleanExt as _;
+use predicates::str::{contains, is_empty};
+use tempfile::TempDir;
+
+fn levee(socket: &Path) -> Command {
+    let mut command = cargo_bin_cmd!("levee");
+    command.env("LEVEE_SOCKET", socket).env_remove("NO_COLOR");
+    command
+}
+
+fn dir() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+/// Answers every connection on `socket` with `answer`, and closes it.
+fn foreign_server(socket: &Path, answer: &'static [u8]) {
+    let listener = UnixListener::bind(socket).expect("a socket");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            // The client may have gone already, which is its right.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer);
+        }
+    });
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let dir = dir();
+    for command in [
+        "run",
+        "attach",
+        "detach",
+        "status",
+        "stats",
+        "block",
+        "block add",
+        "block del",
+        "block list",
+        "block test",
+        "allow add",
+        "allow del",
+        "allow list",
+        "set import",
+        "set list",
+        "set flush",
+        "set rm",
+        "completions",
+        "man",
+    ] {
+        let help = levee(&dir.path().join("none")).args(command.split(' ')).arg("--help").assert().success();
+        help.stdout(
+            contains("Example:").and(contains(format!("levee {}", command.split(' ').next().unwrap()))),
+        );
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_says_what_is_expected() {
+    let dir = dir();
+    for (arguments, expected) in [
+        ("", "Usage: levee"),
+        ("frobnicate", "unrecognized subcommand"),
+        ("attach", "<IFACE>"),
+        ("attach eth0 --mode fast", "native"),
+        ("attach eth0 --skip-check everything", "bad-tcp-flags"),
+        ("detach", "<IFACE>"),
+        ("detach eth0 --all", "cannot be used with"),
+        ("block add", "<PREFIX>"),
+        ("block add 192.0.2.1 --ttl soon", "expected a duration"),
+        ("block add 192.0.2.1 --ttl 0s", "expected a duration"),
+        ("set import x", "<FILE>"),
+        ("set import x - --action drop", "block"),
+        ("run --max-prefixes 0", "0 is not in"),
+        ("stats --watch never", "expected a duration"),
+    ] {
+        levee(&dir.path().join("none"))
+            .args(arguments.split_whitespace())
+            .assert()
+            .code(2)
+            .stdout(is_empty())
+            .stderr(contains(expected));
+    }
+}
+
+#[test]
+fn without_a_socket_every_client_command_fails_and_names_the_daemon() {
+    let dir = dir();
+    let socket = dir.path().join("none");
+    for arguments in
+        ["attach eth0", "block add 192.0.2.1", "block list", "allow list", "set list", "set rm x"]
+    {
+        let assert = levee(&socket).args(arguments.split(' ')).assert().code(1).stdout(is_empty());
+        assert.stderr(contains("is `levee run` running?").and(contains(socket.to_str().unwrap())));
+    }
+    let bpffs = dir.path().join("bpffs");
+    for command in ["status", "stats"] {
+        let assert = levee(&socket).arg(command).arg("--bpffs").arg(&bpffs).assert().code(1);
+        assert.stderr(contains("nothing is pinned").and(contains("is `levee run` running?")));
+    }
+}
+
+#[test]
+fn a_socket_that_nobody_listens_on_is_told_from_one_that_is_absent() {
+    let dir = dir();
+    let socket = dir.path().join("levee.sock");
+    drop(UnixListener::bind(&socket).unwrap());
+    levee(&socket).args(["set", "list"]).assert().code(1).stderr(contains("nobody listens on"));
+}
+
+#[test]
+fn a_file_in_place_of_the_socket_is_named() {
+    let dir = dir();
+    let socket = dir.path().join("levee.sock");
+    std::fs::write(&socket, "text").unwrap();
+    levee(&socket).args(["set", "list"]).assert().code(1).stderr(contains("is not a socket"));
+}
+
+#[test]
+fn a_socket_that_is_not_levees_is_refused_whatever_it_answers() {
+    let answers: [&[u8]; 5] = [
+        b"220 mail.example.org ESMTP\r\n",
+        b"\x00\xff\x00\xffgarbage\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 404 Not Found\r\nserver: nginx\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nserver: levee/9\r\ncontent-length: 2\r\n\r\n{}",
+    ];
+    for answer in answers {
+        let dir = dir();
+        let socket = dir.path().join("levee.sock");
+        foreign_server(&socket, answer);
+        levee(&socket)
+            .args(["set", "list"])
+            .assert()
+            .code(1)
+            .stdout(is_empty())
+            .stderr(contains("is not Levee").and(contains("--socket")));
+        let list = dir.path().join("list.txt");
+        std::fs::write(&list, "192.0.2.1\n").unwrap();
+        levee(&socket)
+            .args(["set", "import", "x"])
+            .arg(&list)
+            .assert()
+            .code(1)
+            .stderr(contains("is not Levee"));
+    }
+}
+
+#[test]
+fn a_server_that_hangs_up_is_an_error_that_names_the_socket() {
+    let dir = dir();
+    let socket = dir.path().join("levee.sock");
+    foreign_server(&socket, b"");
+    levee(&socket).args(["set", "list"]).assert().code(1).stderr(contains("levee.sock failed"));
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_refused_before_anybody_is_asked() {
+    let dir = dir();
+    let socket = dir.path().join("none");
+    let import = |file: &Path| levee(&socket).args(["set", "import", "x"]).arg(file).assert().code(1);
+    import(&dir.path().join("absent.txt")).stderr(contains("cannot open").and(contains("absent.txt")));
+    import(dir.path()).stderr(contains("is a directory"));
+    let huge = dir.path().join("huge.txt");
+    std::fs::File::create(&huge).unwrap().set_len(10_000_000_000).unwrap();
+    import(&huge).stderr(contains("10,000,000,000 bytes").and(contains("at most 256 MiB")));
+}
+
+#[test]
+fn standard_input_without_prefixes_is_an_error() {
+    let dir = dir();
+    let mut command = levee(&dir.path().join("none"));
+    command.args(["block", "add", "-"]).write_stdin("# nothing\n\n");
+    command.assert().code(1).stderr(contains("no prefixes"));
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let dir = dir();
+    let socket = dir.path().join("none");
+    for shell in ["bash", "zsh", "fish"] {
+        levee(&socket).args(["completions", shell]).assert().success().stdout(contains("levee"));
+    }
+    levee(&socket).arg("man").assert().success().stdout(contains(".TH levee"));
+    levee(&socket).args(["man", "--dir"]).arg(dir.path()).assert().success();
+    assert!(dir.path().join("levee-block-add.1").exists());
+}
+
+/// Runs levee as user 65534, or says why not.
+fn as_nobody(dir: &TempDir, arguments: &[&str]) -> Option<std::process::Output> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: becoming another user needs root");
+        return None;
+    }
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = dir.path().join("levee");
+    std::fs::copy(cargo_bin!("levee"), &binary).unwrap();
+    let mut command = Process::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(binary).args(arguments);
+    match command.output() {
+        Ok(output) => Some(output),
+        Err(error) => {
+            eprintln!("skipped: setpriv cannot be run: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn the_daemon_refuses_to_run_without_root_and_touches_nothing() {
+    let dir = dir();
+    let socket = dir.path().join("new/levee.sock");
+    let state = dir.path().join("state");
+    let arguments = ["run", "--socket", socket.to_str().unwrap(), "--state-dir", state.to_str().unwrap()];
+    let Some(output) = as_nobody(&dir, &arguments) else { return };
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("needs root") && text.contains("CAP_NET_ADMIN"), "{text}");
+    assert!(!socket.parent().unwrap().exists() && !state.exists());
+}
+
+#[test]
+fn a_socket_that_the_caller_may_not_open_is_named() {
+    let dir = dir();
+    let socket = dir.path().join("levee.sock");
+    foreign_server(&socket, b"");
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660)).unwrap();
+    let Some(output) = as_nobody(&dir, &["--socket", socket.to_str().unwrap(), "set", "list"]) else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("permission denied") && text.contains("group"), "{text}");
+}
+
+#[test]
+fn the_daemon_leaves_a_file_at_its_sockets_path_alone() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: the daemon asks for root first");
+        return;
+    }
+    let dir = dir();
+    let socket = dir.path().join("levee.sock");
+    std::fs::write(&socket, "precious").unwrap();
+    let state = dir.path().join("state");
+    let mut command = levee(&socket);
+    command.arg("run").arg("--state-dir").arg(&state).arg("--bpffs").arg(dir.path().join("bpffs"));
+    command.assert().code(1).stderr(contains("is not a socket"));
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
+    assert!(!state.exists());
+}
+
+#[test]
+fn a_pin_directory_that_is_not_on_bpffs_stops_the_daemon_and_nothing_stays() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: the daemon asks for root first");
+        return;
+    }
+    let dir = dir();
+    let socket = dir.path().join("levee.sock");
+    let state = dir.path().join("state");
+    let mut command = levee(&socket);
+    command.arg("run").arg("--state-dir").arg(&state).arg("--bpffs").arg(dir.path().join("bpffs"));
+    command.assert().code(1).stderr(contains("BPF file system").and(contains("mount -t bpf")));
+    assert!(!socket.exists() && !state.exists());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
