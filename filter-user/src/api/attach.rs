@@ -8,8 +8,7 @@ use super::controller::{Controller, Interfaces};
 use super::error::ApiError;
 use super::types::{AttachRequest, Attached, DetachRequest, Detached, InterfaceChange, Mode, SCHEMA};
 use crate::dataplane::{DataplaneError, InterfaceReport};
-use crate::engine::Engine;
-use crate::interface::InterfaceIntent;
+use crate::engine::{Engine, InterfaceIntent};
 
 /// An interface that was missing, and whether it could be attached again.
 pub type Restored = (String, Result<(), ApiError>);

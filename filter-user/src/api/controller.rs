@@ -3,7 +3,6 @@
 //! Two locks, always taken in this order: engine, dataplane. Counters are read under the second alone, so figures
 //! come also while an import is applied. Lists are parsed before any lock is taken.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -13,19 +12,16 @@ use filter_common::config::Switches;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
-use super::error::{ApiError, list_problem};
-use super::peer::Peer;
+use super::error::{ApiError, chain};
 use super::problem::Problem;
-use super::server::MAX_LIST_BYTES;
 use super::types::{
-    Action, AddRequest, Change, ChangeOutcome, Changed, ControllerStatus, Entry, ImportQuery, Imported,
-    Interface, InterfaceStats, PrefixMatch, RemoveRequest, SCHEMA, SetEntries, SetList, SetRemoved,
-    SetSummary, Span, Stats, StatsController, Status, TableStatus, TestRequest, TestResult, Tested,
-    Timestamp, Traffic,
+    Action, ControllerStatus, Entry, Interface, InterfaceStats, PrefixMatch, SCHEMA, SetEntries, SetList,
+    SetSummary, Stats, StatsController, Status, TableStatus, TestRequest, TestResult, Tested, Timestamp,
+    Traffic,
 };
 use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport};
-use crate::engine::{self, ChangeReport, Engine, EngineError, Provenance, SetName};
-use crate::feeds::{ParseOptions, parse_list, parse_prefix};
+use crate::engine::{self, Engine, EngineError, SetName};
+use crate::feeds::parse_prefix;
 use crate::interface::InterfaceMode;
 use crate::tables::TableKind;
 
@@ -90,7 +86,7 @@ pub struct Controller {
     interfaces: Mutex<Box<dyn Interfaces>>,
     state_dir: PathBuf,
     started: SystemTime,
-    changed: Notify,
+    pub(super) changed: Notify,
 }
 
 /// Setting up, and what happens without a request.
@@ -146,10 +142,13 @@ impl Controller {
     /// # Errors
     /// When the kernel refuses.
     pub fn status(&self) -> Result<Status, ApiError> {
-        let (sets, tables) = {
+        let (sets, tables, warnings) = {
             let engine = self.engine()?;
-            let sets = engine.sets().map(SetSummary::from).collect();
-            (sets, TableKind::ALL.into_iter().flat_map(|kind| tables(&engine, kind)).collect())
+            let warning = engine
+                .compaction_failure()
+                .map(|error| format!("the journal grows, as it cannot be shortened: {}", chain(error)));
+            let tables = TableKind::ALL.into_iter().flat_map(|kind| tables(&engine, kind)).collect();
+            (engine.sets().map(SetSummary::from).collect(), tables, Vec::from_iter(warning))
         };
         let interfaces = self.attached()?;
         Ok(Status {
@@ -162,6 +161,7 @@ impl Controller {
                 started: Some(Timestamp(self.started)),
                 abi_version: ABI_VERSION,
                 state_dir: Some(self.state_dir.display().to_string()),
+                warnings,
             },
             total: Traffic::total(&interfaces),
             interfaces,
@@ -229,114 +229,6 @@ impl Controller {
     }
 }
 
-/// Changing sets.
-impl Controller {
-    /// Adds prefixes to a set.
-    ///
-    /// # Errors
-    /// When one of them is no prefix, or the set does something else, or the table is full; nothing changes then.
-    pub fn add(&self, name: &str, request: AddRequest, peer: &Peer) -> Result<Changed, ApiError> {
-        let AddRequest { action, prefixes, ttl, reason } = request;
-        let name = SetName::try_from(name)?;
-        let prefixes = parse(&prefixes)?;
-        let now = SystemTime::now();
-        let provenance = provenance(peer, reason, ttl, now)?;
-        let report = self.engine()?.add(&name, action.table(), &prefixes, &provenance, now)?;
-        self.changed.notify_one();
-        Ok(changed(&name, action, &prefixes, &report, ChangeOutcome::AlreadyPresent))
-    }
-
-    /// Removes prefixes from a set.
-    ///
-    /// # Errors
-    /// When one of them is no prefix, or there is no such set, or it does something else; nothing changes then.
-    pub fn remove(&self, name: &str, request: &RemoveRequest) -> Result<Changed, ApiError> {
-        let name = SetName::try_from(name)?;
-        let prefixes = parse(&request.prefixes)?;
-        let mut engine = self.engine()?;
-        let (action, report) = match action(&engine, &name) {
-            Ok(is) => {
-                if let Some(asked) = request.action.filter(|asked| *asked != is) {
-                    return Err(ApiError::OtherAction { name: name.to_string(), is, asked });
-                }
-                (is, engine.delete(&name, &prefixes)?)
-            }
-            Err(error) => match request.action.filter(|asked| asked.default_set() == name.as_str()) {
-                Some(action) => {
-                    (action, ChangeReport { unchanged: prefixes.clone(), ..ChangeReport::default() })
-                }
-                None => return Err(error),
-            },
-        };
-        Ok(changed(&name, action, &prefixes, &report, ChangeOutcome::NotPresent))
-    }
-
-    /// Imports a list into a set.
-    ///
-    /// # Errors
-    /// When the list has a bad line (unless those are skipped), is too long, or does not fit; nothing changes then.
-    pub fn import(
-        &self,
-        name: &str,
-        query: ImportQuery,
-        list: impl Read,
-        peer: &Peer,
-    ) -> Result<Imported, ApiError> {
-        let ImportQuery { action, replace, ttl, reason, skip_bad, source } = query;
-        let name = SetName::try_from(name)?;
-        let source = source.unwrap_or_else(|| "(list)".to_owned());
-        let options = ParseOptions { skip_bad, max_bytes: MAX_LIST_BYTES, ..ParseOptions::default() };
-        // What a long list would be refused for anyway is asked before it is read.
-        if let Ok(is) = self::action(&*self.engine()?, &name)
-            && is != action
-        {
-            return Err(ApiError::OtherAction { name: name.to_string(), is, asked: action });
-        }
-        let list = parse_list(list, &source, options).map_err(ApiError::BadList)?;
-        let now = SystemTime::now();
-        let provenance = provenance(peer, reason, ttl, now)?;
-        let report =
-            self.engine()?.import(&name, action.table(), &list.prefixes, replace, &provenance, now)?;
-        self.changed.notify_one();
-        Ok(Imported {
-            schema: SCHEMA,
-            set: name.to_string(),
-            action,
-            lines: list.lines,
-            entries: list.entries,
-            added: report.added as u64,
-            updated: report.refreshed as u64,
-            unchanged: report.unchanged as u64,
-            removed: report.removed as u64,
-            duplicates: list.duplicates as u64,
-            overlapping: list.overlapping as u64,
-            skipped: list.bad_total,
-            skipped_lines: list.bad.iter().map(list_problem).collect(),
-            total: report.total as u64,
-        })
-    }
-
-    /// Removes every prefix of a set.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub fn flush(&self, name: &str) -> Result<SetRemoved, ApiError> {
-        let name = SetName::try_from(name)?;
-        let removed = self.engine()?.flush(&name)? as u64;
-        Ok(SetRemoved { schema: SCHEMA, set: name.to_string(), removed })
-    }
-
-    /// Removes a set and every prefix of it.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub fn remove_set(&self, name: &str) -> Result<SetRemoved, ApiError> {
-        let name = SetName::try_from(name)?;
-        let removed = self.engine()?.remove_set(&name)? as u64;
-        Ok(SetRemoved { schema: SCHEMA, set: name.to_string(), removed })
-    }
-}
-
 impl From<engine::SetSummary> for SetSummary {
     fn from(set: engine::SetSummary) -> Self {
         Self {
@@ -360,7 +252,7 @@ fn tables(engine: &Engine, kind: TableKind) -> [TableStatus; 2] {
     })
 }
 
-fn action(engine: &Engine, name: &SetName) -> Result<Action, ApiError> {
+pub(super) fn action(engine: &Engine, name: &SetName) -> Result<Action, ApiError> {
     let set = engine.sets().find(|set| set.name == *name);
     let set = set.ok_or_else(|| EngineError::UnknownSet { name: name.clone() })?;
     Ok(set.kind.into())
@@ -380,7 +272,7 @@ fn test(engine: &Engine, prefix: IpNet) -> Result<TestResult, ApiError> {
 }
 
 /// All of them, or every one that is no prefix.
-fn parse(texts: &[String]) -> Result<Vec<IpNet>, ApiError> {
+pub(super) fn parse(texts: &[String]) -> Result<Vec<IpNet>, ApiError> {
     if texts.is_empty() {
         return Err(ApiError::Meaningless("`prefixes` is empty; expected at least one address or prefix"));
     }
@@ -400,55 +292,5 @@ fn parse(texts: &[String]) -> Result<Vec<IpNet>, ApiError> {
         Ok(prefixes)
     } else {
         Err(ApiError::BadPrefixes { problems, given: texts.len() })
-    }
-}
-
-fn provenance(
-    peer: &Peer,
-    reason: Option<String>,
-    ttl: Option<Span>,
-    now: SystemTime,
-) -> Result<Provenance, ApiError> {
-    let end = |ttl: Span| {
-        now.checked_add(ttl.0)
-            .ok_or(ApiError::Meaningless("the ttl ends behind the end of time; choose a shorter one"))
-    };
-    Ok(Provenance { by: peer.name().to_owned(), reason, expires: ttl.map(end).transpose()? })
-}
-
-/// What became of each prefix, in the order of the request.
-fn changed(
-    name: &SetName,
-    action: Action,
-    asked: &[IpNet],
-    report: &ChangeReport,
-    unchanged: ChangeOutcome,
-) -> Changed {
-    let ChangeReport { added, refreshed, removed, .. } = report;
-    let outcomes = [
-        (added, ChangeOutcome::Added),
-        (refreshed, ChangeOutcome::Updated),
-        (removed, ChangeOutcome::Removed),
-    ];
-    let mut seen = std::collections::HashSet::new();
-    let changes: Vec<Change> = asked
-        .iter()
-        .map(IpNet::trunc)
-        .filter(|prefix| seen.insert(*prefix))
-        .map(|prefix| {
-            let found = outcomes.iter().find(|(prefixes, _)| prefixes.binary_search(&prefix).is_ok());
-            Change { prefix, outcome: found.map_or(unchanged, |(_, outcome)| *outcome) }
-        })
-        .collect();
-    let count = |outcome| changes.iter().filter(|change| change.outcome == outcome).count() as u64;
-    Changed {
-        schema: SCHEMA,
-        set: name.to_string(),
-        action,
-        added: count(ChangeOutcome::Added),
-        updated: count(ChangeOutcome::Updated),
-        removed: count(ChangeOutcome::Removed),
-        unchanged: count(unchanged),
-        changes,
     }
 }

@@ -18,5 +18,6 @@ mod handlers;
 pub mod peer;
 pub mod problem;
 pub mod server;
+mod sets;
 pub mod types;
 mod upload;

@@ -117,6 +117,9 @@ fn per_second(now: u64, before: u64, over: Duration) -> u64 {
 pub fn status(status: &Status) -> String {
     let mut text = controller(status);
     text += &alarms(&status.total);
+    for warning in &status.controller.warnings {
+        text += &format!("WARNING: {warning}\n");
+    }
     if status.interfaces.is_empty() {
         text += "interfaces: none; `levee attach IFACE` puts the filter on one\n";
     } else {

@@ -64,6 +64,7 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
             started: None,
             abi_version: ABI_VERSION,
             state_dir: None,
+            warnings: Vec::new(),
         },
         total: Traffic::total(&interfaces),
         interfaces,

@@ -31,6 +31,7 @@ pub use self::error::{EngineError, JournalError};
 pub use self::name::{SetName, SetNameError};
 pub use self::types::{
     ChangeReport, EntryRecord, ImportReport, InterfaceIntent, Match, Provenance, Recovery, SetSummary,
+    TableUse,
 };
 pub use crate::tables::TableKind as SetKind;
 
@@ -222,6 +223,13 @@ impl Engine {
             self.commit(kind, steps, vec![Step::Remove { set: id, prefixes }])?;
         }
         Ok(count)
+    }
+
+    /// How full the live table of that kind is.
+    #[must_use]
+    pub fn table_use(&self, kind: TableKind) -> TableUse {
+        let [v4, v6] = plan::FAMILIES.map(|family| self.used.of(kind, family));
+        TableUse { v4, v6, capacity: self.tables.capacity(kind) }
     }
 
     /// When [`Self::expire`] next has something to do.

@@ -53,12 +53,12 @@ impl Used {
         }
     }
 
-    fn of(&self, kind: TableKind, family: &'static str) -> usize {
+    pub(super) fn of(&self, kind: TableKind, family: &'static str) -> usize {
         self.0.get(&(kind, family)).copied().unwrap_or(0)
     }
 }
 
-const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
+pub(super) const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
 /// What entering `put` and leaving `removed` means for the table of the set's kind. The set's entries are as before the
 /// change; `put` holds only prefixes that it has not, `removed` only those that it has.

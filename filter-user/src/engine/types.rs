@@ -168,6 +168,17 @@ pub struct Match {
     pub set: SetName,
 }
 
+/// How full a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableUse {
+    /// IPv4 prefixes in it.
+    pub v4: usize,
+    /// IPv6 prefixes in it.
+    pub v6: usize,
+    /// Prefixes that fit, of each family.
+    pub capacity: usize,
+}
+
 /// What opening the state found and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {

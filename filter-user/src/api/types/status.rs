@@ -179,6 +179,8 @@ pub struct ControllerStatus {
     pub abi_version: u32,
     /// Where it keeps its sets.
     pub state_dir: Option<String>,
+    /// What the operator should look at, in words.
+    pub warnings: Vec<String>,
 }
 
 /// A sign of life.

@@ -1,139 +1,28 @@
 //! The API through a real unix socket, on tables in memory: what it answers, what it refuses, and that a refusal
 //! changes nothing.
 
-use std::collections::BTreeMap;
+mod daemon;
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use filter_common::config::Switches;
-use filter_common::counters::Counters;
-use filter_user::api::client::{Client, ClientError};
-use filter_user::api::controller::{Controller, Interfaces};
+use filter_user::api::client::ClientError;
+use filter_user::api::controller::Controller;
 use filter_user::api::problem::ErrorDetail;
 use filter_user::api::server;
 use filter_user::api::types::{
     Action, AddRequest, AttachRequest, Attached, ChangeOutcome, Changed, DetachRequest, Detached, Fragments,
-    ImportQuery, Mode, RemoveRequest, SetEntries, SetList, Status, TestRequest, Tested,
+    ImportQuery, Mode, RemoveRequest, SetEntries, Status,
 };
-use filter_user::dataplane::{DataplaneError, InterfaceReport};
-use filter_user::engine::Engine;
+use filter_user::engine::{Engine, InterfaceIntent};
 use filter_user::interface::InterfaceMode;
 use filter_user::tables::MemoryTables;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::net::UnixListener;
 
-/// A host with the interfaces `a` and `b`, without a kernel.
-#[derive(Default)]
-struct Host(BTreeMap<String, InterfaceReport>);
-
-impl Interfaces for Host {
-    fn attach(
-        &mut self,
-        name: &str,
-        mode: InterfaceMode,
-        switches: Switches,
-    ) -> Result<InterfaceReport, DataplaneError> {
-        if !["a", "b"].contains(&name) {
-            return Err(DataplaneError::UnknownInterface { name: name.to_owned() });
-        }
-        let report = self.0.entry(name.to_owned()).or_insert_with(|| InterfaceReport {
-            name: Some(name.to_owned()),
-            ifindex: 1,
-            mode: Some(mode),
-            program_id: 7,
-            link_id: 8,
-            generation: 1,
-            frags: false,
-            switches,
-            attached_at: SystemTime::UNIX_EPOCH,
-            counters: Counters::default(),
-        });
-        Ok(report.clone())
-    }
-
-    fn detach(&mut self, name: &str) -> Result<(), DataplaneError> {
-        let name = name.to_owned();
-        self.0.remove(&name).map(drop).ok_or(if ["a", "b"].contains(&name.as_str()) {
-            DataplaneError::NotAttached { name }
-        } else {
-            DataplaneError::UnknownInterface { name }
-        })
-    }
-
-    fn detach_all(&mut self) -> Result<Vec<String>, DataplaneError> {
-        Ok(std::mem::take(&mut self.0).into_keys().collect())
-    }
-
-    fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError> {
-        Ok(self.0.values().cloned().collect())
-    }
-}
-
-struct Daemon {
-    _dir: TempDir,
-    socket: PathBuf,
-    controller: Arc<Controller>,
-    client: Client,
-}
-
-fn daemon() -> Daemon {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("levee.sock");
-    let state = dir.path().join("state");
-    let (engine, _) = Engine::open(&state, Box::new(MemoryTables::new(1000)), SystemTime::now()).unwrap();
-    let controller = Arc::new(Controller::new(engine, Box::new(Host::default()), &state));
-    let listener = UnixListener::bind(&socket).unwrap();
-    tokio::spawn(server::serve(listener, Arc::clone(&controller), std::future::pending()));
-    Daemon { client: Client::new(&socket), _dir: dir, socket, controller }
-}
-
-impl Daemon {
-    async fn add(&self, action: Action, set: &str, prefixes: &[&str]) -> Result<Changed, ClientError> {
-        let prefixes = prefixes.iter().map(|&prefix| prefix.to_owned()).collect();
-        let request = AddRequest { action, prefixes, ttl: None, reason: Some("test".to_owned()) };
-        self.client.post(&format!("/v1/sets/{set}/add"), &request).await
-    }
-
-    async fn test(&self, prefix: &str) -> Tested {
-        let request = TestRequest { prefixes: vec![prefix.to_owned()] };
-        self.client.post("/v1/test", &request).await.unwrap()
-    }
-
-    async fn sets(&self) -> SetList {
-        self.client.get("/v1/sets").await.unwrap()
-    }
-
-    /// Sends bytes as they are; returns the status code, the head, and the document.
-    async fn raw(&self, request: impl Into<Vec<u8>>) -> (u16, String, Value) {
-        let (socket, request) = (self.socket.clone(), request.into());
-        tokio::task::spawn_blocking(move || exchange(&socket, &request)).await.unwrap()
-    }
-}
-
-fn exchange(socket: &Path, request: &[u8]) -> (u16, String, Value) {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(request).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, head.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
-}
-
-fn request(method: &str, path: &str, content_type: &str, body: &str) -> String {
-    format!(
-        "{method} {path} HTTP/1.1\r\nhost: levee\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
+use daemon::{Host, daemon, request};
 
 fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (u16, ErrorDetail) {
     match answer.unwrap_err() {
@@ -409,8 +298,7 @@ async fn interfaces_that_the_state_names_are_attached_again_and_a_missing_one_is
         let (engine, _) = Engine::open(&state, Box::new(MemoryTables::new(10)), SystemTime::now()).unwrap();
         engine
     };
-    let intent =
-        filter_user::interface::InterfaceIntent { mode: InterfaceMode::Native, switches: Switches::DEFAULT };
+    let intent = InterfaceIntent { mode: InterfaceMode::Native, switches: Switches::DEFAULT };
     let mut engine = open();
     engine.set_interface("a", intent).unwrap();
     engine.set_interface("gone", intent).unwrap();

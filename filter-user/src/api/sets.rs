@@ -1,0 +1,176 @@
+//! Changing sets: adding, removing, importing.
+//!
+//! All or nothing, whatever a request names; lists are parsed before the engine is locked.
+
+use std::io::Read;
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+
+use super::controller::{Controller, action, parse};
+use super::error::{ApiError, list_problem};
+use super::peer::Peer;
+use super::server::MAX_LIST_BYTES;
+use super::types::{
+    Action, AddRequest, Change, ChangeOutcome, Changed, ImportQuery, Imported, RemoveRequest, SCHEMA,
+    SetRemoved, Span,
+};
+use crate::engine::{ChangeReport, Provenance, SetName};
+use crate::feeds::{ParseOptions, parse_list};
+
+impl Controller {
+    /// Adds prefixes to a set.
+    ///
+    /// # Errors
+    /// When one of them is no prefix, or the set does something else, or the table is full; nothing changes then.
+    pub fn add(&self, name: &str, request: AddRequest, peer: &Peer) -> Result<Changed, ApiError> {
+        let AddRequest { action, prefixes, ttl, reason } = request;
+        let name = SetName::try_from(name)?;
+        let prefixes = parse(&prefixes)?;
+        let now = SystemTime::now();
+        let provenance = provenance(peer, reason, ttl, now)?;
+        let report = self.engine()?.add(&name, action.table(), &prefixes, &provenance, now)?;
+        self.changed.notify_one();
+        Ok(changed(&name, action, &prefixes, &report, ChangeOutcome::AlreadyPresent))
+    }
+
+    /// Removes prefixes from a set.
+    ///
+    /// # Errors
+    /// When one of them is no prefix, or there is no such set, or it does something else; nothing changes then.
+    pub fn remove(&self, name: &str, request: &RemoveRequest) -> Result<Changed, ApiError> {
+        let name = SetName::try_from(name)?;
+        let prefixes = parse(&request.prefixes)?;
+        let mut engine = self.engine()?;
+        let (action, report) = match action(&engine, &name) {
+            Ok(is) => {
+                if let Some(asked) = request.action.filter(|asked| *asked != is) {
+                    return Err(ApiError::OtherAction { name: name.to_string(), is, asked });
+                }
+                (is, engine.delete(&name, &prefixes)?)
+            }
+            Err(error) => match request.action.filter(|asked| asked.default_set() == name.as_str()) {
+                Some(action) => {
+                    (action, ChangeReport { unchanged: prefixes.clone(), ..ChangeReport::default() })
+                }
+                None => return Err(error),
+            },
+        };
+        Ok(changed(&name, action, &prefixes, &report, ChangeOutcome::NotPresent))
+    }
+
+    /// Imports a list into a set.
+    ///
+    /// # Errors
+    /// When the list has a bad line (unless those are skipped), is too long, or does not fit; nothing changes then.
+    pub fn import(
+        &self,
+        name: &str,
+        query: ImportQuery,
+        list: impl Read,
+        peer: &Peer,
+    ) -> Result<Imported, ApiError> {
+        let ImportQuery { action, replace, ttl, reason, skip_bad, source } = query;
+        let name = SetName::try_from(name)?;
+        let source = source.unwrap_or_else(|| "(list)".to_owned());
+        let options = ParseOptions { skip_bad, max_bytes: MAX_LIST_BYTES, ..ParseOptions::default() };
+        // What a long list would be refused for anyway is asked before it is read.
+        if let Ok(is) = self::action(&*self.engine()?, &name)
+            && is != action
+        {
+            return Err(ApiError::OtherAction { name: name.to_string(), is, asked: action });
+        }
+        let list = parse_list(list, &source, options).map_err(ApiError::BadList)?;
+        let now = SystemTime::now();
+        let provenance = provenance(peer, reason, ttl, now)?;
+        let report =
+            self.engine()?.import(&name, action.table(), &list.prefixes, replace, &provenance, now)?;
+        self.changed.notify_one();
+        Ok(Imported {
+            schema: SCHEMA,
+            set: name.to_string(),
+            action,
+            lines: list.lines,
+            entries: list.entries,
+            added: report.added as u64,
+            updated: report.refreshed as u64,
+            unchanged: report.unchanged as u64,
+            removed: report.removed as u64,
+            duplicates: list.duplicates as u64,
+            overlapping: list.overlapping as u64,
+            skipped: list.bad_total,
+            skipped_lines: list.bad.iter().map(list_problem).collect(),
+            total: report.total as u64,
+        })
+    }
+
+    /// Removes every prefix of a set.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn flush(&self, name: &str) -> Result<SetRemoved, ApiError> {
+        let name = SetName::try_from(name)?;
+        let removed = self.engine()?.flush(&name)? as u64;
+        Ok(SetRemoved { schema: SCHEMA, set: name.to_string(), removed })
+    }
+
+    /// Removes a set and every prefix of it.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn remove_set(&self, name: &str) -> Result<SetRemoved, ApiError> {
+        let name = SetName::try_from(name)?;
+        let removed = self.engine()?.remove_set(&name)? as u64;
+        Ok(SetRemoved { schema: SCHEMA, set: name.to_string(), removed })
+    }
+}
+
+fn provenance(
+    peer: &Peer,
+    reason: Option<String>,
+    ttl: Option<Span>,
+    now: SystemTime,
+) -> Result<Provenance, ApiError> {
+    let end = |ttl: Span| {
+        now.checked_add(ttl.0)
+            .ok_or(ApiError::Meaningless("the ttl ends behind the end of time; choose a shorter one"))
+    };
+    Ok(Provenance { by: peer.name().to_owned(), reason, expires: ttl.map(end).transpose()? })
+}
+
+/// What became of each prefix, in the order of the request.
+fn changed(
+    name: &SetName,
+    action: Action,
+    asked: &[IpNet],
+    report: &ChangeReport,
+    unchanged: ChangeOutcome,
+) -> Changed {
+    let ChangeReport { added, refreshed, removed, .. } = report;
+    let outcomes = [
+        (added, ChangeOutcome::Added),
+        (refreshed, ChangeOutcome::Updated),
+        (removed, ChangeOutcome::Removed),
+    ];
+    let mut seen = std::collections::HashSet::new();
+    let changes: Vec<Change> = asked
+        .iter()
+        .map(IpNet::trunc)
+        .filter(|prefix| seen.insert(*prefix))
+        .map(|prefix| {
+            let found = outcomes.iter().find(|(prefixes, _)| prefixes.binary_search(&prefix).is_ok());
+            Change { prefix, outcome: found.map_or(unchanged, |(_, outcome)| *outcome) }
+        })
+        .collect();
+    let count = |outcome| changes.iter().filter(|change| change.outcome == outcome).count() as u64;
+    Changed {
+        schema: SCHEMA,
+        set: name.to_string(),
+        action,
+        added: count(ChangeOutcome::Added),
+        updated: count(ChangeOutcome::Updated),
+        removed: count(ChangeOutcome::Removed),
+        unchanged: count(unchanged),
+        changes,
+    }
+}

@@ -1,0 +1,133 @@
+//! The API on a socket of its own, over tables in memory and a host without a kernel.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use filter_common::config::Switches;
+use filter_common::counters::Counters;
+use filter_user::api::client::{Client, ClientError};
+use filter_user::api::controller::{Controller, Interfaces};
+use filter_user::api::server;
+use filter_user::api::types::{Action, AddRequest, Changed, SetList, TestRequest, Tested};
+use filter_user::dataplane::{DataplaneError, InterfaceReport};
+use filter_user::engine::Engine;
+use filter_user::interface::InterfaceMode;
+use filter_user::tables::MemoryTables;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+
+/// A host with the interfaces `a` and `b`, without a kernel.
+#[derive(Default)]
+pub struct Host(BTreeMap<String, InterfaceReport>);
+
+impl Interfaces for Host {
+    fn attach(
+        &mut self,
+        name: &str,
+        mode: InterfaceMode,
+        switches: Switches,
+    ) -> Result<InterfaceReport, DataplaneError> {
+        if !["a", "b"].contains(&name) {
+            return Err(DataplaneError::UnknownInterface { name: name.to_owned() });
+        }
+        let report = self.0.entry(name.to_owned()).or_insert_with(|| InterfaceReport {
+            name: Some(name.to_owned()),
+            ifindex: 1,
+            mode: Some(mode),
+            program_id: 7,
+            link_id: 8,
+            generation: 1,
+            frags: false,
+            switches,
+            attached_at: SystemTime::UNIX_EPOCH,
+            counters: Counters::default(),
+        });
+        Ok(report.clone())
+    }
+
+    fn detach(&mut self, name: &str) -> Result<(), DataplaneError> {
+        let name = name.to_owned();
+        self.0.remove(&name).map(drop).ok_or(if ["a", "b"].contains(&name.as_str()) {
+            DataplaneError::NotAttached { name }
+        } else {
+            DataplaneError::UnknownInterface { name }
+        })
+    }
+
+    fn detach_all(&mut self) -> Result<Vec<String>, DataplaneError> {
+        Ok(std::mem::take(&mut self.0).into_keys().collect())
+    }
+
+    fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError> {
+        Ok(self.0.values().cloned().collect())
+    }
+}
+
+/// A daemon without a kernel.
+pub struct Daemon {
+    _dir: TempDir,
+    pub socket: PathBuf,
+    pub controller: Arc<Controller>,
+    pub client: Client,
+}
+
+/// Starts one.
+pub fn daemon() -> Daemon {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("levee.sock");
+    let state = dir.path().join("state");
+    let (engine, _) = Engine::open(&state, Box::new(MemoryTables::new(1000)), SystemTime::now()).unwrap();
+    let controller = Arc::new(Controller::new(engine, Box::new(Host::default()), &state));
+    let listener = UnixListener::bind(&socket).unwrap();
+    tokio::spawn(server::serve(listener, Arc::clone(&controller), std::future::pending()));
+    Daemon { client: Client::new(&socket), _dir: dir, socket, controller }
+}
+
+impl Daemon {
+    pub async fn add(&self, action: Action, set: &str, prefixes: &[&str]) -> Result<Changed, ClientError> {
+        let prefixes = prefixes.iter().map(|&prefix| prefix.to_owned()).collect();
+        let request = AddRequest { action, prefixes, ttl: None, reason: Some("test".to_owned()) };
+        self.client.post(&format!("/v1/sets/{set}/add"), &request).await
+    }
+
+    pub async fn test(&self, prefix: &str) -> Tested {
+        let request = TestRequest { prefixes: vec![prefix.to_owned()] };
+        self.client.post("/v1/test", &request).await.unwrap()
+    }
+
+    pub async fn sets(&self) -> SetList {
+        self.client.get("/v1/sets").await.unwrap()
+    }
+
+    /// Sends bytes as they are; returns the status code, the head, and the document.
+    pub async fn raw(&self, request: impl Into<Vec<u8>>) -> (u16, String, Value) {
+        let (socket, request) = (self.socket.clone(), request.into());
+        tokio::task::spawn_blocking(move || exchange(&socket, &request)).await.unwrap()
+    }
+}
+
+fn exchange(socket: &Path, request: &[u8]) -> (u16, String, Value) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+/// A request as bytes.
+pub fn request(method: &str, path: &str, content_type: &str, body: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: levee\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
