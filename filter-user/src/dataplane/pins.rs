@@ -1,8 +1,10 @@
 //! Where a dataplane is pinned, and who may touch it.
 //!
-//!     <root>/LEVEE_META               what made it, and for how many prefixes
-//!     <root>/tables/<MAP>             the prefix tables, shared by all interfaces
-//!     <root>/interfaces/<ifindex>/    link, program, COUNTERS, INTERFACE
+//! ```text
+//! <root>/LEVEE_META               what made it, and for how many prefixes
+//! <root>/tables/<MAP>             the prefix tables, shared by all interfaces
+//! <root>/interfaces/<ifindex>/    link, program, COUNTERS, INTERFACE
+//! ```
 //!
 //! Interfaces go by index, since bpffs takes no dots in a name. `link` is pinned last and unpinned first, so a
 //! directory without one is what a crash left of an attach or a detach, and no program runs for it. The root exists
