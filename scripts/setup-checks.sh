@@ -38,7 +38,7 @@ must() {
     shift
     step "$@" && return
     say "the end of $log:"
-    tail -n 25 "$log" | sed 's/^/  | /' >&2
+    awk '/^### / { kept = "" } { kept = kept "  | " $0 ORS } END { printf "%s", kept }' "$log" | tail -n 25 >&2
     die "$error" "the whole log is $log"
 }
 

@@ -67,15 +67,16 @@ apt_install() {
     apt_quietly update && apt_quietly install -y --no-remove "$@"
 }
 
+# require_apt PACKAGE...: dies unless this process can install them.
 require_apt() {
-    have apt-get || die "$1 missing, and this is not Debian (there is no apt-get)" \
+    have apt-get || die "missing: $*; and this is not Debian (there is no apt-get)" \
         "install what provides them with your distribution's tools, then run this again"
-    ((EUID == 0)) || die "$1 missing, and only root can install packages" "$(as_root_hint "${@:2}")"
+    ((EUID == 0)) || die "missing: $*; only root can install packages" "$(as_root_hint "$@")"
 }
 
 install_required() {
     ((${#required[@]})) || return 0
-    require_apt "${required[*]} are" "${required[@]}"
+    require_apt "${required[@]}"
     must "Levee needs the packages ${required[*]}, and they could not be installed" \
         "Debian packages: ${required[*]}" apt_install "${required[@]}"
 }
@@ -83,20 +84,23 @@ install_required() {
 # The compared filters and small helpers: reported when they cannot be had, never fatal.
 install_optional() {
     ((${#optional[@]})) || return 0
-    local package missing=()
+    local package
     if ! have apt-get || ((EUID != 0)); then
         say "not installed: ${optional[*]} (what needs them will report them as missing)"
         say "$(as_root_hint "${optional[@]}")"
         return
     fi
     step "Debian packages: ${optional[*]}" apt_install "${optional[@]}" && return
-    for package in "${optional[@]}"; do
-        installed "$package" || step "Debian package $package" apt_quietly install -y --no-remove "$package" || missing+=("$package")
-    done
-    ((${#missing[@]})) || return 0
-    say "not available here: ${missing[*]}; what needs them will report them as missing (see $log)"
+    if ((${#optional[@]} > 1)); then
+        for package in "${optional[@]}"; do
+            step "Debian package $package" apt_quietly install -y --no-remove "$package" || true
+        done
+        survey
+    fi
+    ((${#optional[@]})) || return 0
+    say "not available here: ${optional[*]}; what needs them will report them as missing (see $log)"
     mkdir -p -- "$tools/unavailable"
-    touch -- "${missing[@]/#/$tools/unavailable/}"
+    touch -- "${optional[@]/#/$tools/unavailable/}"
 }
 
 link_toolchain() {
@@ -129,7 +133,7 @@ toolchain_by_debian() {
         local packages=(rustc-web cargo-web rust-web-src)
         wants lint && packages+=(rust-web-clippy)
         have_linker || packages+=("${linker_packages[@]}")
-        require_apt "${packages[*]} are" "${packages[@]}"
+        require_apt "${packages[@]}"
         must "no way to an eBPF toolchain works here: $why; and ${packages[*]}, which Debian 12 has in its security archive, could not be installed" \
             "Debian packages: ${packages[*]}" apt_install "${packages[@]}"
     fi
