@@ -50,5 +50,11 @@ pub fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     require(build.args(&selected).args(controller).args(["--bins", "--tests"]), "the build")?;
 
     let mut test = workspace.cargo(&["test", "--offline", "--no-fail-fast"]);
-    sandbox::run(test.args(&selected).args(&args.arguments))
+    test.args(&selected);
+    // A `--` before everything else is clap's own and not among the arguments; here it is meant for cargo.
+    let dashes = |argument: &String| argument == "--";
+    if std::env::args().any(|argument| dashes(&argument)) && !args.arguments.iter().any(dashes) {
+        test.arg("--");
+    }
+    sandbox::run(test.args(&args.arguments))
 }
