@@ -97,6 +97,12 @@ fn tell(recovery: Recovery) {
     if inserted + corrected + removed > 0 {
         info!(inserted, corrected, removed, "brought the tables to it");
     }
+    if recovery.adopted > 0 {
+        warn!(
+            prefixes = recovery.adopted,
+            "there was no state, so what the tables in use held became sets `adopted-...`"
+        );
+    }
     if recovery.truncated_log_bytes > 0 {
         warn!(bytes = recovery.truncated_log_bytes, "cut an unfinished change from the journal");
     }

@@ -116,6 +116,33 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes a set of what each table holds; says how many prefixes. The sets' numbers reach the tables with
+    /// [`Self::repair`].
+    pub(super) fn adopt_tables(&mut self) -> Result<usize, EngineError> {
+        let mut adopted = 0;
+        for kind in TableKind::ALL {
+            let is = self.tables.entries(kind).map_err(|source| EngineError::Unreadable { kind, source })?;
+            if is.is_empty() {
+                continue;
+            }
+            let prefixes = distinct(&is.into_iter().map(|(prefix, _)| prefix).collect::<Vec<_>>());
+            adopted += prefixes.len();
+            let (set, added) = (self.state.next_id(), self.now);
+            let create =
+                Step::CreateSet { id: set, name: SetName::adopted(kind), kind: kind.into(), created: added };
+            let put = Step::Put {
+                set,
+                added,
+                expires: None,
+                by: "levee".to_owned(),
+                reason: Some("in the tables when the state began".to_owned()),
+                prefixes,
+            };
+            self.record(vec![create, put])?;
+        }
+        Ok(adopted)
+    }
+
     pub(super) fn drop_expired_from_state(&mut self) -> Result<usize, EngineError> {
         let expired = self.state.expired(self.now);
         let count = expired.values().map(Vec::len).sum();

@@ -55,6 +55,8 @@ pub(super) struct Opened {
     pub stale_log: bool,
     /// There was a snapshot without a log.
     pub missing_log: bool,
+    /// There was neither: the state begins here.
+    pub fresh: bool,
 }
 
 impl Journal {
@@ -73,6 +75,7 @@ impl Journal {
             Some(bytes) => load_log(&path, &bytes, generation, &mut state, &mut opened)?,
             None => {
                 opened.missing_log = has_snapshot;
+                opened.fresh = !has_snapshot;
                 None
             }
         };

@@ -59,7 +59,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Takes the state directory, reads the state, drops what is over at `now`, and repairs the tables.
+    /// Takes the state directory, reads the state, drops what is over at `now`, and repairs the tables. Where there is
+    /// no state yet, what the tables hold becomes it: a filter in use is never emptied because its state was lost.
     ///
     /// # Errors
     /// [`EngineError::StateDirectory`], [`EngineError::Locked`] and [`EngineError::Journal`] before anything changed;
@@ -82,6 +83,7 @@ impl Engine {
             compaction_failure: None,
             _lock: lock,
         };
+        let adopted = if opened.fresh { engine.adopt_tables()? } else { 0 };
         let expired = engine.drop_expired_from_state()?;
         let (inserted, corrected, removed) = engine.repair()?;
         let recovery = Recovery {
@@ -89,6 +91,7 @@ impl Engine {
             prefixes: engine.state.entries(),
             interfaces: engine.state.interfaces.len(),
             expired,
+            adopted,
             inserted,
             corrected,
             removed,

@@ -16,6 +16,15 @@ const LONGEST: usize = 64;
 pub struct SetName(Arc<str>);
 
 impl SetName {
+    /// The set that takes over what a table of that kind held when there was no state.
+    pub(super) fn adopted(kind: TableKind) -> Self {
+        Self(Arc::from(match kind {
+            TableKind::Block => "adopted-block",
+            TableKind::AllowSource => "adopted-allow",
+            TableKind::AllowDestination => "adopted-allow-dst",
+        }))
+    }
+
     /// The name itself.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -330,6 +330,27 @@ fn opening_repairs_tables_that_something_else_changed() {
 }
 
 #[test]
+fn a_lost_state_takes_over_what_the_tables_hold_instead_of_emptying_them() {
+    let rig = Rig::new();
+    let mut engine = rig.open();
+    add(&mut engine, "s", &["10.0.0.1/32", "2001:db8::/32"]).unwrap();
+    let allowed = &nets(&["192.0.2.0/24"]);
+    engine.add(&name("a"), TableKind::AllowSource, allowed, &forever(), at(0)).unwrap();
+    drop(engine);
+    std::fs::remove_dir_all(rig.path()).unwrap();
+    let (engine, recovery) = rig.open_at(at(1)).unwrap();
+    assert_eq!((recovery.adopted, recovery.inserted, recovery.removed), (3, 0, 0));
+    let found = engine.test(TableKind::Block, "10.0.0.1/32".parse().unwrap()).unwrap().unwrap();
+    assert_eq!(found.set, name("adopted-block"));
+    let kept: Vec<IpNet> =
+        engine.entries(&name("adopted-allow")).unwrap().map(|(prefix, _)| prefix).collect();
+    assert_eq!(&kept, allowed);
+    drop(engine);
+    let (engine, recovery) = rig.open_at(at(2)).unwrap();
+    assert_eq!((recovery.adopted, recovery.prefixes, engine.sets().count()), (0, 3, 2));
+}
+
+#[test]
 fn wanted_interfaces_outlive_the_engine() {
     let rig = Rig::new();
     let mut engine = rig.open();

@@ -190,6 +190,8 @@ pub struct Recovery {
     pub interfaces: usize,
     /// Entries that were over and were dropped.
     pub expired: usize,
+    /// Prefixes of tables in use that a new state took over, in sets named after it.
+    pub adopted: usize,
     /// Prefixes that the tables lacked.
     pub inserted: usize,
     /// Prefixes that the tables had under another set.
