@@ -9,6 +9,7 @@
 #![no_std]
 #![no_main]
 #![expect(missing_docs, reason = "the xdp macro makes items that cannot carry documentation")]
+#![expect(clippy::needless_pass_by_value, reason = "the xdp macro hands the context over by value")]
 
 mod maps;
 mod packet;

@@ -22,6 +22,7 @@ pub struct XdpPacket<'a, const FRAGS: bool> {
 impl<'a, const FRAGS: bool> XdpPacket<'a, FRAGS> {
     /// The frame of this run.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a usize has 64 bits here")]
     pub fn new(ctx: &'a XdpContext) -> Self {
         let frame_length = if FRAGS {
             // SAFETY: the context is the one this run was given.
@@ -52,6 +53,7 @@ impl<const FRAGS: bool> PacketRead for XdpPacket<'_, FRAGS> {
 
 /// The slow way, for words that do not lie in the first buffer.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "frames and words are far shorter than 4 GiB")]
 fn load<W: Word>(ctx: &XdpContext, offset: usize) -> Option<W> {
     let mut word = MaybeUninit::<W>::uninit();
     // SAFETY: the helper writes as many bytes as a W has, and checks offset and size against the frame.
