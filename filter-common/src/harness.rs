@@ -68,6 +68,10 @@ pub struct Rewrite {
     pub base: u32,
     /// Number of sources; indexes are below it.
     pub count: u32,
+    /// Where the checksum of TCP or UDP is, in bytes; below [`MAX_OFFSET`]. 0: left as it is.
+    pub l4_checksum_offset: u32,
+    /// Explicit padding to a multiple of eight bytes.
+    pub reserved: u32,
 }
 
 /// Shapes that one flood can have.
@@ -163,8 +167,8 @@ pub mod name {
     pub const STACK: &str = "STACK";
 }
 
-const _: () = assert!(size_of::<Rewrite>() == 24);
-const _: () = assert!(size_of::<Shape>() == 32 + HEAD);
+const _: () = assert!(size_of::<Rewrite>() == 32);
+const _: () = assert!(size_of::<Shape>() == 40 + HEAD);
 const _: () = assert!(size_of::<Control>() == 16);
 const _: () = assert!(size_of::<Progress>() == 24);
 const _: () = assert!(size_of::<StackCount>() == 16);

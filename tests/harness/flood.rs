@@ -24,7 +24,8 @@ use crate::sources::SourcePattern;
 pub struct Template {
     /// The frame that every frame is a copy of.
     pub frame: Frame,
-    /// What becomes of its (outermost) source address. The IPv4 header checksum stays right; an L4 checksum does not.
+    /// What becomes of its (outermost) source address. The IPv4 header checksum stays right; an L4 checksum only
+    /// [on request](SourcePattern::with_l4_checksum).
     pub sources: SourcePattern,
 }
 

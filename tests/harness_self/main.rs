@@ -81,6 +81,49 @@ fn host_and_kernel_compute_the_same_sources_in_both_families() -> Result<()> {
 }
 
 #[test]
+fn checksums_of_tcp_and_udp_follow_the_source_where_that_is_asked_for() -> Result<()> {
+    let _sandbox = Sandbox::enter("checksums_of_tcp_and_udp_follow")?;
+    let syn4 = Frame::eth(A, B).vlan(3).ipv4([11, 0, 0, 0], [192, 0, 2, 2]).tcp(1, 80, tcp_flag::SYN).build();
+    let syn6 = Frame::eth(A, B).ipv6([0; 16], [0xfd; 16]).tcp(1, 80, tcp_flag::SYN).build();
+    let v4 = SourcePattern::hit_v4(1000, Order::Sequential).with_l4_checksum();
+    let v6 = SourcePattern::hit_v6(1000, Order::Sequential).with_l4_checksum();
+    harness::flood::pin(0)?;
+    for (frame, pattern) in [(syn4, v4), (udp4(), v4), (syn6, v6), (udp6(), v6)] {
+        let mut object = Object::new()?;
+        object.aim(&[(&frame, pattern)], 0)?;
+        let program = object.xdp(name::FLOOD)?;
+        for _ in 0..1000 {
+            let bytes = Run::of(&frame).on(program)?.bytes;
+            let packet = etherparse::SlicedPacket::from_ethernet(&bytes)?;
+            let (found, right) = match (packet.net.context("no IP")?, packet.transport.context("no L4")?) {
+                (etherparse::NetSlice::Ipv4(ip), etherparse::TransportSlice::Tcp(tcp)) => {
+                    (tcp.checksum(), tcp.calc_checksum_ipv4(ip.header().source(), ip.header().destination())?)
+                }
+                (etherparse::NetSlice::Ipv6(ip), etherparse::TransportSlice::Tcp(tcp)) => {
+                    (tcp.checksum(), tcp.calc_checksum_ipv6(ip.header().source(), ip.header().destination())?)
+                }
+                (net, etherparse::TransportSlice::Udp(udp)) => {
+                    let header = udp.to_header();
+                    let right = match net {
+                        etherparse::NetSlice::Ipv4(ip) => {
+                            header.calc_checksum_ipv4(&ip.header().to_header(), udp.payload())?
+                        }
+                        etherparse::NetSlice::Ipv6(ip) => {
+                            header.calc_checksum_ipv6(&ip.header().to_header(), udp.payload())?
+                        }
+                        etherparse::NetSlice::Arp(_) => anyhow::bail!("ARP"),
+                    };
+                    (header.checksum, right)
+                }
+                other => anyhow::bail!("{other:?}"),
+            };
+            assert_eq!(found, right, "{pattern:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn random_sources_come_from_the_pattern_and_differ() -> Result<()> {
     let _sandbox = Sandbox::enter("random_sources_come_from_the_pattern")?;
     let pattern = SourcePattern::hit_v4(64, Order::Random);

@@ -185,21 +185,43 @@ fn rewrite(ctx: &XdpContext, config: &Rewrite, progress: &mut Progress) -> Optio
             let address = bytes_at::<4>(ctx, config.address_offset)?;
             let checksum = bytes_at::<2>(ctx, config.checksum_offset)?;
             let source = source_v4(config.base, index);
+            // SAFETY: `bytes_at` checked the range against the end of the frame.
+            let change = change(unsafe { &*address }, &source);
             // SAFETY: `bytes_at` checked both ranges against the end of the frame.
             unsafe {
-                *checksum = updated_checksum(*checksum, *address, source);
+                *checksum = updated_checksum(*checksum, change);
                 *address = source;
             }
-            Some(())
+            rewrite_l4(ctx, config, change)
         }
         FAMILY_V6 => {
             let address = bytes_at::<16>(ctx, config.address_offset)?;
+            let source = source_v6(config.base, index);
+            if config.l4_checksum_offset != 0 {
+                // SAFETY: `bytes_at` checked the range against the end of the frame.
+                rewrite_l4(ctx, config, change(unsafe { &*address }, &source))?;
+            }
             // SAFETY: `bytes_at` checked the range against the end of the frame.
-            unsafe { *address = source_v6(config.base, index) };
+            unsafe { *address = source };
             Some(())
         }
         _ => None,
     }
+}
+
+/// Lets the checksum of TCP or UDP follow a change of the source, where that is asked for.
+#[inline(always)]
+fn rewrite_l4(ctx: &XdpContext, config: &Rewrite, change: u32) -> Option<()> {
+    if config.l4_checksum_offset == 0 {
+        return Some(());
+    }
+    let checksum = bytes_at::<2>(ctx, config.l4_checksum_offset)?;
+    // SAFETY: `bytes_at` checked the range against the end of the frame.
+    let updated = updated_checksum(unsafe { *checksum }, change);
+    // In UDP zero means that there is no checksum (RFC 768); both words are a zero to the sum, so TCP takes either.
+    // SAFETY: as above.
+    unsafe { *checksum = if updated == [0, 0] { [0xff, 0xff] } else { updated } };
+    Some(())
 }
 
 #[inline(always)]
@@ -227,14 +249,23 @@ fn bytes_at<const N: usize>(ctx: &XdpContext, offset: u32) -> Option<*mut [u8; N
     Some(start as *mut [u8; N])
 }
 
+/// What an address adds to a checksum's sum when it takes the place of another: RFC 1624's `~m + m'`.
+#[inline(always)]
+fn change<const N: usize>(old: &[u8; N], new: &[u8; N]) -> u32 {
+    let mut sum = 0;
+    let mut at = 0;
+    while at + 1 < N {
+        sum += u32::from(!u16::from_be_bytes([old[at], old[at + 1]]));
+        sum += u32::from(u16::from_be_bytes([new[at], new[at + 1]]));
+        at += 2;
+    }
+    sum
+}
+
 /// RFC 1624, equation 3: HC' = ~(~HC + ~m + m').
 #[inline(always)]
-fn updated_checksum(checksum: [u8; 2], old: [u8; 4], new: [u8; 4]) -> [u8; 2] {
-    let [oa, ob, oc, od] = old;
-    let [na, nb, nc, nd] = new;
-    let mut sum = u32::from(!u16::from_be_bytes(checksum));
-    sum += u32::from(!u16::from_be_bytes([oa, ob])) + u32::from(!u16::from_be_bytes([oc, od]));
-    sum += u32::from(u16::from_be_bytes([na, nb])) + u32::from(u16::from_be_bytes([nc, nd]));
+fn updated_checksum(checksum: [u8; 2], change: u32) -> [u8; 2] {
+    let mut sum = u32::from(!u16::from_be_bytes(checksum)) + change;
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     (!(sum as u16)).to_be_bytes()
