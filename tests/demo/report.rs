@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use filter_common::verdict::Reason;
 use serde::Serialize;
 
+use crate::attack::SHAPES;
 use crate::cores::Cores;
 use crate::phases::{Phase, Plan};
 
@@ -54,9 +55,19 @@ impl Report {
     /// The table, and what it says.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!("{}\n\n{}\n", self.table(), self.sentence());
-        let _ = writeln!(text, "{}", self.verdict());
-        text
+        format!("{}\n\n{}\n\n{}\n\n{}\n", self.setting(), self.table(), self.sentence(), self.verdict())
+    }
+
+    /// What the figures are of.
+    fn setting(&self) -> String {
+        let Plan { seconds, list, clients } = self.plan;
+        let Cores { attack, serve, .. } = self.cores;
+        format!(
+            "{clients} listeners, {} sources that attack and are blocked, {seconds} s a phase.\n\
+             The attack, from core {attack}: {SHAPES}.\n\
+             The victim's stack, its server and the listeners, on core {serve}. The link is a veth pair, not a NIC.",
+            grouped(u64::from(list)),
+        )
     }
 
     fn table(&self) -> Table {
@@ -74,9 +85,8 @@ impl Report {
     }
 
     fn rows(&self) -> Vec<(String, [String; 3])> {
-        let row = |name: &str, cell: &dyn Fn(&Phase) -> String| {
-            (name.to_owned(), self.phases.each_ref().map(|phase| cell(phase)))
-        };
+        let row =
+            |name: &str, cell: &dyn Fn(&Phase) -> String| (name.to_owned(), self.phases.each_ref().map(cell));
         let attack = |cell: fn(&crate::phases::Attack) -> u64| {
             move |phase: &Phase| phase.attack.as_ref().map_or_else(none, |attack| grouped(cell(attack)))
         };
