@@ -98,7 +98,7 @@ impl Plan {
 }
 
 /// What was measured; nanoseconds a packet.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     /// Median of the driver and a bare drop.
     pub floor_ns: f64,
@@ -106,6 +106,8 @@ pub struct Measurement {
     pub target_ns: f64,
     /// Median of the differences, round by round.
     pub over_floor_ns: f64,
+    /// The difference of each round, in the order they were run.
+    pub rounds_ns: Vec<f64>,
     /// Least and greatest difference of a round.
     pub spread_ns: (f64, f64),
     /// What the target returned last: a hit must drop, a miss must pass.
@@ -115,7 +117,9 @@ pub struct Measurement {
 impl Measurement {
     #[expect(clippy::cast_precision_loss, reason = "nanoseconds a packet stay far below 2^53")]
     fn of(pairs: &[(u128, u128)], action: Action) -> Result<Self> {
-        let differences = sorted(pairs.iter().map(|(floor, target)| *target as f64 - *floor as f64));
+        let rounds_ns: Vec<f64> =
+            pairs.iter().map(|(floor, target)| *target as f64 - *floor as f64).collect();
+        let differences = sorted(rounds_ns.iter().copied());
         let (Some(least), Some(greatest)) = (differences.first(), differences.last()) else {
             bail!("there was no round");
         };
@@ -124,6 +128,7 @@ impl Measurement {
             target_ns: median(&sorted(pairs.iter().map(|(_, target)| *target as f64))),
             over_floor_ns: median(&differences),
             spread_ns: (*least, *greatest),
+            rounds_ns,
             action,
         })
     }

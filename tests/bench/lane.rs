@@ -1,0 +1,101 @@
+//! Where one filter stands: a veth pair from an attacker's namespace into a victim's, and what can be counted there.
+//!
+//! Decides what becomes of a packet that passes, the same for every filter: it is addressed to the victim's MAC but to
+//! an IP address that is neither local nor routed, so IPv4 receives it, looks up the route, counts it (`InAddrErrors`)
+//! and frees it. No socket and no answer is involved, and nf_tables' and iptables' hooks have been passed by then.
+
+use anyhow::{Context as _, Result};
+use harness::{Frame, Netns, Sandbox, SourcePattern, VethOptions, VethPair};
+
+/// The victim's and the attacker's interface, each in its own namespace.
+pub const INTERFACE: &str = "eth0";
+const VICTIM_V4: [u8; 4] = [198, 51, 100, 1];
+const VICTIM_V6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// One filter's veth pair.
+#[derive(Debug)]
+pub struct Lane {
+    /// Where the flood comes from.
+    pub attacker: Netns,
+    /// Where the filter is.
+    pub victim: Netns,
+    pair: VethPair,
+}
+
+/// Counters of the victim that no filter owns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Frames that the victim's driver took from its ring.
+    pub driver: u64,
+    /// Packets that got through to the route look-up.
+    pub stack: u64,
+}
+
+impl Lane {
+    /// Makes it; `name` is unique in the sandbox.
+    pub fn new(sandbox: &Sandbox, name: &str) -> Result<Self> {
+        let attacker = Netns::new(sandbox, &format!("attacker-{name}"))?;
+        let victim = Netns::new(sandbox, &format!("victim-{name}"))?;
+        // A namespace may inherit the host's settings; a router would answer each packet with an ICMP error.
+        for setting in ["ip_forward", "conf/all/rp_filter", "conf/default/rp_filter", "conf/all/log_martians"]
+        {
+            victim.sysctl(&format!("net/ipv4/{setting}"), "0")?;
+        }
+        let pair = VethPair::new(&attacker, INTERFACE, &victim, INTERFACE, &VethOptions::default())?;
+        Ok(Self { attacker, victim, pair })
+    }
+
+    /// The flood's frame: UDP, 60 bytes without the frame check sequence (64 on the wire).
+    pub fn frame_v4(&self) -> Frame {
+        let eth = Frame::eth(self.pair.a.mac, self.pair.b.mac);
+        eth.ipv4([11, 0, 0, 0], VICTIM_V4).udp(53, 4433).payload(&[0; 18]).build()
+    }
+
+    /// The same over IPv6: 62 bytes, which is the least with a UDP header.
+    pub fn frame_v6(&self) -> Frame {
+        Frame::eth(self.pair.a.mac, self.pair.b.mac).ipv6([0; 16], VICTIM_V6).udp(53, 4433).build()
+    }
+
+    /// The frame for these sources.
+    pub fn frame(&self, sources: SourcePattern) -> Frame {
+        match sources.family() {
+            Some(harness::packet::Family::V6) => self.frame_v6(),
+            _ => self.frame_v4(),
+        }
+    }
+
+    /// The victim's counters as they are now.
+    pub fn seen(&self) -> Result<Seen> {
+        let driver = self.victim.read_interface(INTERFACE, "statistics/rx_packets")?;
+        // Not /proc/net, which shows the namespace of the process's first thread.
+        let read = |file: &str| {
+            let path = format!("/proc/thread-self/net/{file}");
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+        };
+        let (snmp, netstat) = self.victim.in_ns(|| -> Result<_> { Ok((read("snmp")?, read("netstat")?)) })?;
+        let stack = counter(&snmp, "Ip:", "InAddrErrors")? + counter(&netstat, "IpExt:", "InNoRoutes")?;
+        Ok(Seen { driver, stack })
+    }
+}
+
+/// A counter of `/proc/net/snmp` and its like: a line of names, then a line of values, both begun by `group`.
+fn counter(text: &str, group: &str, name: &str) -> Result<u64> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(group));
+    let what = || format!("the kernel shows no counter {group} {name}");
+    let (names, values) = (lines.next().with_context(what)?, lines.next().with_context(what)?);
+    let position = names.split_whitespace().position(|other| other == name).with_context(what)?;
+    let value = values.split_whitespace().nth(position).with_context(what)?;
+    value.parse().with_context(|| format!("{group} {name} is {value:?}, not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_found_by_the_name_above_it() {
+        let text = "Ip: Forwarding InAddrErrors\nIp: 2 17\nUdp: InAddrErrors\nUdp: 5\n";
+        assert_eq!(counter(text, "Ip:", "InAddrErrors").ok(), Some(17));
+        assert!(counter(text, "Ip:", "Absent").is_err());
+    }
+}
