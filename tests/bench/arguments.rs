@@ -60,7 +60,7 @@ impl Arguments {
     /// The pace that was asked for.
     #[must_use]
     pub fn pace(&self) -> Pace {
-        let (rounds, flood_ms, repeat) = if self.quick { (7, 50, 250_000) } else { (11, 150, 1_000_000) };
+        let (rounds, flood_ms, repeat) = if self.quick { (7, 50, 250_000) } else { (9, 100, 750_000) };
         let rounds = self.rounds.map_or(rounds, |rounds| rounds as usize);
         Pace { rounds, flood: Duration::from_millis(flood_ms), repeat }
     }

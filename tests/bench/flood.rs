@@ -62,7 +62,7 @@ impl Trial {
             (Some(before), Some(after)) => Some(after - before),
             _ => None,
         };
-        self.rates.push(rate(after.driver - before.driver, sent.elapsed));
+        self.rates.push(rate(after.driver - before.driver, sent.busy));
         self.tally.add(&Tally {
             sent: sent.sent,
             lost: sent.lost,

@@ -1,6 +1,7 @@
 //! What the figures were measured on.
 
 use std::fs;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -38,7 +39,7 @@ impl Machine {
             cores: cores(),
             measured_on_cpu,
             load_before: load.context("/proc/loadavg does not begin with a number")?,
-            date: jiff::Timestamp::now().round(jiff::Unit::Second)?.to_string(),
+            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         })
     }
 }

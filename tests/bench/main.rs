@@ -25,9 +25,10 @@ mod run;
 mod table;
 mod targets;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
 use crate::arguments::Arguments;
@@ -47,9 +48,14 @@ fn main() -> ExitCode {
 fn bench() -> Result<bool> {
     let arguments = Arguments::parse();
     let report = run::run(&arguments)?;
-    print!("{}", table::render(&report));
+    let mut text = table::render(&report);
     for path in report.write(&arguments)? {
-        println!("written: {}", path.display());
+        text += &format!("written: {}\n", path.display());
+    }
+    // A reader that has seen enough (`| head`) is no failure: the files are written.
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        written => written.context("cannot write to standard output")?,
     }
     let wrong = report.unverified();
     for cell in &wrong {

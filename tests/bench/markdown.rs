@@ -1,7 +1,6 @@
 //! The report as a page.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use crate::report::{Report, State};
 use crate::table::{self, Rows};
@@ -26,20 +25,18 @@ pub fn render(report: &Report) -> String {
     page += "\n## How\n\n";
     page.extend(report.method.iter().map(|line| format!("- {line}\n")));
     let settings = &report.settings;
-    // Writing to a string cannot fail.
-    drop(writeln!(
-        page,
-        "- {} rounds a figure (median; spread is least to greatest), {} ms a flood, {} test runs a turn.",
+    page += &format!(
+        "- {} rounds a figure (median; spread is least to greatest), {} ms a flood, {} test runs a turn.\n",
         settings.rounds, settings.flood_round_ms, settings.test_runs_a_round
-    ));
+    );
     page
 }
 
 fn render_table(page: &mut String, rows: &Rows) {
     let rules = (0..rows.head.len()).map(|column| if column < rows.text_columns { "---" } else { "---:" });
     let rules: Vec<&str> = rules.collect();
-    drop(writeln!(page, "\n## {}\n\n| {} |\n| {} |", rows.title, rows.head.join(" | "), rules.join(" | ")));
+    *page += &format!("\n## {}\n\n| {} |\n| {} |\n", rows.title, rows.head.join(" | "), rules.join(" | "));
     for row in &rows.rows {
-        drop(writeln!(page, "| {} |", row.join(" | ")));
+        *page += &format!("| {} |\n", row.join(" | "));
     }
 }

@@ -26,14 +26,16 @@ pub const METHOD: &[&str] = &[
     "flood: live frames (BPF_F_TEST_XDP_LIVE_FRAMES) from one pinned core, each with another source than the one \
      before (the sources of the list in turn, or 2^20 others), redirected into a veth whose peer, in another network \
      namespace, runs the filter; that core does the sender's and the receiver's work. All filters of one list length \
-     take turns, round by round. The rate counts frames that the victim's driver took; lost frames are those that its \
-     ring had no room for.",
+     take turns, round by round. The rate counts frames that the victim's driver took, over the time that the kernel's \
+     test run counts, which holds the receiver's work and leaves out the set-up and the time that other processes had \
+     the core; that time comes in whole nanoseconds a frame. Lost frames are those that the victim's ring had no room \
+     for.",
     "verified: the filter's own drop counter, the victim driver's receive counter and the victim stack's count of \
      packets that got through agree to the packet, over all rounds.",
     "a miss passes to the stack, whose part is the same for all filters: the packet is addressed to the victim's MAC \
      but to an IP address that is neither local nor routed, so it is freed after the route look-up. A bare drop has no \
      misses. Generic receive offload is on for all, as a veth needs it to take redirected frames without XDP.",
-    "list entries are single addresses, spread over /4 by Fibonacci hashing (IPv6: over a /64).",
+    "list entries are single addresses, spread over 2^28 addresses by Fibonacci hashing (IPv6: over 2^32 networks).",
 ];
 
 /// The whole of it.

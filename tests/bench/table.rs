@@ -1,7 +1,6 @@
 //! The report on a terminal; and the rows that the Markdown shares with it.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -26,11 +25,10 @@ pub fn render(report: &Report) -> String {
         for column in table.column_iter_mut().skip(rows.text_columns) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        // Writing to a string cannot fail.
-        drop(writeln!(text, "\n{}\n{table}", rows.title));
+        text += &format!("\n{}\n{table}\n", rows.title);
     }
     for line in missing(report) {
-        drop(writeln!(text, "{line}"));
+        text += &format!("{line}\n");
     }
     text + "\n"
 }

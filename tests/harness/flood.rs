@@ -47,8 +47,12 @@ pub struct FloodReport {
     pub lost: u64,
     /// Frames of each template.
     pub by_template: Vec<u64>,
-    /// How long it took.
+    /// How long it took on the clock on the wall, with what the kernel does around each burst.
     pub elapsed: Duration,
+    /// How long the sending took, as the kernel's test run counts it: with the receiving side's work on the same CPU,
+    /// without the set-up, and without the time that other processes had the CPU. Whole nanoseconds a frame, rounded
+    /// down.
+    pub busy: Duration,
 }
 
 impl FloodReport {
@@ -158,18 +162,20 @@ impl Sender {
         let (ns, interface) = (self.ns.clone(), self.interface.clone());
         let lost = || ns.read_interface::<u64>(&interface, "statistics/tx_dropped");
         let lost_before = lost()?;
-        let (by_template, elapsed) = ns
+        let (by_template, busy, elapsed) = ns
             .in_ns(|| {
                 pin(self.flood.cpu.unwrap_or_else(rustix::thread::sched_getcpu))?;
                 let start = Instant::now();
-                self.bursts().map(|sent| (sent, start.elapsed()))
+                self.bursts().map(|(sent, busy)| (sent, busy, start.elapsed()))
             })
             .with_context(|| format!("the flood from {interface} in {} failed", ns.name()))?;
-        Ok(FloodReport { sent: by_template.iter().sum(), lost: lost()? - lost_before, by_template, elapsed })
+        let lost = lost()? - lost_before;
+        Ok(FloodReport { sent: by_template.iter().sum(), lost, by_template, elapsed, busy })
     }
 
-    /// Sends until all is sent or somebody says stop; returns the frames of each template.
-    fn bursts(&mut self) -> Result<Vec<u64>> {
+    /// Sends until all is sent or somebody says stop; returns the frames of each template, and the time that took.
+    fn bursts(&mut self) -> Result<(Vec<u64>, Duration)> {
+        let mut busy = Duration::ZERO;
         let longest =
             self.flood.templates.iter().map(|template| &template.frame).max_by_key(|frame| frame.len());
         let longest = longest.context("a flood has a template")?.clone();
@@ -181,23 +187,25 @@ impl Sender {
             let sent: Vec<u64> = progress.iter().map(|shape| shape.frames).collect();
             let left = self.flood.count.saturating_sub(sent.iter().sum());
             if left == 0 || self.stop.load(Ordering::Relaxed) {
-                return Ok(sent);
+                return Ok((sent, busy));
             }
-            self.burst(&longest, left.min(BURST))?;
+            busy += self.burst(&longest, left.min(BURST))?;
         }
     }
 
-    fn burst(&mut self, frame: &Frame, frames: u64) -> Result<()> {
+    fn burst(&mut self, frame: &Frame, frames: u64) -> Result<Duration> {
+        let repeat = u32::try_from(frames)?;
         let options = TestRunOptions {
             data_in: Some(frame),
-            repeat: u32::try_from(frames)?,
+            repeat,
             attrs: TestRunAttrs::new().xdp_live_frames(self.flood.batch),
             ..TestRunOptions::default()
         };
         match self.object.xdp(name::FLOOD)?.test_run(options) {
-            Ok(_) => Ok(()),
-            // What was sent until then is counted; the next burst sends the rest.
-            Err(error) if interrupted(&error) => Ok(()),
+            // The duration is that of one frame.
+            Ok(result) => Ok(result.duration * repeat),
+            // What was sent until then is counted, but not timed; the next burst sends the rest.
+            Err(error) if interrupted(&error) => Ok(Duration::ZERO),
             Err(error) => Err(error).context("the kernel refused live frames (they need Linux 5.18)"),
         }
     }

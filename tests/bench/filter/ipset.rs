@@ -20,7 +20,7 @@ pub struct Ipset {
 impl Ipset {
     pub fn load(lane: &Lane, listed: SourcePattern) -> Result<Self> {
         let ns = &lane.victim;
-        let version = format!("{}, {}", IPTABLES.version(ns, "-V")?, IPSET.version(ns, "-v")?);
+        let version = format!("{}, {}", IPTABLES.version(ns, &["-V"])?, IPSET.version(ns, &["-v"])?);
         let mut script = format!("create blocked hash:ip family inet maxelem {}\n", listed.count().max(1024));
         for address in listed.addresses() {
             writeln!(script, "add blocked {address}")?;

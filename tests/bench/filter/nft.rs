@@ -20,7 +20,7 @@ pub struct Nft {
 
 impl Nft {
     pub fn load(lane: &Lane, listed: SourcePattern) -> Result<Self> {
-        let version = NFT.version(&lane.victim, "--version")?;
+        let version = NFT.version(&lane.victim, &["--version"])?;
         let mut script = format!(
             "table netdev bench {{\n  set blocked {{\n    type ipv4_addr\n    size {}\n  }}\n  counter dropped {{ }}\n  \
              chain ingress {{\n    type filter hook ingress device \"{INTERFACE}\" priority 0; policy accept\n    \

@@ -1,7 +1,7 @@
 //! Other people's tools: run in the victim's namespace, and told apart when they are missing or cannot run here.
 
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result};
 use harness::Netns;
@@ -39,6 +39,25 @@ impl Tool {
 
     /// Runs it with `input` and returns what it wrote to standard output.
     pub fn run(&self, ns: &Netns, arguments: &[&str], input: &str) -> Result<String> {
+        let output = self.output(ns, arguments, input)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
+            let command = format!("{} {}", self.program, arguments.join(" "));
+            return Err(
+                Unavailable::Refused(format!("`{command}` ended with {}: {said}", output.status)).into()
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The first line of what it says about its version, whatever its exit status is (xdp-filter's is 1).
+    pub fn version(&self, ns: &Netns, arguments: &[&str]) -> Result<String> {
+        let output = self.output(ns, arguments, "")?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned())
+    }
+
+    fn output(&self, ns: &Netns, arguments: &[&str], input: &str) -> Result<Output> {
         let child = ns
             .command(self.program)
             .args(arguments)
@@ -54,23 +73,9 @@ impl Tool {
             child => child.with_context(|| format!("cannot run `{}`", self.program))?,
         };
         let mut stdin = child.stdin.take().context("a piped standard input is there")?;
-        // A tool that ends early says why below; that its input broke is then no news.
+        // A tool that ends early says why in its output; that its input broke is then no news.
         drop(stdin.write_all(input.as_bytes()));
         drop(stdin);
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
-            let command = format!("{} {}", self.program, arguments.join(" "));
-            return Err(
-                Unavailable::Refused(format!("`{command}` ended with {}: {said}", output.status)).into()
-            );
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// The first line of what `--version` or its like says.
-    pub fn version(&self, ns: &Netns, argument: &str) -> Result<String> {
-        Ok(self.run(ns, &[argument], "")?.lines().next().unwrap_or_default().trim().to_owned())
+        Ok(child.wait_with_output()?)
     }
 }

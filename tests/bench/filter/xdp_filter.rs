@@ -36,7 +36,7 @@ impl XdpFilter {
     pub fn load(lane: &Lane, listed: SourcePattern) -> Result<Self> {
         let ns = lane.victim.clone();
         // It takes no options before its command.
-        let version = XDP_FILTER.run(&ns, &["load", "--version"], "")?.trim().to_owned();
+        let version = XDP_FILTER.version(&ns, &["load", "--version"])?;
         if listed.count() > MOST {
             return Err(Unavailable::TooLong(MOST).into());
         }
