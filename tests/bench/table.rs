@@ -21,7 +21,7 @@ pub fn render(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", machine(report), report.caveat);
     for rows in [over_floor(report), flood(report), targets(report)] {
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(&rows.head).add_rows(&rows.rows);
+        table.load_style(presets::NOTHING).set_header(&rows.head).add_rows(&rows.rows);
         for column in table.column_iter_mut().skip(rows.text_columns) {
             column.set_cell_alignment(CellAlignment::Right);
         }
