@@ -118,6 +118,15 @@ pub enum DataplaneError {
         /// The pin directory.
         path: PathBuf,
     },
+    /// Another controller made pins after this one found none, and has ended.
+    #[error(
+        "another levee made a dataplane at {path} since this one started, and has ended; start this one again to \
+         adopt it"
+    )]
+    MadeMeanwhile {
+        /// The pin directory.
+        path: PathBuf,
+    },
     /// The caller lacks the right.
     #[error("{action} needs root (CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON): run it with sudo")]
     NotPermitted {

@@ -135,6 +135,7 @@ impl Dataplane {
         mode: InterfaceMode,
         switches: Switches,
     ) -> Result<InterfaceReport, DataplaneError> {
+        self.check_owner()?;
         let interface = netlink::interface(name)?;
         check_link_type(&interface, switches)?;
         if let Some(running) = self.running_on(&interface)? {
@@ -168,6 +169,7 @@ impl Dataplane {
     /// # Errors
     /// When Levee is not there, or the kernel refuses.
     pub fn detach(&mut self, name: &str) -> Result<(), DataplaneError> {
+        self.check_owner()?;
         let index = self.index_of(name)?;
         self.remove_leftovers(index)
     }
@@ -177,6 +179,7 @@ impl Dataplane {
     /// # Errors
     /// When the kernel refuses.
     pub fn detach_all(&mut self) -> Result<Vec<String>, DataplaneError> {
+        self.check_owner()?;
         let names = names(&self.interfaces()?);
         for index in self.pins.interfaces()? {
             self.remove_leftovers(index)?;
@@ -190,6 +193,16 @@ impl Dataplane {
     /// When pins cannot be read or the kernel does not answer.
     pub fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError> {
         reports(&self.pins)
+    }
+
+    /// Refuses pins that came after [`Dataplane::open`] found none: their tables are not the ones held here, so what
+    /// is changed here would change nothing that filters.
+    fn check_owner(&self) -> Result<(), DataplaneError> {
+        if self.lock.is_some() || !self.pins.exist() {
+            return Ok(());
+        }
+        let _lock = self.pins.lock()?;
+        Err(DataplaneError::MadeMeanwhile { path: self.pins.root().to_owned() })
     }
 
     fn running_on(&self, interface: &Interface) -> Result<Option<InterfaceReport>, DataplaneError> {
