@@ -7,6 +7,7 @@
 //! Everything that runs is pinned ([`pins`]), so it outlives this process; [`Dataplane`] holds no link open, and
 //! dropping it changes nothing. Calls block (system calls, and up to a second for the verifier).
 
+mod detach;
 mod error;
 mod kernel_tables;
 mod netlink;

@@ -19,6 +19,7 @@ use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
 
 use super::DataplaneError;
+use super::detach::detach;
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -125,6 +126,7 @@ impl Pins {
     pub(super) fn remove_interface(&self, index: u32) -> Result<(), DataplaneError> {
         let pins = self.interface(index);
         if pins.link().exists() {
+            detach(&pins.link()).map_err(|error| self.failed("detach", &pins.link(), error))?;
             self.remove_file(&pins.link())?;
         }
         for name in list(&pins.directory)? {
