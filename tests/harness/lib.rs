@@ -42,9 +42,17 @@
 //! * [`flood`], [`counters`]: many live frames from many sources, and what became of them.
 //! * [`measure`]: nanoseconds over the floor.
 //! * [`levee`]: the real daemon and its command line.
+//! * [`contract`]: every row of the parser contract as a frame and the reason that it must end with.
+//! * [`filter`]: the real program on a veth, and the one reason that a frame moved.
+//! * [`inject`]: frames of any bytes, sent as they are.
+//! * [`suite`], [`feature`]: tests that can say that they were skipped, and why.
 
+pub mod contract;
 pub mod counters;
+pub mod feature;
+pub mod filter;
 pub mod flood;
+pub mod inject;
 pub mod levee;
 pub mod measure;
 pub mod netns;
@@ -53,10 +61,13 @@ pub mod packet;
 pub mod runner;
 pub mod sandbox;
 pub mod sources;
+pub mod suite;
 pub mod veth;
 
 pub use counters::{CountDrop, StackCounter};
+pub use filter::{Attached, Probe};
 pub use flood::{Flood, FloodReport, Template};
+pub use inject::RawSocket;
 pub use levee::{Levee, LeveeOptions};
 pub use measure::{Measurement, Plan};
 pub use netns::Netns;

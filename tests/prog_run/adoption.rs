@@ -1,0 +1,172 @@
+//! What lasts beyond its controller, and what is gone when it is taken off.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use filter_common::config::Switches;
+use filter_common::counters::Counters;
+use filter_common::verdict::Reason;
+use filter_user::dataplane::{self, Capacity, Dataplane, InterfaceReport};
+use filter_user::interface::InterfaceMode::{self, Generic, Native};
+use filter_user::tables::{PrefixTables as _, TableKind};
+use harness::contract::SOURCE_V4;
+use harness::filter::{INTERFACE, LiveCounters, only_reason, unless_busy};
+use harness::{Attached, Frame, Netns, RawSocket, Sandbox};
+
+const TINY: Capacity = Capacity { block: 1, allow: 1 };
+
+/// Ids of the XDP programs on the interface, as `ip` sees them.
+pub fn programs_on(ns: &Netns, interface: &str) -> Result<Vec<u64>> {
+    let text = ns.run("ip", &["-json", "-details", "link", "show", "dev", interface])?;
+    let links: serde_json::Value = serde_json::from_str(&text)?;
+    let xdp = &links[0]["xdp"];
+    let one = xdp["prog"]["id"].as_u64();
+    let several = xdp["attached"].as_array().into_iter().flatten().filter_map(|it| it["prog"]["id"].as_u64());
+    let ids: BTreeSet<u64> = one.into_iter().chain(several).collect();
+    Ok(ids.into_iter().collect())
+}
+
+/// What is pinned in a bpffs. Names with a dot are the kernel's own: it takes none from others.
+pub fn pinned(bpffs: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(bpffs)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.contains('.') {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn send(socket: &mut RawSocket, counters: &LiveCounters, frame: &Frame) -> Result<Reason> {
+    let before = counters.read()?;
+    socket.send(frame)?;
+    only_reason(&before, &counters.wait(&before)?, frame.len())
+}
+
+fn same(report: &InterfaceReport, other: &InterfaceReport) -> bool {
+    let facts = |report: &InterfaceReport| {
+        let InterfaceReport { name, ifindex, mode, program_id, link_id, generation, frags, switches, .. } =
+            report.clone();
+        (name, ifindex, mode, program_id, link_id, generation, frags, switches, report.attached_at)
+    };
+    facts(report) == facts(other)
+}
+
+fn outlives(mode: InterfaceMode) -> Result<()> {
+    let sandbox = Sandbox::enter("the_filter_outlives_its_controller")?;
+    let switches = Switches { drop_fragments: 1, ..Switches::DEFAULT };
+    let mut attached = Attached::new(&sandbox, mode, switches)?;
+    let root = attached.root().to_owned();
+    let blocked = Frame::eth([2; 6], [4; 6]).ipv4(SOURCE_V4, [198, 51, 100, 1]).udp(1, 2).build();
+    let other = Frame::eth([2; 6], [4; 6]).ipv4([192, 0, 2, 77], [198, 51, 100, 1]).udp(1, 2).build();
+    attached.tables.insert(TableKind::Block, IpAddr::from(SOURCE_V4).into(), 42)?;
+    let counters = attached.counters()?;
+    let mut socket = RawSocket::open(&attached.outside, INTERFACE)?;
+    let mut expected = Counters::default();
+    let mut send_both = || -> Result<Counters> {
+        for (frame, reason) in [(&blocked, Reason::BlockedSource), (&other, Reason::NoMatch)] {
+            let said = send(&mut socket, &counters, frame)?;
+            ensure!(said == reason, "{}, not {}", said.name(), reason.name());
+            expected.count(reason, frame.len() as u64);
+        }
+        Ok(expected)
+    };
+    send_both()?;
+    let Attached { dataplane, tables, report, inside, .. } = attached;
+    drop((dataplane, tables));
+    // Nobody is there, and the filter goes on.
+    let counted = send_both()?;
+    let seen = inside.in_ns(|| dataplane::inspect(&root))?;
+    ensure!(seen.len() == 1 && same(&seen[0], &report), "{seen:?} is not {report:?}");
+
+    let (dataplane, adopted) = inside.in_ns(|| unless_busy(|| Dataplane::open(&root, TINY)))?;
+    ensure!(adopted.len() == 1 && same(&adopted[0], &report), "{adopted:?} is not {report:?}");
+    ensure!(adopted[0].counters == counted, "the counters did not go on: {:?}", adopted[0].counters);
+    ensure!(adopted[0].mode == Some(mode) && adopted[0].switches == switches);
+    ensure!(dataplane.capacity() == Capacity { block: 4096, allow: 4096 }, "tables keep their size");
+    let mut tables = dataplane.tables()?;
+    let entries = tables.entries(TableKind::Block)?;
+    ensure!(entries == [(IpAddr::from(SOURCE_V4).into(), 42)], "{entries:?}");
+    let counted = send_both()?;
+    ensure!(inside.in_ns(|| dataplane.interfaces())?[0].counters == counted);
+    // The adopted tables are the live ones.
+    ensure!(tables.remove(TableKind::Block, IpAddr::from(SOURCE_V4).into())?);
+    ensure!(send(&mut socket, &counters, &blocked)? == Reason::NoMatch);
+    Ok(())
+}
+
+pub fn the_filter_outlives_its_controller_and_is_adopted_with_its_counters() -> Result<()> {
+    outlives(Native).context("native")?;
+    outlives(Generic).context("generic")
+}
+
+pub fn detach_leaves_no_pin_and_no_program() -> Result<()> {
+    let sandbox = Sandbox::enter("detach_leaves_nothing")?;
+    for mode in [Native, Generic] {
+        for way in ["detach", "detach_all", "remove"] {
+            let (outside, inside) = (format!("{way}-{mode}-out"), format!("{way}-{mode}-in"));
+            let (outside, inside) = (Netns::new(&sandbox, &outside)?, Netns::new(&sandbox, &inside)?);
+            harness::VethPair::new(&outside, "peer", &inside, "victim", &harness::VethOptions::default())?;
+            let root = sandbox.bpffs().join(way);
+            let (mut dataplane, _) = Dataplane::open(&root, TINY)?;
+            let report = inside.in_ns(|| dataplane.attach("victim", mode, Switches::DEFAULT))?;
+            let on = programs_on(&inside, "victim")?;
+            ensure!(on == [u64::from(report.program_id)], "`ip` sees {on:?}, not {}", report.program_id);
+            ensure!(root.exists());
+            match way {
+                "detach" => inside.in_ns(|| dataplane.detach("victim"))?,
+                "detach_all" => {
+                    let names = inside.in_ns(|| dataplane.detach_all())?;
+                    ensure!(names == ["victim"], "{names:?}");
+                }
+                _ => {
+                    let refused = inside.in_ns(|| dataplane::remove(&root, None));
+                    let owned = matches!(refused, Err(dataplane::DataplaneError::Busy { .. }));
+                    ensure!(owned, "its controller is there: {refused:?}");
+                    drop(dataplane);
+                    let names = inside.in_ns(|| unless_busy(|| dataplane::remove(&root, None)))?;
+                    ensure!(names == ["victim"], "{names:?}");
+                }
+            }
+            let left = pinned(sandbox.bpffs())?;
+            ensure!(left.is_empty(), "{way} in {mode} mode left {left:?}");
+            ensure!(programs_on(&inside, "victim")?.is_empty(), "{way} left its program in {mode} mode");
+        }
+    }
+    Ok(())
+}
+
+pub fn what_a_crashed_attach_left_is_cleaned_up() -> Result<()> {
+    let sandbox = Sandbox::enter("what_a_crashed_attach_left")?;
+    let attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let pins = attached.root().join("interfaces").join(attached.report.ifindex.to_string());
+    let Attached { dataplane, tables, inside, .. } = attached;
+    drop((dataplane, tables));
+    let root = sandbox.bpffs().join("levee");
+    // Everything but the link, which is pinned last.
+    fs::remove_file(pins.join("link"))?;
+    // The kernel takes the program off a while after its link lost the last holder.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !programs_on(&inside, INTERFACE)?.is_empty() {
+        ensure!(Instant::now() < deadline, "the program stays although nothing holds its link");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (mut dataplane, adopted) = inside.in_ns(|| unless_busy(|| Dataplane::open(&root, TINY)))?;
+    ensure!(adopted.is_empty(), "{adopted:?} was adopted");
+    ensure!(!pins.exists(), "{} is still there", pins.display());
+    let report = inside.in_ns(|| dataplane.attach(INTERFACE, Native, Switches::DEFAULT))?;
+    ensure!(report.counters == Counters::default(), "a new attachment counts from zero");
+    inside.in_ns(|| dataplane.detach(INTERFACE))?;
+    drop(dataplane);
+    // Tables without the map that vouches for them.
+    fs::create_dir_all(root.join("tables"))?;
+    fs::create_dir_all(root.join("interfaces"))?;
+    let (_, adopted) = inside.in_ns(|| unless_busy(|| Dataplane::open(&root, TINY)))?;
+    ensure!(adopted.is_empty() && !root.exists(), "half-made pins stayed");
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! The real program in the real kernel: verdict, reason and counters of single frames, the live tables, and what
+//! the dataplane does and refuses to do.
+
+use std::process::ExitCode;
+
+mod adoption;
+mod contract;
+mod jumbo;
+mod prefixes;
+mod refusals;
+mod tables;
+mod traffic;
+
+fn main() -> ExitCode {
+    harness::suite::run(harness::tests![
+        contract::every_row_ends_with_its_reason,
+        contract::a_blocked_source_is_dropped_in_every_shape,
+        contract::an_allowed_source_is_saved_from_all_but_malformed,
+        contract::an_allowed_destination_is_saved_from_all_but_malformed,
+        contract::checks_that_are_off_drop_nothing,
+        contract::later_fragments_are_dropped_where_the_policy_says_so,
+        contract::frames_of_every_size_are_counted_to_the_byte,
+        jumbo::every_row_ends_the_same_wherever_the_first_buffer_ends,
+        jumbo::a_blocked_source_is_dropped_wherever_the_first_buffer_ends,
+        jumbo::a_jumbo_frame_is_counted_whole,
+        prefixes::blocked_prefixes_of_every_length_hold_exactly_their_addresses,
+        prefixes::allowed_source_prefixes_of_every_length_hold_exactly_their_addresses,
+        prefixes::allowed_destination_prefixes_of_every_length_hold_exactly_their_addresses,
+        prefixes::nested_prefixes_come_and_go_without_disturbing_each_other,
+        tables::a_full_table_refuses_and_stays_as_it_was,
+        tables::tables_answer_what_was_put_into_them,
+        adoption::the_filter_outlives_its_controller_and_is_adopted_with_its_counters,
+        adoption::detach_leaves_no_pin_and_no_program,
+        adoption::what_a_crashed_attach_left_is_cleaned_up,
+        refusals::unknown_interfaces_and_loopback_are_refused,
+        refusals::interfaces_without_ethernet_are_refused,
+        refusals::an_interface_with_another_program_is_refused_by_its_name_and_id,
+        refusals::a_driver_without_native_mode_is_refused_and_nothing_stays,
+        refusals::an_attached_interface_is_not_attached_otherwise,
+        refusals::another_abi_version_is_refused,
+        refusals::a_directory_of_someone_else_is_refused,
+        refusals::a_directory_that_is_not_on_bpffs_is_refused,
+        refusals::a_second_controller_is_refused,
+        traffic::every_row_counts_the_same_as_native_traffic,
+        traffic::every_row_counts_the_same_as_generic_traffic,
+        traffic::a_blocked_source_is_dropped_in_every_shape_of_native_traffic,
+        traffic::a_blocked_source_is_dropped_in_every_shape_of_generic_traffic,
+    ])
+}
