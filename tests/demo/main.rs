@@ -17,7 +17,7 @@ mod topology;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use harness::Sandbox;
 
@@ -89,6 +89,12 @@ fn main() -> ExitCode {
 
 /// Runs the demo; whether the promise held.
 fn demo(cli: &Cli) -> Result<bool> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "the demo makes network namespaces and loads eBPF programs, which only root may: \
+             run `sudo -E env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask demo`"
+        );
+    }
     let signals = Signals::watch()?;
     let cores = Cores::choose()?;
     let plan = Plan { seconds: cli.seconds, list: cli.list, clients: usize::from(cli.clients) };

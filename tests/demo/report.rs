@@ -62,12 +62,27 @@ impl Report {
     fn setting(&self) -> String {
         let Plan { seconds, list, clients } = self.plan;
         let Cores { attack, serve, .. } = self.cores;
-        format!(
+        let mut text = format!(
             "{clients} listeners, {} sources that attack and are blocked, {seconds} s a phase.\n\
              The attack, from core {attack}: {SHAPES}.\n\
              The victim's stack, its server and the listeners, on core {serve}. The link is a veth pair, not a NIC.",
             grouped(u64::from(list)),
-        )
+        );
+        let others = self.others();
+        if others >= NOTABLE_LOAD {
+            let _ = write!(
+                text,
+                "\nOther programs took up to {} of the two cores meanwhile: the attack is weaker and everything is \
+                 slower than on an idle machine.",
+                percent(others)
+            );
+        }
+        text
+    }
+
+    /// The largest part of the two cores that other programs took.
+    fn others(&self) -> f64 {
+        self.phases.iter().map(|phase| phase.load.others).fold(0.0, f64::max)
     }
 
     fn table(&self) -> Table {
@@ -112,8 +127,11 @@ impl Report {
             row("listener time-outs, errors", &|phase| {
                 format!("{}, {}", grouped(phase.listener.timeouts), grouped(phase.listener.errors))
             }),
-            row("serving core busy", &|phase| percent(phase.load.serve_core_busy)),
         ]);
+        // With the time of other programs in it, it would say nothing.
+        if self.others() < NOTABLE_LOAD {
+            rows.push(row("serving core busy", &|phase| percent(phase.load.serve_core_busy)));
+        }
         rows
     }
 
@@ -166,14 +184,8 @@ impl Report {
             );
         }
         let mut text = format!("The promise did NOT hold: {}.", self.promise.broken.join("; "));
-        let others = self.phases.iter().map(|phase| phase.load.others).fold(0.0, f64::max);
-        if others >= NOTABLE_LOAD {
-            let _ = write!(
-                text,
-                " Other programs took up to {} of the two cores meanwhile, which a rate suffers from: run it again \
-                 on an idle machine.",
-                percent(others)
-            );
+        if self.others() >= NOTABLE_LOAD {
+            text += " A rate suffers from other programs, too: run it again on an idle machine.";
         }
         if self.cores.hyperthreads {
             text += " The two cores are hyperthreads of one, which slow each other down.";

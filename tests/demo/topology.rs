@@ -14,7 +14,8 @@
 //! Levee runs, is on the attack's core, as it would be on other machines and on a NIC's receive core. The
 //! stack that follows (receive packet steering) is on the serving core. Left alone, a veth runs its receiver on
 //! whichever core sent first, and keeps it there as long as packets come: one packet of a listener would pull the
-//! whole flood to the serving core.
+//! whole flood to the serving core, and what that cannot take is lost in the veth's ring of 256 entries, before
+//! Levee, packets of listeners among it. So steered, nothing is lost there, with one queue as with two.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
