@@ -28,7 +28,7 @@ pub struct Arguments {
     #[arg(long = "filter", value_name = "NAME", value_enum)]
     pub filters: Vec<Kind>,
     /// Lengths of the block list, in addresses.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 1_000, 10_000],
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,1000,10000",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub entries: Vec<u32>,
     /// Rounds of each figure, whatever --quick says.

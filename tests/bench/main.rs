@@ -28,7 +28,7 @@ mod targets;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 
 use crate::arguments::Arguments;
@@ -47,6 +47,12 @@ fn main() -> ExitCode {
 /// Returns whether every figure could be verified. A missed target is a finding, not a failure.
 fn bench() -> Result<bool> {
     let arguments = Arguments::parse();
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "the benchmark makes network namespaces and loads eBPF programs, which only root may: \
+             run `sudo -E env \"PATH=$PATH\" cargo xtask bench`"
+        );
+    }
     let report = run::run(&arguments)?;
     let mut text = table::render(&report);
     for path in report.write(&arguments)? {
