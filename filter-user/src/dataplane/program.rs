@@ -32,9 +32,12 @@ pub struct Capacity {
     pub allow: u32,
 }
 
+/// Room for the large public lists with some to spare. Not more, as a hash map's buckets are laid out for its capacity:
+/// with room for a million the buckets alone outgrow the CPU's caches, and a miss, which is what legitimate traffic
+/// is, was measured at 170 ns in place of 30.
 impl Default for Capacity {
     fn default() -> Self {
-        Self { block: 1 << 20, allow: 1 << 16 }
+        Self { block: 1 << 18, allow: 1 << 16 }
     }
 }
 
