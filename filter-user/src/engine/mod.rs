@@ -39,7 +39,7 @@ use self::change::distinct;
 use self::journal::Journal;
 use self::lock::Lock;
 use self::plan::Used;
-use self::record::Step;
+use self::record::{Change, Record, Step};
 use self::state::State;
 use self::types::{seconds, time};
 use crate::tables::{PrefixTables, TableKind};
@@ -268,6 +268,30 @@ impl Engine {
         }
         self.record(vec![Step::ClearInterface { name: name.to_owned() }])?;
         Ok(true)
+    }
+
+    /// Wants Levee no longer on the named interfaces, or on none at all, in a state directory that no engine has open;
+    /// names those where it was wanted. A directory that does not exist wants nothing, and is not made.
+    ///
+    /// # Errors
+    /// [`EngineError::StateDirectory`], [`EngineError::Locked`] and [`EngineError::Journal`]; nothing changed then.
+    pub fn forget_interfaces(
+        state_dir: &Path,
+        only: Option<&[String]>,
+        now: SystemTime,
+    ) -> Result<Vec<String>, EngineError> {
+        if !state_dir.exists() {
+            return Ok(Vec::new());
+        }
+        let _lock = Lock::take(state_dir)?;
+        let (mut journal, state, _) = Journal::open(state_dir)?;
+        let asked = |name: &String| only.is_none_or(|only| only.contains(name));
+        let names: Vec<String> = state.interfaces.into_keys().filter(asked).collect();
+        if !names.is_empty() {
+            let steps = names.iter().map(|name| Step::ClearInterface { name: name.clone() }).collect();
+            journal.append(&Record::Change(Change { at: seconds(now), steps }))?;
+        }
+        Ok(names)
     }
 
     /// Why the last attempt to shorten the log failed. No change is lost by that, but the log goes on growing.
