@@ -4,6 +4,7 @@
 //! under the same name finds what the first left. Its log is shown when a test fails.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -23,13 +24,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct LeveeOptions {
     /// Daemons of one name share state and pins, one after the other.
     pub name: String,
+    /// The directory of pins, when it is not the one of that name in the sandbox's bpffs.
+    pub pins: Option<PathBuf>,
     /// Further arguments of `levee run`.
     pub arguments: Vec<String>,
 }
 
 impl Default for LeveeOptions {
     fn default() -> Self {
-        Self { name: "levee".to_owned(), arguments: Vec::new() }
+        Self { name: "levee".to_owned(), pins: None, arguments: Vec::new() }
     }
 }
 
@@ -65,7 +68,7 @@ impl Levee {
         let binary = binary("levee")?;
         let home = sandbox.directory(&options.name)?;
         let (socket, state, log) = (home.join("levee.sock"), home.join("state"), home.join("log"));
-        let pins = Path::new("/sys/fs/bpf").join(&options.name);
+        let pins = options.pins.clone().unwrap_or_else(|| Path::new("/sys/fs/bpf").join(&options.name));
         let output = File::options().create(true).append(true).open(&log)?;
         let child = ns
             .command(binary.to_str().context("the path of the binary is not UTF-8")?)
@@ -125,6 +128,14 @@ impl Levee {
         Ok(Said::of(&output))
     }
 
+    /// Runs a command to its end with `input` as its standard input.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn feed(&self, arguments: &[&str], input: &[u8]) -> Result<Said> {
+        finish(self.command(arguments), input).with_context(|| format!("levee {}", arguments.join(" ")))
+    }
+
     /// Runs a command that must succeed, and returns its standard output.
     ///
     /// # Errors
@@ -151,6 +162,27 @@ impl Levee {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it has had resident, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.pid());
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = number.with_context(|| format!("{path} has no VmHWM"))?.trim().parse()?;
+        Ok(kibibytes << 10)
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
     }
 
     /// Its API socket.
@@ -229,6 +261,26 @@ impl Said {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Runs a command to its end with `input` as its standard input. A command that ends before it has read all of it is
+/// no error here.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn finish(mut command: Command, input: &[u8]) -> Result<Said> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let mut pipe = child.stdin.take().context("the pipe to the command is gone")?;
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || drop(pipe.write_all(input)));
+        child.wait_with_output()
+    })?;
+    Ok(Said::of(&output))
 }
 
 /// A binary of the workspace: `$LEVEE_BIN` for `levee`, otherwise beside the running test or program.

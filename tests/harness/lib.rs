@@ -42,6 +42,7 @@
 //! * [`flood`], [`counters`]: many live frames from many sources, and what became of them.
 //! * [`measure`]: nanoseconds over the floor.
 //! * [`levee`]: the real daemon and its command line.
+//! * [`data`]: real lists and captures, where somebody has put them.
 //! * [`contract`]: every row of the parser contract as a frame and the reason that it must end with.
 //! * [`filter`]: the real program on a veth, and the one reason that a frame moved.
 //! * [`inject`]: frames of any bytes, sent as they are.
@@ -49,6 +50,7 @@
 
 pub mod contract;
 pub mod counters;
+pub mod data;
 pub mod feature;
 pub mod filter;
 pub mod flood;
