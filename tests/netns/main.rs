@@ -1,0 +1,74 @@
+//! The whole of Levee in network namespaces: the real daemon and command line, the real program on a veth, real
+//! packets.
+
+use std::process::ExitCode;
+
+mod clients;
+mod counting;
+mod crash;
+mod detach;
+mod field;
+mod garbage;
+mod import;
+mod lifetime;
+mod real;
+mod refusals;
+mod traffic;
+
+fn main() -> ExitCode {
+    harness::suite::run(harness::tests![
+        counting::a_million_packets_are_counted_exactly_in_native_mode,
+        counting::a_hundred_thousand_packets_are_counted_exactly_in_generic_mode,
+        counting::the_json_of_stats_has_the_documented_shape_and_adds_up,
+        counting::two_interfaces_share_the_tables_and_count_apart,
+        lifetime::killing_the_controller_under_flood_lets_nothing_through_and_a_new_one_adopts,
+        lifetime::stopping_the_controller_leaves_the_filter_and_its_socket_goes,
+        lifetime::after_a_reboot_the_daemon_attaches_again_and_fills_the_tables,
+        detach::detach_leaves_no_pin_no_program_and_no_object,
+        detach::detach_all_works_through_the_daemon_and_takes_off_every_interface,
+        detach::detach_all_works_without_a_daemon,
+        detach::what_was_detached_while_the_daemon_was_dead_stays_detached,
+        detach::an_interface_that_went_away_does_not_keep_the_others_from_anything,
+        refusals::an_interface_with_another_program_is_refused_by_its_name_and_id,
+        refusals::a_driver_without_native_mode_is_refused_with_a_hint,
+        refusals::unknown_interfaces_are_refused,
+        refusals::of_several_interfaces_all_are_attached_or_none,
+        refusals::a_daemon_without_a_bpf_file_system_is_refused,
+        refusals::who_is_not_root_is_told_so,
+        refusals::a_dataplane_of_another_abi_version_is_refused_and_can_be_removed,
+        refusals::a_second_daemon_is_refused_on_the_same_socket_state_and_pins,
+        refusals::of_two_daemons_on_empty_pins_only_the_first_to_attach_gets_them,
+        refusals::a_state_directory_that_others_may_write_to_is_refused,
+        garbage::a_file_in_place_of_the_socket_is_left_alone,
+        garbage::a_socket_of_something_else_is_recognised,
+        garbage::bytes_that_are_no_http_are_refused_and_change_nothing,
+        garbage::requests_that_cannot_be_meant_are_refused_and_change_nothing,
+        garbage::clients_that_say_nothing_or_hang_up_block_nobody,
+        import::duplicates_and_overlaps_are_fine_and_counted,
+        import::every_way_to_write_a_list_is_understood,
+        import::a_bad_line_is_named_by_place_and_nothing_changes,
+        import::a_truncated_gzip_is_refused,
+        import::bad_lines_can_be_skipped_and_are_reported,
+        import::replace_makes_the_set_the_list,
+        import::a_list_that_does_not_fit_is_refused,
+        import::lists_without_end_are_refused_in_bounded_memory,
+        import::a_file_of_ten_gigabytes_is_refused,
+        crash::killing_the_daemon_in_an_import_leaves_the_old_list_or_the_new,
+        clients::parallel_clients_lose_no_change,
+        clients::imports_adds_and_attachments_at_once_end_in_one_of_their_orders,
+        traffic::tagged_frames_of_a_blocked_source_are_dropped_in_native_mode,
+        traffic::tagged_frames_of_a_blocked_source_are_dropped_in_generic_mode,
+        traffic::jumbo_datagrams_pass_whole_and_are_dropped_whole_in_native_mode,
+        traffic::jumbo_datagrams_pass_whole_and_are_dropped_whole_in_generic_mode,
+        traffic::a_tcp_transfer_with_offloads_passes_whole_in_native_mode,
+        traffic::a_tcp_transfer_with_offloads_passes_whole_in_generic_mode,
+        traffic::allowing_a_source_or_destination_saves_it_from_the_block_list,
+        traffic::an_entry_passes_again_when_its_time_is_over,
+        real::every_entry_of_the_real_lists_is_blocked,
+        real::no_packet_of_a_spoofed_syn_flood_passes_in_native_mode,
+        real::no_packet_of_an_snmp_amplification_passes_in_native_mode,
+        real::no_packet_of_a_syn_ack_reflection_passes_in_native_mode,
+        real::no_packet_of_a_fragmented_dns_amplification_passes_in_native_mode,
+        real::no_packet_of_a_fragmented_dns_amplification_passes_in_generic_mode,
+    ])
+}
