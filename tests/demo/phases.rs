@@ -53,6 +53,17 @@ pub struct Phase {
     pub load: Share,
 }
 
+impl Phase {
+    /// Packets of the attack that neither reached the stack nor were dropped by Levee: the kernel's queues between
+    /// driver and stack had no room for them.
+    #[must_use]
+    pub fn lost(&self) -> Option<u64> {
+        let attack = self.attack.as_ref()?;
+        let dropped = self.levee.as_ref().map_or(0, |levee| levee.dropped.values().sum());
+        Some(attack.offered.saturating_sub(attack.reached_stack + dropped))
+    }
+}
+
 /// A flood, from its first frame to its last.
 #[derive(Clone, Debug, Serialize)]
 pub struct Attack {

@@ -120,6 +120,9 @@ impl Report {
                 None => none(),
             }));
         }
+        rows.push(row("... lost in full queues before the stack", &|phase| {
+            phase.lost().map_or_else(none, grouped)
+        }));
         rows.extend([
             row("listener requests/s", &|phase| grouped(whole(phase.listener.requests_per_second))),
             row("listener latency, median", &|phase| latency(phase.listener.p50_ms)),
