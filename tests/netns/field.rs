@@ -40,18 +40,18 @@ pub struct Field {
 impl Field {
     /// A pair with an address of each family on either end.
     pub fn new(name: &str) -> Result<Self> {
-        Self::with(name, VethOptions::default())
+        Self::with(name, &VethOptions::default())
     }
 
     /// The same with other options; addresses are set here.
-    pub fn with(name: &str, options: VethOptions) -> Result<Self> {
+    pub fn with(name: &str, options: &VethOptions) -> Result<Self> {
         let sandbox = Sandbox::enter(name)?;
         let attacker = Netns::new(&sandbox, "attacker")?;
         let victim = Netns::new(&sandbox, "victim")?;
         let options = VethOptions {
             addresses_a: vec!["192.0.2.1/24".parse()?, "fd00::1/64".parse()?],
             addresses_b: vec!["192.0.2.2/24".parse()?, "fd00::2/64".parse()?],
-            ..options
+            ..options.clone()
         };
         let pair = VethPair::new(&attacker, INTERFACE, &victim, INTERFACE, &options)?;
         Ok(Self { attacker, victim, pair, sandbox })

@@ -60,7 +60,7 @@ fn replay(name: &str, mode: &str, packets: usize) -> Result<()> {
     let longest = frames.iter().map(Vec::len).max().context("no packets")?;
     // Captures taken behind receive offload have packets longer than any wire's.
     let mtu = u32::try_from(longest.max(1514))? - 14;
-    let field = Field::with(&format!("{name}_{mode}"), VethOptions { mtu, ..VethOptions::default() })?;
+    let field = Field::with(&format!("{name}_{mode}"), &VethOptions { mtu, ..VethOptions::default() })?;
     let levee = field.attached(mode)?;
     let sources: BTreeSet<IpAddr> = frames.iter().filter_map(|frame| data::source(frame)).collect();
     let list = field.file("sources.txt", lines(sources.iter().copied()))?;

@@ -9,6 +9,8 @@ use filter_common::verdict::Reason;
 use filter_user::api::types::Count;
 use harness::packet::{Builder, tcp_flag};
 use harness::{Frame, StackCounter, VethOptions};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use crate::field::{BLOCKED_MAC, Field, INTERFACE, VICTIM_V4, counted, stats, wait_until};
 
@@ -74,7 +76,7 @@ pub fn tagged_frames_of_a_blocked_source_are_dropped_in_generic_mode() -> Result
 fn jumbo(mode: &str) -> Result<()> {
     const PAYLOAD: usize = 8000;
     const LENGTH: u64 = 14 + 20 + 8 + PAYLOAD as u64;
-    let field = Field::with("jumbo", VethOptions { mtu: 9000, ..VethOptions::default() })?;
+    let field = Field::with("jumbo", &VethOptions { mtu: 9000, ..VethOptions::default() })?;
     field.attacker.run("ip", &["address", "add", "192.0.2.66/24", "dev", INTERFACE])?;
     let levee = field.attached(mode)?;
     levee.ok(&["block", "add", "192.0.2.66"])?;
@@ -82,7 +84,7 @@ fn jumbo(mode: &str) -> Result<()> {
     field.victim.run("ip", &neighbour)?;
     let server = field.victim.in_ns(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 4433)))?;
     server.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let payload: Vec<u8> = (0..PAYLOAD).map(|index| (index % 251) as u8).collect();
+    let payload: Vec<u8> = (0..251_u8).cycle().take(PAYLOAD).collect();
     let send = |source: Ipv4Addr| -> Result<()> {
         let socket = field.attacker.in_ns(|| UdpSocket::bind((source, 0)))?;
         ensure!(socket.send_to(&payload, (Ipv4Addr::from(VICTIM_V4), 4433))? == PAYLOAD);
@@ -111,17 +113,14 @@ pub fn jumbo_datagrams_pass_whole_and_are_dropped_whole_in_generic_mode() -> Res
 
 const TRANSFER: usize = 20 << 20;
 
-fn byte(index: usize) -> u8 {
-    (index.wrapping_mul(2_654_435_761) >> 13) as u8
-}
-
 fn tcp(mode: &str, victim: &str, attacker: &str) -> Result<()> {
     let field = Field::new("tcp")?;
     let levee = field.attached(mode)?;
     levee.ok(&["block", "add", "203.0.113.0/24", "2001:db8::/32"])?;
     let address: SocketAddr = victim.parse()?;
     let listener = field.victim.in_ns(|| TcpListener::bind(address))?;
-    let sent: Vec<u8> = (0..TRANSFER).map(byte).collect();
+    let mut sent = vec![0; TRANSFER];
+    StdRng::seed_from_u64(3).fill_bytes(&mut sent);
     std::thread::scope(|scope| -> Result<()> {
         // Both ways at once: the victim sends back all that it receives.
         let server = scope.spawn(|| -> Result<()> {
