@@ -58,7 +58,6 @@ impl KernelTables {
     ) -> Result<Self, DataplaneError> {
         let lengths =
             Array::try_from(Map::Array(take(map::LENGTHS)?)).map_err(DataplaneError::map(map::LENGTHS))?;
-        let marked = lengths.get(&0, 0).map_err(DataplaneError::map(map::LENGTHS))?;
         let mut table = |v4, v6, capacity| {
             Ok::<_, DataplaneError>(Table {
                 capacity,
@@ -66,13 +65,29 @@ impl KernelTables {
                 v6: Family::open(v6, take(v6)?)?,
             })
         };
-        Ok(Self {
+        let mut tables = Self {
             lengths,
-            marked,
+            marked: LengthTable::default(),
             block: table(map::BLOCK_V4, map::BLOCK_V6, block_capacity)?,
             allow_source: table(map::ALLOW_SRC_V4, map::ALLOW_SRC_V6, allow_capacity)?,
             allow_destination: table(map::ALLOW_DST_V4, map::ALLOW_DST_V6, allow_capacity)?,
-        })
+        };
+        tables.mark_what_is_there().map_err(DataplaneError::map(map::LENGTHS))?;
+        Ok(tables)
+    }
+
+    /// Sets the length marks by what the tables hold: a controller that was killed between a mark and its prefix may
+    /// have left one too many, which would cost every packet a look-up.
+    fn mark_what_is_there(&mut self) -> Result<(), MapError> {
+        for kind in TableKind::ALL {
+            let (table, lengths) = self.parts(kind);
+            for length in 0..=KeyV6::BITS {
+                let holds = |counts: &[usize]| counts.get(length as usize).is_some_and(|count| *count > 0);
+                mark(&mut lengths.v4, KeyV4::BITS, length, holds(&table.v4.counts));
+                mark(&mut lengths.v6, KeyV6::BITS, length, holds(&table.v6.counts));
+            }
+        }
+        if self.lengths.get(&0, 0)? == self.marked { Ok(()) } else { self.lengths.set(0, self.marked, 0) }
     }
 
     fn table(&self, kind: TableKind) -> &Table {

@@ -7,18 +7,19 @@
 //! Everything that runs is pinned ([`pins`]), so it outlives this process; [`Dataplane`] holds no link open, and
 //! dropping it changes nothing. Calls block (system calls, and up to a second for the verifier).
 
-mod detach;
 mod error;
 mod kernel_tables;
+mod link;
 mod netlink;
 mod pins;
 mod program;
 
 use std::collections::HashMap;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use aya::maps::{Array, Map, MapData, PerCpuArray};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use aya::programs::ProgramInfo;
 use aya::programs::links::{FdLink, PinnedLink};
 use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
@@ -78,22 +79,21 @@ impl Dataplane {
     pub fn open(bpffs: &Path, capacity: Capacity) -> Result<(Self, Vec<InterfaceReport>), DataplaneError> {
         let pins = Pins::new(bpffs);
         pins.check_bpffs()?;
-        if !pins.exist() {
+        let fresh = |pins| {
             let tables = program::create_tables(capacity)?;
-            return Ok((Self { pins, capacity, tables, lock: None }, Vec::new()));
+            Ok((Self { pins, capacity, tables, lock: None }, Vec::new()))
+        };
+        if !pins.exist()? {
+            return fresh(pins);
         }
         let lock = pins.lock()?;
         pins.check_entries()?;
-        for index in pins.interfaces()? {
-            if !pins.interface(index).link().exists() {
-                pins.remove_interface(index)?;
-            }
-        }
-        let Some(meta) = read_meta(&pins)? else {
-            // Made by a controller that did not get as far as its first interface.
+        let meta = read_meta(&pins)?;
+        pins.remove_defunct()?;
+        let Some(meta) = meta.filter(|_| pins.interfaces().is_ok_and(|indexes| !indexes.is_empty())) else {
+            // Nothing filters with these tables: what a crash left before the first attach or after the last detach.
             pins.remove_shared()?;
-            let tables = program::create_tables(capacity)?;
-            return Ok((Self { pins, capacity, tables, lock: None }, Vec::new()));
+            return fresh(pins);
         };
         let capacity = Capacity { block: meta.block_capacity, allow: meta.allow_capacity };
         let tables = TABLE_MAPS
@@ -159,8 +159,11 @@ impl Dataplane {
         self.ensure_pinned()?;
         let pins = self.pins.interface(interface.index);
         let attached = self.attach_pinned(&interface, &pins, mode, switches);
-        if attached.is_err() {
-            self.remove_leftovers(interface.index)?;
+        if attached.is_err()
+            && let Err(error) = self.remove_leftovers(interface.index)
+        {
+            // What the caller wants to know is why attaching failed.
+            tracing::warn!(interface = name, %error, "cannot remove the pins of a failed attach");
         }
         attached
     }
@@ -171,8 +174,14 @@ impl Dataplane {
     /// When Levee is not there, or the kernel refuses.
     pub fn detach(&mut self, name: &str) -> Result<(), DataplaneError> {
         self.check_owner()?;
-        let index = self.index_of(name)?;
-        self.remove_leftovers(index)
+        match self.index_of(name) {
+            Ok(index) => self.remove_leftovers(index),
+            Err(error) => {
+                // It may have been there until the interface was removed.
+                self.remove_unused()?;
+                Err(error)
+            }
+        }
     }
 
     /// Takes the filter off every interface and removes all pins; names them.
@@ -183,8 +192,9 @@ impl Dataplane {
         self.check_owner()?;
         let names = names(&self.interfaces()?);
         for index in self.pins.interfaces()? {
-            self.remove_leftovers(index)?;
+            self.pins.remove_interface(index)?;
         }
+        self.remove_unused()?;
         Ok(names)
     }
 
@@ -199,7 +209,7 @@ impl Dataplane {
     /// Refuses pins that came after [`Dataplane::open`] found none: their tables are not the ones held here, so what
     /// is changed here would change nothing that filters.
     fn check_owner(&self) -> Result<(), DataplaneError> {
-        if self.lock.is_some() || !self.pins.exist() {
+        if self.lock.is_some() || !self.pins.exist()? {
             return Ok(());
         }
         let _lock = self.pins.lock()?;
@@ -230,18 +240,50 @@ impl Dataplane {
         }
     }
 
-    /// Pins the shared maps, if they are not pinned already, and takes the lock.
+    /// Makes sure that what is pinned is what is held here, and that the lock is.
     fn ensure_pinned(&mut self) -> Result<(), DataplaneError> {
-        if self.lock.is_some() {
-            return Ok(());
+        if !self.pins.exist()? {
+            // Nothing is left to hold a lock on, should somebody have removed it all by hand.
+            self.lock = None;
         }
         self.pins.check_bpffs()?;
-        let lock = self.pins.create()?;
+        let had_lock = self.lock.is_some();
+        let lock = match self.lock.take() {
+            Some(lock) => lock,
+            None => self.pins.create()?,
+        };
+        match self.pin_shared() {
+            Ok(()) => {
+                self.lock = Some(lock);
+                Ok(())
+            }
+            Err(error) if had_lock => {
+                self.lock = Some(lock);
+                Err(error)
+            }
+            Err(error) => {
+                if let Err(error) = self.pins.remove_shared() {
+                    tracing::warn!(%error, "cannot remove the pins of a failed attach");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Pins each shared map that is not pinned, and refuses one that is not the one held here: a program on it would
+    /// filter by another list than the one that is shown.
+    fn pin_shared(&self) -> Result<(), DataplaneError> {
         for (name, data) in &self.tables {
             let path = self.pins.table(name);
             if !path.exists() {
                 data.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+            } else if map_id(name, &open_map(name, &path)?)? != map_id(name, data)? {
+                let what = format!("tables/{name}, which is another map than this controller's");
+                return Err(DataplaneError::ForeignPins { path: self.pins.root().to_owned(), what });
             }
+        }
+        if self.pins.meta().exists() {
+            return Ok(());
         }
         let meta = Meta {
             magic: META_MAGIC,
@@ -250,9 +292,7 @@ impl Dataplane {
             allow_capacity: self.capacity.allow,
         };
         // Last, as it vouches for the rest.
-        pin_value(map::META, &self.pins.meta(), meta)?;
-        self.lock = Some(lock);
-        Ok(())
+        pin_value(map::META, &self.pins.meta(), meta)
     }
 
     fn attach_pinned(
@@ -283,7 +323,13 @@ impl Dataplane {
     /// Removes an interface's pins, and the shared ones when it was the last.
     fn remove_leftovers(&mut self, index: u32) -> Result<(), DataplaneError> {
         self.pins.remove_interface(index)?;
-        if self.pins.interfaces()?.is_empty() {
+        self.remove_unused()
+    }
+
+    /// Removes interfaces that are gone, and the shared pins when none is left.
+    fn remove_unused(&mut self) -> Result<(), DataplaneError> {
+        self.pins.remove_defunct()?;
+        if self.lock.is_some() && self.pins.interfaces()?.is_empty() {
             self.pins.remove_shared()?;
             self.lock = None;
         }
@@ -310,7 +356,7 @@ pub fn inspect(bpffs: &Path) -> Result<Vec<InterfaceReport>, DataplaneError> {
 /// While a controller owns the pins; when a named interface is not attached; when the kernel refuses.
 pub fn remove(bpffs: &Path, only: Option<&[String]>) -> Result<Vec<String>, DataplaneError> {
     let pins = Pins::new(bpffs);
-    if !pins.exist() {
+    if !pins.exist()? {
         return match only.and_then(<[String]>::first) {
             Some(name) => Err(DataplaneError::NotAttached { name: name.clone() }),
             None => Ok(Vec::new()),
@@ -435,8 +481,15 @@ fn open_map(name: &'static str, path: &Path) -> Result<MapData, DataplaneError> 
 }
 
 fn duplicate(name: &'static str, data: &MapData) -> Result<MapData, DataplaneError> {
-    let info = data.info().map_err(DataplaneError::map(name))?;
-    MapData::from_id(info.id()).map_err(DataplaneError::map(name))
+    let error = DataplaneError::map(name);
+    match data.fd().as_fd().try_clone_to_owned() {
+        Ok(fd) => MapData::from_fd(fd).map_err(error),
+        Err(source) => Err(error(MapError::IoError(source))),
+    }
+}
+
+fn map_id(name: &'static str, data: &MapData) -> Result<u32, DataplaneError> {
+    Ok(data.info().map_err(DataplaneError::map(name))?.id())
 }
 
 fn read_value<V: aya::Pod>(name: &'static str, path: &Path) -> Result<V, DataplaneError> {

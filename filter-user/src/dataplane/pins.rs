@@ -12,6 +12,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use filter_common::abi::map;
@@ -19,7 +20,7 @@ use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
 
 use super::DataplaneError;
-use super::detach::detach;
+use super::link::{detach, is_defunct};
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -76,36 +77,67 @@ impl Pins {
         Err(DataplaneError::NoBpffs { path: self.root.clone(), mount: mount.to_owned() })
     }
 
-    /// Makes the directories and takes the lock.
+    /// Makes the root and takes its lock, then makes the directories below it.
     pub(super) fn create(&self) -> Result<Lock, DataplaneError> {
+        fs::create_dir_all(&self.root).map_err(|error| self.failed("make", &self.root, error))?;
+        let lock = self.lock()?;
         for directory in [self.root.join("tables"), self.root.join("interfaces")] {
             fs::create_dir_all(&directory).map_err(|error| self.failed("make", &directory, error))?;
         }
-        self.lock()
+        Ok(lock)
     }
 
     /// Takes the lock of an existing root.
     pub(super) fn lock(&self) -> Result<Lock, DataplaneError> {
-        let directory = File::open(&self.root).map_err(|error| self.failed("open", &self.root, error))?;
-        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock(directory)),
-            Err(Errno::WOULDBLOCK) => Err(DataplaneError::Busy { path: self.root.clone() }),
-            Err(errno) => Err(self.failed("lock", &self.root, errno.into())),
+        let failed = |error| self.failed("lock", &self.root, error);
+        loop {
+            let directory = File::open(&self.root).map_err(failed)?;
+            match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Err(DataplaneError::Busy { path: self.root.clone() }),
+                Err(errno) => return Err(failed(errno.into())),
+            }
+            // Between opening and locking, its holder may have removed it and another may have made it anew: the lock
+            // of a directory that is gone keeps nobody out.
+            let (held, now) = (directory.metadata().map_err(failed)?, fs::metadata(&self.root));
+            if now.is_ok_and(|now| (now.dev(), now.ino()) == (held.dev(), held.ino())) {
+                return Ok(Lock(directory));
+            }
         }
     }
 
     /// Whether anything is there.
-    pub(super) fn exist(&self) -> bool {
-        self.root.exists()
+    pub(super) fn exist(&self) -> Result<bool, DataplaneError> {
+        Ok(!self.entries()?.is_empty())
     }
 
     /// Refuses a root with entries that Levee does not make.
     pub(super) fn check_entries(&self) -> Result<(), DataplaneError> {
         let known = [map::META, "tables", "interfaces"];
-        match list(&self.root)?.into_iter().find(|name| !known.contains(&name.as_str())) {
+        match self.entries()?.into_iter().find(|name| !known.contains(&name.as_str())) {
             Some(what) => Err(DataplaneError::ForeignPins { path: self.root.clone(), what }),
             None => Ok(()),
         }
+    }
+
+    /// Names in the root, without those that the kernel itself puts into each new BPF file system.
+    fn entries(&self) -> Result<Vec<String>, DataplaneError> {
+        let mut names = list(&self.root)?;
+        names.retain(|name| name != "maps.debug" && name != "progs.debug");
+        Ok(names)
+    }
+
+    /// Removes interfaces whose link a crash left out, or whose link has lost its interface for good.
+    pub(super) fn remove_defunct(&self) -> Result<(), DataplaneError> {
+        for index in self.interfaces()? {
+            let link = self.interface(index).link();
+            let gone =
+                !link.exists() || is_defunct(&link).map_err(|error| self.failed("look at", &link, error))?;
+            if gone {
+                self.remove_interface(index)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the shared pins and the directories; the last interface must be gone.
@@ -149,8 +181,20 @@ impl Pins {
 
     fn remove_directory(&self, path: &Path) -> Result<(), DataplaneError> {
         match fs::remove_dir(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed("remove", path, error)),
-            _ => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // The root of a BPF file system that is mounted right there stays, with what the kernel put into it.
+            Err(error)
+                if path == self.root
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty
+                    )
+                    && self.entries()?.is_empty() =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(self.failed("remove", path, error)),
         }
     }
 }

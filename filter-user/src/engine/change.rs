@@ -116,10 +116,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a set of what each table holds; says how many prefixes. The sets' numbers reach the tables with
-    /// [`Self::repair`].
+    /// Makes a set of what each table holds, all in one change; says how many prefixes. The sets' numbers reach the
+    /// tables with [`Self::repair`].
     pub(super) fn adopt_tables(&mut self) -> Result<usize, EngineError> {
-        let mut adopted = 0;
+        let (mut adopted, mut set, added) = (0, self.state.next_id(), self.now);
+        let mut steps = Vec::new();
         for kind in TableKind::ALL {
             let is = self.tables.entries(kind).map_err(|source| EngineError::Unreadable { kind, source })?;
             if is.is_empty() {
@@ -127,18 +128,24 @@ impl Engine {
             }
             let prefixes = distinct(&is.into_iter().map(|(prefix, _)| prefix).collect::<Vec<_>>());
             adopted += prefixes.len();
-            let (set, added) = (self.state.next_id(), self.now);
-            let create =
-                Step::CreateSet { id: set, name: SetName::adopted(kind), kind: kind.into(), created: added };
-            let put = Step::Put {
+            steps.push(Step::CreateSet {
+                id: set,
+                name: SetName::adopted(kind),
+                kind: kind.into(),
+                created: added,
+            });
+            steps.push(Step::Put {
                 set,
                 added,
                 expires: None,
                 by: "levee".to_owned(),
                 reason: Some("in the tables when the state began".to_owned()),
                 prefixes,
-            };
-            self.record(vec![create, put])?;
+            });
+            set += 1;
+        }
+        if !steps.is_empty() {
+            self.record(steps)?;
         }
         Ok(adopted)
     }

@@ -55,7 +55,7 @@ pub(super) struct Opened {
     pub stale_log: bool,
     /// There was a snapshot without a log.
     pub missing_log: bool,
-    /// There was neither: the state begins here.
+    /// No change was ever recorded: the state begins here.
     pub fresh: bool,
 }
 
@@ -75,7 +75,6 @@ impl Journal {
             Some(bytes) => load_log(&path, &bytes, generation, &mut state, &mut opened)?,
             None => {
                 opened.missing_log = has_snapshot;
-                opened.fresh = !has_snapshot;
                 None
             }
         };
@@ -87,6 +86,8 @@ impl Journal {
                 (log, bytes, 1)
             }
         };
+        // A log without one change is no state yet: a start that failed right after making it must not count.
+        opened.fresh = !has_snapshot && next_record == 1;
         let journal = Self {
             directory: directory.to_owned(),
             log,

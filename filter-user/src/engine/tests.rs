@@ -351,6 +351,15 @@ fn a_lost_state_takes_over_what_the_tables_hold_instead_of_emptying_them() {
 }
 
 #[test]
+fn a_start_that_recorded_nothing_does_not_count_as_a_state() {
+    let rig = Rig::new();
+    drop(rig.open());
+    rig.kernel.inner().tables.insert(TableKind::Block, "10.0.0.1/32".parse().unwrap(), 7).unwrap();
+    let (_engine, recovery) = rig.open_at(at(1)).unwrap();
+    assert_eq!((recovery.adopted, recovery.removed), (1, 0));
+}
+
+#[test]
 fn wanted_interfaces_outlive_the_engine() {
     let rig = Rig::new();
     let mut engine = rig.open();

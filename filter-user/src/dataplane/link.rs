@@ -1,8 +1,8 @@
-//! Takes a pinned link's program off its hook, now.
+//! Two calls on a pinned link that aya does not have: which interface it is on, and to let go of it, now.
 //!
 //! Removing the pin would take it off as well, but later: the kernel frees an unpinned link after a grace period, on a
 //! worker (seen on 6.18), and never while another process holds it open. Whoever detaches may attach something else
-//! in the next moment, so the link is told to let go (`BPF_LINK_DETACH`, as old as XDP links). aya has no call for it.
+//! in the next moment, so the link is told to let go (`BPF_LINK_DETACH`, as old as XDP links).
 
 use std::ffi::CString;
 use std::io;
@@ -12,6 +12,7 @@ use std::path::Path;
 
 // enum bpf_cmd of linux/bpf.h
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// The part of `union bpf_attr` that `BPF_OBJ_GET` reads.
@@ -28,18 +29,57 @@ struct LinkByFd {
     fd: RawFd,
 }
 
+/// The part of `union bpf_attr` that `BPF_OBJ_GET_INFO_BY_FD` reads.
+#[repr(C)]
+struct InfoByFd {
+    fd: RawFd,
+    length: u32,
+    info: u64,
+}
+
+/// The part of `struct bpf_link_info` that every XDP link fills in.
+#[repr(C)]
+#[derive(Default)]
+struct XdpLinkInfo {
+    kind: u32,
+    id: u32,
+    program_id: u32,
+    reserved: u32,
+    ifindex: u32,
+    reserved_too: u32,
+}
+
 /// Detaches the link pinned at `path`. One that has lost its interface already is left as it is.
 pub(super) fn detach(path: &Path) -> io::Result<()> {
+    let link = open(path)?;
+    // SAFETY: the attributes are those of the command, and the descriptor in them is open.
+    unsafe { bpf(BPF_LINK_DETACH, &LinkByFd { fd: link.as_raw_fd() }) }?;
+    Ok(())
+}
+
+/// Whether the link pinned at `path` has lost its interface for good: the interface was removed, or the link was told
+/// to let go. An interface that was moved to another network namespace still has its link.
+pub(super) fn is_defunct(path: &Path) -> io::Result<bool> {
+    let link = open(path)?;
+    let mut info = XdpLinkInfo::default();
+    let attributes = InfoByFd {
+        fd: link.as_raw_fd(),
+        length: u32::try_from(size_of::<XdpLinkInfo>()).map_err(io::Error::other)?,
+        info: (&raw mut info).expose_provenance() as u64,
+    };
+    // SAFETY: the attributes are those of the command, the descriptor is open, and `info` has as many bytes as told.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes) }?;
+    Ok(info.ifindex == 0)
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let get = ObjectByPath { path: path.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
     // SAFETY: the attributes are those of the command, and the path that they point to lives until the call returns.
     let fd = unsafe { bpf(BPF_OBJ_GET, &get) }?;
     let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the call returned a new descriptor, which nothing else owns.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: the attributes are those of the command, and the descriptor in them is open.
-    unsafe { bpf(BPF_LINK_DETACH, &LinkByFd { fd: link.as_raw_fd() }) }?;
-    Ok(())
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The bpf system call.
