@@ -187,7 +187,7 @@ impl Report {
             );
         }
         let mut text = format!("The promise did NOT hold: {}.", self.promise.broken.join("; "));
-        if self.others() >= NOTABLE_LOAD {
+        if self.promise.rate_kept < LEAST_RATE && self.others() >= NOTABLE_LOAD {
             text += " A rate suffers from other programs, too: run it again on an idle machine.";
         }
         if self.cores.hyperthreads {
