@@ -1,8 +1,9 @@
 //! Attaching and detaching, with what the desired state remembers of it.
 //!
-//! A request is done whole or not at all: what it had done before it failed is taken back. The desired state learns
-//! of an attachment after the kernel, and of a detachment before it, so that a crash between the two leaves an
-//! interface that a restart adopts, never one that a restart attaches against the user's will.
+//! Attaching is done whole or not at all: what was done before it failed is taken back. The desired state learns of an
+//! attachment after the kernel, and of a detachment before it, so that a crash between the two leaves an interface that
+//! a restart adopts, never one that a restart attaches against the user's will. A state that cannot be written, say on
+//! a full disk, keeps nobody from detaching: that is the way back from a list that cut the user off.
 
 use super::controller::{Controller, Interfaces};
 use super::error::ApiError;
@@ -69,18 +70,31 @@ impl Controller {
                 Err(error) => return Err(error.into()),
             }
         }
+        let mut unforgotten = Unforgotten::default();
         for name in names {
             let wanted = engine.interfaces().get(&name).copied();
-            engine.clear_interface(&name)?;
-            if is_running(&name)
-                && let Err(cause) = dataplane.detach(&name)
-            {
-                return Err(want_again(&mut engine, &name, wanted, cause.into()));
+            unforgotten.forget(&mut engine, &name);
+            // Also where it does not run any more, for the pins of an interface that is gone.
+            match dataplane.detach(&name) {
+                Ok(())
+                | Err(DataplaneError::NotAttached { .. } | DataplaneError::UnknownInterface { .. }) => {}
+                Err(cause) => return Err(want_again(&mut engine, &name, wanted, cause.into())),
             }
             let changed = is_running(&name) || wanted.is_some();
             interfaces.push(InterfaceChange { name, changed, mode: None, program_id: None });
         }
-        Ok(Detached { schema: SCHEMA, interfaces })
+        unforgotten.told(Detached { schema: SCHEMA, interfaces })
+    }
+
+    /// Whether the desired state names an interface that does not run the filter.
+    #[must_use]
+    pub fn misses_interfaces(&self) -> bool {
+        let Ok(engine) = self.engine() else { return false };
+        let Ok(running) = self.dataplane().and_then(|dataplane| Ok(dataplane.interfaces()?)) else {
+            return false;
+        };
+        let runs = |name: &String| running.iter().any(|report| report.name.as_ref() == Some(name));
+        !engine.interfaces().keys().all(runs)
     }
 
     /// Attaches what the desired state names and the kernel does not have, and lets the desired state know of what
@@ -148,8 +162,9 @@ fn take_back(
 
 fn detach_all(engine: &mut Engine, dataplane: &mut dyn Interfaces) -> Result<Detached, ApiError> {
     let wanted = engine.interfaces().clone();
+    let mut unforgotten = Unforgotten::default();
     for name in wanted.keys() {
-        engine.clear_interface(name)?;
+        unforgotten.forget(engine, name);
     }
     let mut names = match dataplane.detach_all() {
         Ok(names) => names,
@@ -164,7 +179,32 @@ fn detach_all(engine: &mut Engine, dataplane: &mut dyn Interfaces) -> Result<Det
     names.sort();
     names.dedup();
     let change = |name| InterfaceChange { name, changed: true, mode: None, program_id: None };
-    Ok(Detached { schema: SCHEMA, interfaces: names.into_iter().map(change).collect() })
+    unforgotten.told(Detached { schema: SCHEMA, interfaces: names.into_iter().map(change).collect() })
+}
+
+/// Interfaces that the desired state could not be told to let go of.
+#[derive(Default)]
+struct Unforgotten {
+    names: Vec<String>,
+    cause: Option<ApiError>,
+}
+
+impl Unforgotten {
+    fn forget(&mut self, engine: &mut Engine, name: &str) {
+        if let Err(cause) = engine.clear_interface(name) {
+            self.names.push(name.to_owned());
+            self.cause.get_or_insert(cause.into());
+        }
+    }
+
+    fn told(self, done: Detached) -> Result<Detached, ApiError> {
+        match self.cause {
+            None => Ok(done),
+            Some(cause) => {
+                Err(ApiError::NotForgotten { interfaces: self.names.join(", "), cause: Box::new(cause) })
+            }
+        }
+    }
 }
 
 fn want_again(engine: &mut Engine, name: &str, wanted: Option<InterfaceIntent>, cause: ApiError) -> ApiError {

@@ -142,15 +142,23 @@ impl Controller {
     /// # Errors
     /// When the kernel refuses.
     pub fn status(&self) -> Result<Status, ApiError> {
-        let (sets, tables, warnings) = {
+        let (sets, tables, mut warnings, wanted) = {
             let engine = self.engine()?;
             let warning = engine
                 .compaction_failure()
                 .map(|error| format!("the journal grows, as it cannot be shortened: {}", chain(error)));
             let tables = TableKind::ALL.into_iter().flat_map(|kind| tables(&engine, kind)).collect();
-            (engine.sets().map(SetSummary::from).collect(), tables, Vec::from_iter(warning))
+            let wanted: Vec<String> = engine.interfaces().keys().cloned().collect();
+            (engine.sets().map(SetSummary::from).collect(), tables, Vec::from_iter(warning), wanted)
         };
         let interfaces = self.attached()?;
+        let is_attached =
+            |name: &String| interfaces.iter().any(|interface| interface.name.as_ref() == Some(name));
+        warnings.extend(wanted.iter().filter(|name| !is_attached(name)).map(|name| {
+            format!(
+                "{name} is to be filtered and is not; it is tried again, or `levee detach {name}` forgets it"
+            )
+        }));
         Ok(Status {
             schema: SCHEMA,
             time: Timestamp(SystemTime::now()),

@@ -78,6 +78,16 @@ pub enum ApiError {
         /// Why it could not be taken back.
         rollback: Box<ApiError>,
     },
+    /// Interfaces were detached, but the desired state could not be told.
+    #[error(
+        "detached, but the state still wants them back, so the next start would attach {interfaces} again: {cause}"
+    )]
+    NotForgotten {
+        /// Their names.
+        interfaces: String,
+        /// Why the state could not be told.
+        cause: Box<ApiError>,
+    },
     /// A panic: in this request, or in an earlier one that left the state unknown.
     #[error("an error of Levee's own; the daemon's log tells more, and restarting it reads the state anew")]
     Panicked,
@@ -116,6 +126,7 @@ impl ApiError {
             Self::Engine(error) => engine(error),
             Self::Dataplane(error) => dataplane(error),
             Self::HalfDone { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "half_done"),
+            Self::NotForgotten { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_forgotten"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }

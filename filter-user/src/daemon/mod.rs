@@ -120,7 +120,9 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let restored = Arc::clone(&controller);
-    tokio::task::spawn_blocking(move || restore(&restored)).await.context("attaching interfaces panicked")?;
+    tokio::task::spawn_blocking(move || restore(&restored, true))
+        .await
+        .context("attaching interfaces panicked")?;
 
     let expiry = tokio::spawn(expire(Arc::clone(&controller)));
     info!(socket = %options.socket.display(), pid = std::process::id(), "ready");
@@ -141,26 +143,37 @@ async fn serve(
     Ok(())
 }
 
-/// Attaches what the desired state names and the kernel does not have.
-fn restore(controller: &Controller) {
+/// Attaches what the desired state names and the kernel does not have. Failures are told once: the status goes on
+/// showing them.
+fn restore(controller: &Controller, tell: bool) {
     match controller.restore() {
         Ok(restored) => {
             for (name, outcome) in restored {
                 match outcome {
                     Ok(()) => info!(interface = name, "attached again"),
-                    Err(error) => warn!(interface = name, error = %chain(&error), "cannot be attached again"),
+                    Err(error) if tell => {
+                        warn!(interface = name, error = %chain(&error), "cannot be attached now, is tried again");
+                    }
+                    Err(_) => {}
                 }
             }
         }
-        Err(error) => error!(error = %chain(&error), "the attached interfaces cannot be read"),
+        Err(error) if tell => error!(error = %chain(&error), "the attached interfaces cannot be read"),
+        Err(_) => {}
     }
 }
 
-/// Removes entries when their time is over.
+/// Removes entries when their time is over, and puts the filter back on interfaces that have returned.
 async fn expire(controller: Arc<Controller>) {
     loop {
         let expired = Arc::clone(&controller);
-        let next = tokio::task::spawn_blocking(move || expired.expire()).await;
+        let next = tokio::task::spawn_blocking(move || {
+            if expired.misses_interfaces() {
+                restore(&expired, false);
+            }
+            expired.expire()
+        })
+        .await;
         let sleep = match next {
             Ok(Ok(next)) => {
                 next.map_or(EXPIRY_SLEEP, |next| next.clamp(Duration::from_millis(100), EXPIRY_SLEEP))

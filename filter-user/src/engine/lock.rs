@@ -45,9 +45,8 @@ impl Lock {
             }
             Err(errno) => return Err(unusable("its lock file cannot be locked", errno.into())),
         }
-        file.set_len(0)
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(|source| unusable("its lock file cannot be written", source))?;
+        // A courtesy to whoever finds it locked; a full disk must not keep the daemon from starting.
+        let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(Self { _file: file })
     }
 }
