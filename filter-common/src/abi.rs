@@ -73,6 +73,8 @@ pub struct InterfaceMeta {
     pub frags: u32,
     /// When the interface was attached, in seconds since 1970.
     pub attached_at_s: u64,
+    /// Its name then, padded with zeros (`IFNAMSIZ` bytes): what a user calls it by after it left the namespace.
+    pub name: [u8; 16],
 }
 
-const _: () = assert!(size_of::<InterfaceMeta>() == 32);
+const _: () = assert!(size_of::<InterfaceMeta>() == 48);

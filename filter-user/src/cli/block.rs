@@ -61,7 +61,7 @@ Example:
     },
     /// Ask the kernel's tables whether packets from these sources are dropped
     ///
-    /// Exit code 0: all of them are blocked; 1: at least one is not.
+    /// Exit code 0: all of them are blocked; 1: at least one is not; 2: no answer.
     #[command(after_help = "\
 Example:
   levee block test 203.0.113.7
@@ -74,6 +74,13 @@ Example:
         #[arg(short, long)]
         json: bool,
     },
+}
+
+impl Args {
+    /// Whether the command asks a question, whose answer the exit code gives.
+    pub fn is_test(&self) -> bool {
+        matches!(self.command, Command::Test { .. })
+    }
 }
 
 pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Outcome> {

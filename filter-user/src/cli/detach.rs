@@ -61,7 +61,7 @@ async fn alone(
     out: &mut impl Write,
 ) -> Result<()> {
     let shown = pins.bpffs.display().to_string();
-    writeln!(out, "no daemon answers: detaching what is pinned in {shown}")?;
+    writeln!(out, "no daemon answers: detaching what is pinned in {shown} (another place: --bpffs)")?;
     let DetachRequest { interfaces, all } = request;
     let done = tokio::task::spawn_blocking(move || -> Result<_> {
         let only = (!all).then_some(interfaces.as_slice());

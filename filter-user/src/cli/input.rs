@@ -38,7 +38,7 @@ pub fn prefixes(arguments: &[String]) -> Result<Inputs> {
     parse(std::io::stdin().lock())
 }
 
-/// One prefix a line: the first word, before any `#` or `;`.
+/// The words of each line, before any `#` or `;`. A number behind a prefix is a score and not one itself.
 fn parse(input: impl std::io::Read) -> Result<Inputs> {
     let mut texts = Vec::new();
     let mut places = Vec::new();
@@ -63,10 +63,15 @@ fn parse(input: impl std::io::Read) -> Result<Inputs> {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_start_matches('\u{feff}');
         let content = text.split(['#', ';']).next().unwrap_or("");
-        if let Some(word) = content.split_whitespace().next() {
-            let column = content.find(word).unwrap_or(0) as u64 + 1;
-            texts.push(word.to_owned());
-            places.push((number, column));
+        let mut rest = content;
+        for (index, word) in content.split_whitespace().enumerate() {
+            let skipped = rest.find(word).unwrap_or(0);
+            let column = content.len() - rest.len() + skipped + 1;
+            rest = &rest[skipped + word.len()..];
+            if index == 0 || word.parse::<f64>().is_err() {
+                texts.push(word.to_owned());
+                places.push((number, column as u64));
+            }
         }
     }
     if texts.is_empty() {
@@ -86,6 +91,13 @@ mod tests {
         assert_eq!(inputs.texts, ["192.0.2.1", "2001:db8::/32"]);
         assert_eq!(inputs.place(0).unwrap(), "-:2:1");
         assert_eq!(inputs.place(1).unwrap(), "-:4:3");
+    }
+
+    #[test]
+    fn no_word_of_a_line_is_dropped_but_scores() {
+        let inputs = parse("192.0.2.1 192.0.2.2 7\n".as_bytes()).unwrap();
+        assert_eq!(inputs.texts, ["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(inputs.place(1).unwrap(), "-:1:11");
     }
 
     #[test]

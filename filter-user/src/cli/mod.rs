@@ -50,7 +50,10 @@ Example:
   levee run &
   levee attach eth0
   levee block add 203.0.113.0/24 --ttl 1h --reason 'SYN flood'
-  levee stats --watch 1s";
+  levee stats --watch 1s
+
+Exit codes: 0 done (also where there was nothing to do), 1 failed and nothing was changed, 2 wrong usage.
+`levee block test` answers with its own: 0 blocked, 1 not blocked, 2 no answer.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -66,11 +69,18 @@ enum Command {
     Man(man::Args),
 }
 
+impl Command {
+    /// Whether exit code 1 means "no", so that a failure needs another, as with grep and diff.
+    fn is_question(&self) -> bool {
+        matches!(self, Self::Block(args) if args.is_test())
+    }
+}
+
 /// Where a daemon's dataplane is pinned, for what works without the daemon.
 #[derive(Debug, clap::Args)]
 struct PinArgs {
     /// Pin directory to read when no daemon answers
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS, env = "LEVEE_BPFFS")]
     bpffs: PathBuf,
 }
 
@@ -86,6 +96,7 @@ enum Outcome {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let failure = if cli.command.is_question() { ExitCode::from(2) } else { ExitCode::FAILURE };
     let mut out = std::io::BufWriter::new(anstream::stdout().lock());
     let result = dispatch(cli, &mut out).and_then(|outcome| {
         out.flush()?;
@@ -98,7 +109,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
-            ExitCode::FAILURE
+            failure
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
     state_dir: PathBuf,
     /// Directory of the BPF file system that programs and maps are pinned in
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS, env = "LEVEE_BPFFS")]
     bpffs: PathBuf,
     /// Room for blocked prefixes, a family (IPv4, IPv6); more room makes each miss a little slower
     #[arg(long, value_name = "N", default_value_t = 1 << 18, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]

@@ -46,7 +46,12 @@ async fn fetch(client: &Client, bpffs: &Path) -> Result<Status> {
 /// What the pins alone say, when `absent` is why the daemon does not.
 pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status> {
     if !bpffs.exists() {
-        return Err(absent).context("no daemon answers, and nothing is pinned");
+        return Err(absent).with_context(|| {
+            format!(
+                "no daemon answers, and nothing is pinned in {} (another place: --bpffs)",
+                bpffs.display()
+            )
+        });
     }
     let pins = bpffs.to_owned();
     let reports =

@@ -43,7 +43,8 @@ pub enum DataplaneError {
     /// Another program holds the hook.
     #[error(
         "{name} already runs an XDP program that is not Levee's: `{program}` (id {program_id}, {mode} mode); \
-         take it off first (`ip link set dev {name} xdp off`, or the tool that put it there)"
+         take it off first, with the tool that put it there (another levee: `levee detach {name}` with its --socket or \
+         --bpffs; `bpftool net` and `bpftool link` tell more)"
     )]
     Occupied {
         /// The interface.

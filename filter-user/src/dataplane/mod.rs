@@ -41,7 +41,9 @@ use crate::interface::InterfaceMode;
 pub struct InterfaceReport {
     /// Its name now; none when the interface is gone, or is in another network namespace.
     pub name: Option<String>,
-    /// Its index.
+    /// Its name when it was attached.
+    pub attached_as: String,
+    /// Its index when it was attached.
     pub ifindex: u32,
     /// The mode in force, as the kernel reports it; none when the program is not on the hook any more.
     pub mode: Option<InterfaceMode>,
@@ -216,27 +218,22 @@ impl Dataplane {
         Err(DataplaneError::MadeMeanwhile { path: self.pins.root().to_owned() })
     }
 
+    /// Levee's program on this interface, if it runs there. Found by the program, since an interface that went to
+    /// another network namespace and came back may have another index than it was attached under.
     fn running_on(&self, interface: &Interface) -> Result<Option<InterfaceReport>, DataplaneError> {
-        let pins = self.pins.interface(interface.index);
-        if !pins.link().exists() {
-            return Ok(None);
-        }
-        let report = report(&pins, interface.index, std::slice::from_ref(interface))?;
-        if report.mode.is_none() {
-            // The link has lost its interface: an index that was used again.
-            self.pins.remove_interface(interface.index)?;
-            return Ok(None);
-        }
-        Ok(Some(report))
+        self.pins.remove_defunct()?;
+        Ok(self.interfaces()?.into_iter().find(|report| report.name.as_deref() == Some(&interface.name)))
     }
 
+    /// The index that the interface is pinned under: by its name now, else by the name that it was attached by.
     fn index_of(&self, name: &str) -> Result<u32, DataplaneError> {
-        let not_attached = || DataplaneError::NotAttached { name: name.to_owned() };
         let reports = self.interfaces()?;
-        let report = reports.iter().find(|report| report.name.as_deref() == Some(name));
-        match report {
+        let now = reports.iter().find(|report| report.name.as_deref() == Some(name));
+        let then = || reports.iter().find(|report| report.name.is_none() && report.attached_as == name);
+        match now.or_else(then) {
             Some(report) => Ok(report.ifindex),
-            None => netlink::interface(name).and_then(|_| Err(not_attached())),
+            None => netlink::interface(name)
+                .and_then(|_| Err(DataplaneError::NotAttached { name: name.to_owned() })),
         }
     }
 
@@ -312,6 +309,7 @@ impl Dataplane {
             generation: 1,
             frags: u32::from(loaded.takes_frags()),
             attached_at_s: now_s(),
+            name: padded(&interface.name),
         };
         pin_value(map::INTERFACE, &pins.meta(), meta)?;
         let link = loaded.attach(&interface.name, interface.index, mode)?;
@@ -366,14 +364,15 @@ pub fn remove(bpffs: &Path, only: Option<&[String]>) -> Result<Vec<String>, Data
     let _lock = pins.lock()?;
     pins.check_entries()?;
     let here = netlink::interfaces()?;
-    let named: Vec<(u32, String)> = pins
+    let named = pins
         .interfaces()?
         .into_iter()
         .map(|index| {
-            let name = here.iter().find(|interface| interface.index == index);
-            (index, name.map_or_else(|| format!("(interface {index})"), |interface| interface.name.clone()))
+            let name = program_on(&pins.interface(index), index)?.and_then(|id| running(&here, id));
+            let name = name.map(|(interface, _)| interface.name.clone());
+            Ok((index, name.unwrap_or_else(|| format!("(interface {index})"))))
         })
-        .collect();
+        .collect::<Result<Vec<_>, DataplaneError>>()?;
     let wanted = |name: &String| only.is_none_or(|only| only.contains(name));
     if let Some(missing) =
         only.and_then(|only| only.iter().find(|name| !named.iter().any(|(_, n)| n == *name)))
@@ -424,14 +423,13 @@ fn report(pins: &InterfacePins, ifindex: u32, here: &[Interface]) -> Result<Inte
     let link_error = |source| DataplaneError::Link { name: format!("interface {ifindex}"), source };
     let link = PinnedLink::from_pin(pins.link()).map_err(link_error)?;
     let info = FdLink::from(link).info().map_err(link_error)?;
-    let interface = here.iter().find(|interface| interface.index == ifindex);
-    let attached = interface
-        .and_then(|interface| interface.xdp.iter().find(|attached| attached.id == info.program_id()));
+    let running = running(here, info.program_id());
     let meta: InterfaceMeta = read_value(map::INTERFACE, &pins.meta())?;
     Ok(InterfaceReport {
-        name: interface.filter(|_| attached.is_some()).map(|interface| interface.name.clone()),
+        name: running.map(|(interface, _)| interface.name.clone()),
+        attached_as: String::from_utf8_lossy(&meta.name).trim_end_matches('\0').to_owned(),
         ifindex,
-        mode: attached.map(|attached| attached.mode),
+        mode: running.map(|(_, mode)| mode),
         program_id: info.program_id(),
         link_id: info.id(),
         generation: meta.generation,
@@ -440,6 +438,31 @@ fn report(pins: &InterfacePins, ifindex: u32, here: &[Interface]) -> Result<Inte
         attached_at: SystemTime::UNIX_EPOCH + Duration::from_secs(meta.attached_at_s),
         counters: read_counters(pins)?,
     })
+}
+
+/// The interface whose hook the program is on, and its mode. A program is loaded for one interface, so there is one.
+fn running(here: &[Interface], program_id: u32) -> Option<(&Interface, InterfaceMode)> {
+    here.iter().find_map(|interface| {
+        let attached = interface.xdp.iter().find(|attached| attached.id == program_id)?;
+        Some((interface, attached.mode))
+    })
+}
+
+/// Id of the program that a pinned link holds; none without a link.
+fn program_on(pins: &InterfacePins, index: u32) -> Result<Option<u32>, DataplaneError> {
+    if !pins.link().exists() {
+        return Ok(None);
+    }
+    let error = |source| DataplaneError::Link { name: format!("interface {index}"), source };
+    let link = PinnedLink::from_pin(pins.link()).map_err(error)?;
+    Ok(Some(FdLink::from(link).info().map_err(error)?.program_id()))
+}
+
+/// A name as the kernel stores it; the kernel allows at most 15 bytes.
+fn padded(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
+    bytes
 }
 
 fn read_counters(pins: &InterfacePins) -> Result<Counters, DataplaneError> {
