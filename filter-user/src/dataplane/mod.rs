@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use aya::programs::ProgramInfo;
-use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
 use filter_common::counters::Counters;
@@ -420,7 +420,7 @@ fn reports(pins: &Pins) -> Result<Vec<InterfaceReport>, DataplaneError> {
 }
 
 fn report(pins: &InterfacePins, ifindex: u32, here: &[Interface]) -> Result<InterfaceReport, DataplaneError> {
-    let link_error = |source| DataplaneError::Link { name: format!("interface {ifindex}"), source };
+    let link_error = |source| link_error(ifindex, source);
     let link = PinnedLink::from_pin(pins.link()).map_err(link_error)?;
     let info = FdLink::from(link).info().map_err(link_error)?;
     let running = running(here, info.program_id());
@@ -453,9 +453,16 @@ fn program_on(pins: &InterfacePins, index: u32) -> Result<Option<u32>, Dataplane
     if !pins.link().exists() {
         return Ok(None);
     }
-    let error = |source| DataplaneError::Link { name: format!("interface {index}"), source };
+    let error = |source| link_error(index, source);
     let link = PinnedLink::from_pin(pins.link()).map_err(error)?;
     Ok(Some(FdLink::from(link).info().map_err(error)?.program_id()))
+}
+
+fn link_error(index: u32, source: LinkError) -> DataplaneError {
+    match program::not_permitted(&source) {
+        Some(source) => DataplaneError::NotPermitted { action: "reading the pinned dataplane", source },
+        None => DataplaneError::Link { name: format!("interface {index}"), source },
+    }
 }
 
 /// A name as the kernel stores it; the kernel allows at most 15 bytes.

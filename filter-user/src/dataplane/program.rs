@@ -184,7 +184,8 @@ fn refused(interface: &str, mode: InterfaceMode, error: ProgramError) -> Datapla
     DataplaneError::ModeRefused { name: interface.to_owned(), mode, hint, source }
 }
 
-fn not_permitted(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+/// The system's refusal for lack of rights, if that is what lies at the bottom of an error.
+pub(super) fn not_permitted(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     os_error(error).filter(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 

@@ -3,9 +3,9 @@
 //! Decides that one process at a time does: an advisory lock that the kernel drops with the process, so that no stale
 //! lock outlives a crash.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -55,7 +55,11 @@ fn prepare(directory: &Path) -> Result<(), EngineError> {
     let unusable =
         |problem, source| EngineError::StateDirectory { path: directory.to_owned(), problem, source };
     match DirBuilder::new().mode(0o700).create(directory) {
-        Ok(()) => return Ok(()),
+        // Whatever the umask took away: the owner needs all three.
+        Ok(()) => {
+            return fs::set_permissions(directory, Permissions::from_mode(0o700))
+                .map_err(|error| unusable("its mode cannot be set", Some(error)));
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(unusable(

@@ -37,6 +37,7 @@ impl Interfaces for Host {
         }
         let report = self.0.entry(name.to_owned()).or_insert_with(|| InterfaceReport {
             name: Some(name.to_owned()),
+            attached_as: name.to_owned(),
             ifindex: 1,
             mode: Some(mode),
             program_id: 7,
