@@ -13,55 +13,30 @@ mod link;
 mod netlink;
 mod pins;
 mod program;
+mod report;
+mod values;
 
 use std::collections::HashMap;
-use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
+use aya::maps::MapData;
 use aya::programs::ProgramInfo;
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
-use filter_common::counters::Counters;
 use netlink_packet_route::link::LinkLayerType;
 
 pub use error::DataplaneError;
 pub use kernel_tables::KernelTables;
 pub use program::Capacity;
+pub use report::InterfaceReport;
 
 use self::kernel_tables::TABLE_MAPS;
 use self::netlink::Interface;
 use self::pins::{InterfacePins, Lock, Pins};
+use self::report::{names, program_on, report, reports, running};
+use self::values::{duplicate, map_id, open_map, pin_value, read_meta};
 use crate::interface::InterfaceMode;
-
-/// What runs on one interface.
-#[derive(Clone, Debug)]
-pub struct InterfaceReport {
-    /// Its name now; none when the interface is gone, or is in another network namespace.
-    pub name: Option<String>,
-    /// Its name when it was attached.
-    pub attached_as: String,
-    /// Its index when it was attached.
-    pub ifindex: u32,
-    /// The mode in force, as the kernel reports it; none when the program is not on the hook any more.
-    pub mode: Option<InterfaceMode>,
-    /// Id of the program, as in `bpftool prog`.
-    pub program_id: u32,
-    /// Id of the link, as in `bpftool link`.
-    pub link_id: u32,
-    /// Number of the program load on this interface, from 1.
-    pub generation: u32,
-    /// Whether the program takes frames in several buffers.
-    pub frags: bool,
-    /// The switches it was loaded with.
-    pub switches: Switches,
-    /// When it was attached.
-    pub attached_at: SystemTime,
-    /// Packets and bytes by reason, summed over CPUs, since it was attached.
-    pub counters: Counters,
-}
 
 /// The right to change a dataplane.
 pub struct Dataplane {
@@ -389,99 +364,6 @@ pub fn remove(bpffs: &Path, only: Option<&[String]>) -> Result<Vec<String>, Data
     Ok(gone.into_iter().map(|(_, name)| name).collect())
 }
 
-/// What made the pins; none when nothing did.
-fn read_meta(pins: &Pins) -> Result<Option<Meta>, DataplaneError> {
-    let path = pins.meta();
-    if !path.exists() {
-        return Ok(None);
-    }
-    let meta: Meta = read_value(map::META, &path)?;
-    if meta.magic != META_MAGIC {
-        let what = format!("{} without its magic number", map::META);
-        return Err(DataplaneError::ForeignPins { path: pins.root().to_owned(), what });
-    }
-    if meta.abi_version != ABI_VERSION {
-        return Err(DataplaneError::AbiMismatch {
-            path: pins.root().to_owned(),
-            found: meta.abi_version,
-            expected: ABI_VERSION,
-        });
-    }
-    Ok(Some(meta))
-}
-
-fn reports(pins: &Pins) -> Result<Vec<InterfaceReport>, DataplaneError> {
-    let here = netlink::interfaces()?;
-    pins.interfaces()?
-        .into_iter()
-        .filter(|index| pins.interface(*index).link().exists())
-        .map(|index| report(&pins.interface(index), index, &here))
-        .collect()
-}
-
-fn report(pins: &InterfacePins, ifindex: u32, here: &[Interface]) -> Result<InterfaceReport, DataplaneError> {
-    let link_error = |source| link_error(ifindex, source);
-    let link = PinnedLink::from_pin(pins.link()).map_err(link_error)?;
-    let info = FdLink::from(link).info().map_err(link_error)?;
-    let running = running(here, info.program_id());
-    let meta: InterfaceMeta = read_value(map::INTERFACE, &pins.meta())?;
-    Ok(InterfaceReport {
-        name: running.map(|(interface, _)| interface.name.clone()),
-        attached_as: String::from_utf8_lossy(&meta.name).trim_end_matches('\0').to_owned(),
-        ifindex,
-        mode: running.map(|(_, mode)| mode),
-        program_id: info.program_id(),
-        link_id: info.id(),
-        generation: meta.generation,
-        frags: meta.frags != 0,
-        switches: meta.switches,
-        attached_at: SystemTime::UNIX_EPOCH + Duration::from_secs(meta.attached_at_s),
-        counters: read_counters(pins)?,
-    })
-}
-
-/// The interface whose hook the program is on, and its mode. A program is loaded for one interface, so there is one.
-fn running(here: &[Interface], program_id: u32) -> Option<(&Interface, InterfaceMode)> {
-    here.iter().find_map(|interface| {
-        let attached = interface.xdp.iter().find(|attached| attached.id == program_id)?;
-        Some((interface, attached.mode))
-    })
-}
-
-/// Id of the program that a pinned link holds; none without a link.
-fn program_on(pins: &InterfacePins, index: u32) -> Result<Option<u32>, DataplaneError> {
-    if !pins.link().exists() {
-        return Ok(None);
-    }
-    let error = |source| link_error(index, source);
-    let link = PinnedLink::from_pin(pins.link()).map_err(error)?;
-    Ok(Some(FdLink::from(link).info().map_err(error)?.program_id()))
-}
-
-fn link_error(index: u32, source: LinkError) -> DataplaneError {
-    match program::not_permitted(&source) {
-        Some(source) => DataplaneError::NotPermitted { action: "reading the pinned dataplane", source },
-        None => DataplaneError::Link { name: format!("interface {index}"), source },
-    }
-}
-
-/// A name as the kernel stores it; the kernel allows at most 15 bytes.
-fn padded(name: &str) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
-    bytes
-}
-
-fn read_counters(pins: &InterfacePins) -> Result<Counters, DataplaneError> {
-    let error = DataplaneError::map(map::COUNTERS);
-    let data = open_map(map::COUNTERS, &pins.counters())?;
-    let map = PerCpuArray::<_, Counters>::try_from(Map::PerCpuArray(data)).map_err(error)?;
-    let values = map.get(&0, 0).map_err(DataplaneError::map(map::COUNTERS))?;
-    let mut total = Counters::default();
-    values.iter().for_each(|counters| total.add(counters));
-    Ok(total)
-}
-
 fn check_link_type(interface: &Interface, switches: Switches) -> Result<(), DataplaneError> {
     let name = interface.name.clone();
     match interface.link_type {
@@ -499,40 +381,11 @@ fn program_name(id: u32) -> String {
     name.unwrap_or("unnamed").to_owned()
 }
 
-fn names(reports: &[InterfaceReport]) -> Vec<String> {
-    let name = |report: &InterfaceReport| {
-        report.name.clone().unwrap_or_else(|| format!("(interface {})", report.ifindex))
-    };
-    reports.iter().map(name).collect()
-}
-
-fn open_map(name: &'static str, path: &Path) -> Result<MapData, DataplaneError> {
-    MapData::from_pin(path).map_err(DataplaneError::map(name))
-}
-
-fn duplicate(name: &'static str, data: &MapData) -> Result<MapData, DataplaneError> {
-    let error = DataplaneError::map(name);
-    match data.fd().as_fd().try_clone_to_owned() {
-        Ok(fd) => MapData::from_fd(fd).map_err(error),
-        Err(source) => Err(error(MapError::IoError(source))),
-    }
-}
-
-fn map_id(name: &'static str, data: &MapData) -> Result<u32, DataplaneError> {
-    Ok(data.info().map_err(DataplaneError::map(name))?.id())
-}
-
-fn read_value<V: aya::Pod>(name: &'static str, path: &Path) -> Result<V, DataplaneError> {
-    let data = open_map(name, path)?;
-    let map = Array::<_, V>::try_from(Map::Array(data)).map_err(DataplaneError::map(name))?;
-    map.get(&0, 0).map_err(DataplaneError::map(name))
-}
-
-/// Pins a map of one value.
-fn pin_value<V: aya::Pod>(name: &'static str, path: &Path, value: V) -> Result<(), DataplaneError> {
-    let mut map = Array::<MapData, V>::create(1, 0).map_err(DataplaneError::map(name))?;
-    map.set(0, value, 0).map_err(DataplaneError::map(name))?;
-    map.pin(path).map_err(|source| DataplaneError::Pin { path: path.to_owned(), source })
+/// A name as the kernel stores it; the kernel allows at most 15 bytes.
+fn padded(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
+    bytes
 }
 
 fn now_s() -> u64 {

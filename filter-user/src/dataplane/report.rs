@@ -1,0 +1,119 @@
+//! What runs on which interface, read from the pins and from the kernel; changes nothing.
+
+use std::time::{Duration, SystemTime};
+
+use aya::maps::{Map, PerCpuArray};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use filter_common::abi::{InterfaceMeta, map};
+use filter_common::config::Switches;
+use filter_common::counters::Counters;
+
+use super::DataplaneError;
+use super::netlink::{self, Interface};
+use super::pins::{InterfacePins, Pins};
+use super::program;
+use super::values::{open_map, read_value};
+use crate::interface::InterfaceMode;
+
+/// What runs on one interface.
+#[derive(Clone, Debug)]
+pub struct InterfaceReport {
+    /// Its name now; none when the interface is gone, or is in another network namespace.
+    pub name: Option<String>,
+    /// Its name when it was attached.
+    pub attached_as: String,
+    /// Its index when it was attached.
+    pub ifindex: u32,
+    /// The mode in force, as the kernel reports it; none when the program is not on the hook any more.
+    pub mode: Option<InterfaceMode>,
+    /// Id of the program, as in `bpftool prog`.
+    pub program_id: u32,
+    /// Id of the link, as in `bpftool link`.
+    pub link_id: u32,
+    /// Number of the program load on this interface, from 1.
+    pub generation: u32,
+    /// Whether the program takes frames in several buffers.
+    pub frags: bool,
+    /// The switches it was loaded with.
+    pub switches: Switches,
+    /// When it was attached.
+    pub attached_at: SystemTime,
+    /// Packets and bytes by reason, summed over CPUs, since it was attached.
+    pub counters: Counters,
+}
+
+pub(super) fn reports(pins: &Pins) -> Result<Vec<InterfaceReport>, DataplaneError> {
+    let here = netlink::interfaces()?;
+    pins.interfaces()?
+        .into_iter()
+        .filter(|index| pins.interface(*index).link().exists())
+        .map(|index| report(&pins.interface(index), index, &here))
+        .collect()
+}
+
+pub(super) fn report(
+    pins: &InterfacePins,
+    ifindex: u32,
+    here: &[Interface],
+) -> Result<InterfaceReport, DataplaneError> {
+    let link_error = |source| link_error(ifindex, source);
+    let link = PinnedLink::from_pin(pins.link()).map_err(link_error)?;
+    let info = FdLink::from(link).info().map_err(link_error)?;
+    let running = running(here, info.program_id());
+    let meta: InterfaceMeta = read_value(map::INTERFACE, &pins.meta())?;
+    Ok(InterfaceReport {
+        name: running.map(|(interface, _)| interface.name.clone()),
+        attached_as: String::from_utf8_lossy(&meta.name).trim_end_matches('\0').to_owned(),
+        ifindex,
+        mode: running.map(|(_, mode)| mode),
+        program_id: info.program_id(),
+        link_id: info.id(),
+        generation: meta.generation,
+        frags: meta.frags != 0,
+        switches: meta.switches,
+        attached_at: SystemTime::UNIX_EPOCH + Duration::from_secs(meta.attached_at_s),
+        counters: read_counters(pins)?,
+    })
+}
+
+/// The interface whose hook the program is on, and its mode. A program is loaded for one interface, so there is one.
+pub(super) fn running(here: &[Interface], program_id: u32) -> Option<(&Interface, InterfaceMode)> {
+    here.iter().find_map(|interface| {
+        let attached = interface.xdp.iter().find(|attached| attached.id == program_id)?;
+        Some((interface, attached.mode))
+    })
+}
+
+/// Id of the program that a pinned link holds; none without a link.
+pub(super) fn program_on(pins: &InterfacePins, index: u32) -> Result<Option<u32>, DataplaneError> {
+    if !pins.link().exists() {
+        return Ok(None);
+    }
+    let error = |source| link_error(index, source);
+    let link = PinnedLink::from_pin(pins.link()).map_err(error)?;
+    Ok(Some(FdLink::from(link).info().map_err(error)?.program_id()))
+}
+
+fn link_error(index: u32, source: LinkError) -> DataplaneError {
+    match program::not_permitted(&source) {
+        Some(source) => DataplaneError::NotPermitted { action: "reading the pinned dataplane", source },
+        None => DataplaneError::Link { name: format!("interface {index}"), source },
+    }
+}
+
+fn read_counters(pins: &InterfacePins) -> Result<Counters, DataplaneError> {
+    let error = DataplaneError::map(map::COUNTERS);
+    let data = open_map(map::COUNTERS, &pins.counters())?;
+    let map = PerCpuArray::<_, Counters>::try_from(Map::PerCpuArray(data)).map_err(error)?;
+    let values = map.get(&0, 0).map_err(DataplaneError::map(map::COUNTERS))?;
+    let mut total = Counters::default();
+    values.iter().for_each(|counters| total.add(counters));
+    Ok(total)
+}
+
+pub(super) fn names(reports: &[InterfaceReport]) -> Vec<String> {
+    let name = |report: &InterfaceReport| {
+        report.name.clone().unwrap_or_else(|| format!("(interface {})", report.ifindex))
+    };
+    reports.iter().map(name).collect()
+}
