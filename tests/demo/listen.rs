@@ -165,10 +165,10 @@ async fn connection(server: SocketAddr, tally: &Tally, served: &Cell<bool>) -> E
         let mut pace = interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
-            pace.tick().await;
-            let begin = Instant::now();
+            // From when the segment was due, so that what waits behind a slow one counts its wait.
+            let due = pace.tick().await;
             timeout(TIMEOUT, fetch(&mut sender, server)).await??;
-            tally.served(begin.elapsed());
+            tally.served(due.elapsed());
             if !served.replace(true) {
                 tally.served_once.set(tally.served_once.get() + 1);
             }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::attack::SHAPES;
 use crate::cores::Cores;
+use crate::listen::PACE;
 use crate::phases::{Phase, Plan};
 
 /// What listeners must keep of their unattacked request rate.
@@ -63,9 +64,12 @@ impl Report {
         let Plan { seconds, list, clients } = self.plan;
         let Cores { attack, serve, .. } = self.cores;
         let mut text = format!(
-            "{clients} listeners, {} sources that attack and are blocked, {seconds} s a phase.\n\
+            "{clients} listeners, each asking {} times a second and no more; {} sources that attack and are blocked; \
+             {seconds} s a phase.\n\
              The attack, from core {attack}: {SHAPES}.\n\
-             The victim's stack, its server and the listeners, on core {serve}. The link is a veth pair, not a NIC.",
+             The victim's stack, its server and the listeners, on core {serve}. The link is a veth pair, not a NIC.\n\
+             Levee drops on core {attack}, which also sends; core {serve} has only what passes.",
+            1000 / PACE.as_millis().max(1),
             grouped(u64::from(list)),
         );
         let others = self.others();
