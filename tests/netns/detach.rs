@@ -170,3 +170,24 @@ pub fn an_interface_that_went_away_does_not_keep_the_others_from_anything() -> R
     levee.ok(&["detach", "--all"])?;
     nothing_left(&field)
 }
+
+pub fn an_interface_that_moved_to_another_namespace_is_still_known() -> Result<()> {
+    let field = Field::new("an_interface_that_moved")?;
+    let elsewhere = Netns::new(&field.sandbox, "elsewhere")?;
+    let levee = filled(&field, "native")?;
+    let program = programs_on(&field.victim, INTERFACE)?;
+    let move_to =
+        |from: &Netns, to: &Netns| from.run("ip", &["link", "set", INTERFACE, "netns", to.name()]).map(drop);
+    move_to(&field.victim, &elsewhere)?;
+    ensure!(programs_on(&elsewhere, INTERFACE)? == program, "the program moves with its interface");
+    move_to(&elsewhere, &field.victim)?;
+    let again = levee.ok(&["attach", INTERFACE])?;
+    ensure!(programs_on(&field.victim, INTERFACE)? == program, "attached anew: {again}");
+    move_to(&field.victim, &elsewhere)?;
+    let said = levee.ok(&["detach", INTERFACE])?;
+    ensure!(said.contains("eth0: detached"), "{said}");
+    ensure!(programs_on(&elsewhere, INTERFACE)?.is_empty(), "detached, but it still filters out of sight");
+    let pins = pinned(field.sandbox.bpffs())?;
+    ensure!(pins.is_empty(), "{pins:?} stays pinned");
+    Ok(())
+}

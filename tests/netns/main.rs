@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         detach::detach_all_works_without_a_daemon,
         detach::what_was_detached_while_the_daemon_was_dead_stays_detached,
         detach::an_interface_that_went_away_does_not_keep_the_others_from_anything,
+        detach::an_interface_that_moved_to_another_namespace_is_still_known,
         refusals::an_interface_with_another_program_is_refused_by_its_name_and_id,
         refusals::a_driver_without_native_mode_is_refused_with_a_hint,
         refusals::unknown_interfaces_are_refused,
