@@ -17,6 +17,7 @@ use crate::netns::Netns;
 use crate::object::{Dials, Object};
 use crate::packet::Frame;
 use crate::runner::interrupted;
+use crate::source_table::SourceTable;
 use crate::sources::SourcePattern;
 
 /// One shape of a flood.
@@ -33,6 +34,7 @@ pub struct Template {
 #[derive(Clone, Debug)]
 pub struct Flood {
     templates: Vec<Template>,
+    table: Option<SourceTable>,
     count: u64,
     batch: u32,
     cpu: Option<usize>,
@@ -97,13 +99,20 @@ impl Flood {
                 bail!("template {index} has {} bytes, not between 14 and {LONGEST}", frame.len());
             }
         }
-        Ok(Self { templates, count, batch: 64, cpu: None })
+        Ok(Self { templates, table: None, count, batch: 64, cpu: None })
     }
 
     /// Frames that are sent at once, at most 256; 64 unless told. A veth has room for 256.
     #[must_use]
     pub const fn batch(mut self, batch: u32) -> Self {
         self.batch = batch;
+        self
+    }
+
+    /// The table that the sources of templates come from, where they do.
+    #[must_use]
+    pub fn table(mut self, table: Option<&SourceTable>) -> Self {
+        self.table = table.cloned();
         self
     }
 
@@ -127,7 +136,7 @@ impl Flood {
     /// # Errors
     /// When there is no such interface, or the kernel refuses the generator.
     pub fn start(self, ns: &Netns, interface: &str) -> Result<RunningFlood> {
-        let mut object = Object::new()?;
+        let mut object = Object::with(&[], self.table.as_ref())?;
         let shapes: Vec<_> =
             self.templates.iter().map(|template| (&template.frame, template.sources)).collect();
         object.aim(&shapes, ns.interface_index(interface)?)?;

@@ -37,6 +37,7 @@
 //! ```
 //!
 //! * [`sandbox`], [`netns`], [`veth`]: where things happen.
+//! * [`sources`], [`source_table`], [`batch`]: who packets come from; filling maps.
 //! * [`packet`]: frames, layer by layer, well-formed unless patched.
 //! * [`runner`]: one frame through one loaded program (`BPF_PROG_TEST_RUN`), whole or partly in fragments.
 //! * [`flood`], [`counters`]: many live frames from many sources, and what became of them.
@@ -48,6 +49,7 @@
 //! * [`inject`]: frames of any bytes, sent as they are.
 //! * [`suite`], [`feature`]: tests that can say that they were skipped, and why.
 
+pub mod batch;
 pub mod contract;
 pub mod counters;
 pub mod data;
@@ -62,6 +64,7 @@ pub mod object;
 pub mod packet;
 pub mod runner;
 pub mod sandbox;
+pub mod source_table;
 pub mod sources;
 pub mod suite;
 pub mod veth;
@@ -76,5 +79,6 @@ pub use netns::Netns;
 pub use packet::Frame;
 pub use runner::{Action, Outcome, Run};
 pub use sandbox::Sandbox;
+pub use source_table::SourceTable;
 pub use sources::{Order, SourcePattern};
 pub use veth::{VethEnd, VethOptions, VethPair};

@@ -13,6 +13,7 @@ use crate::flood::pin;
 use crate::object::Object;
 use crate::packet::Frame;
 use crate::runner::{Action, Outcome, Run};
+use crate::source_table::SourceTable;
 use crate::sources::SourcePattern;
 
 /// How to measure.
@@ -22,6 +23,8 @@ pub struct Plan {
     pub frame: Frame,
     /// Its sources.
     pub sources: SourcePattern,
+    /// The table that they come from, where they do.
+    pub table: Option<SourceTable>,
     /// Turns of each; at least 7 for a figure that is reported.
     pub rounds: usize,
     /// Runs a turn.
@@ -36,7 +39,7 @@ impl Plan {
     /// Nine turns of a million runs on CPU 0, for a target that takes frames in one buffer.
     #[must_use]
     pub const fn new(frame: Frame, sources: SourcePattern) -> Self {
-        Self { frame, sources, rounds: 9, repeat: 1_000_000, cpu: 0, frags: false }
+        Self { frame, sources, table: None, rounds: 9, repeat: 1_000_000, cpu: 0, frags: false }
     }
 
     /// Measures `target`, a loaded XDP program.
@@ -65,7 +68,7 @@ impl Plan {
         } else {
             (name::DRIVER, name::BARE_DROP, name::TARGETS)
         };
-        let mut object = Object::new()?;
+        let mut object = Object::with(&[], self.table.as_ref())?;
         object.aim(&[(&self.frame, self.sources)], 0)?;
         object.xdp(driver)?;
         let floor = object.xdp(drop)?.fd()?.try_clone()?;

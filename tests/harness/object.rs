@@ -3,12 +3,13 @@
 //! Trusts that object and library were built together: both read [`filter_common::harness`].
 
 use anyhow::{Context as _, Result, bail};
-use aya::Ebpf;
-use aya::maps::{Array, MapData, PerCpuArray};
+use aya::maps::{Array, Map, MapData, PerCpuArray};
 use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
 use filter_common::harness::{Control, HEAD, MAX_SHAPES, Progress, Shape, StackCount, name};
 
 use crate::packet::Frame;
+use crate::source_table::SourceTable;
 use crate::sources::SourcePattern;
 
 /// One load of the object: its maps are its own, so loads do not disturb each other.
@@ -21,7 +22,23 @@ impl Object {
     /// # Errors
     /// When the kernel refuses a map.
     pub fn new() -> Result<Self> {
-        Ok(Self(Ebpf::load(filter_user::object::HARNESS).context("cannot create the maps of the harness")?))
+        Self::with(&[], None)
+    }
+
+    /// The same with so many elements in the maps of these names, and with the sources of a table.
+    ///
+    /// # Errors
+    /// When the kernel refuses a map.
+    pub fn with(sizes: &[(&str, u32)], sources: Option<&SourceTable>) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        for (name, size) in sizes {
+            loader.map_max_entries(name, *size);
+        }
+        if let Some(sources) = sources {
+            loader.map_pin_path(name::SOURCES, sources.path());
+        }
+        let ebpf = loader.load(filter_user::object::HARNESS);
+        Ok(Self(ebpf.context("cannot create the maps of the harness")?))
     }
 
     /// The XDP program of that name, loaded.
@@ -44,6 +61,17 @@ impl Object {
     /// The object itself.
     pub fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.0
+    }
+
+    /// A map of keys and values, without their types.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it is of another kind.
+    pub fn map_data(&self, name: &str) -> Result<&MapData> {
+        match self.0.map(name).with_context(|| format!("the harness has no map {name}"))? {
+            Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data) => Ok(data),
+            _ => bail!("the map {name} is of another kind"),
+        }
     }
 
     /// Tells the generators to make frames of these shapes by turns, from the sources given with each, and to

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use filter_common::harness::{
-    FAMILY_NONE, FAMILY_V4, FAMILY_V6, HIT_V4, HIT_V6, MAX_SOURCES, MISS_V4, MISS_V6, ORDER_RANDOM,
-    ORDER_SEQUENTIAL, Rewrite, source_v4, source_v6,
+    FAMILY_NONE, FAMILY_V4, FAMILY_V6, HIT, MAX_SOURCES, MISS, ORDER_RANDOM, ORDER_SEQUENTIAL,
+    ORIGIN_FORMULA, ORIGIN_TABLE, Rewrite, source_v4, source_v6,
 };
 
 use crate::packet::{Family, Frame, Kind};
@@ -18,7 +18,7 @@ pub enum Order {
     Random,
 }
 
-/// A range of generated sources.
+/// A range of generated sources, or of a table's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourcePattern {
     /// IPv4 or IPv6; `None` leaves the frame's own source.
@@ -26,6 +26,7 @@ pub struct SourcePattern {
     base: u32,
     count: u32,
     order: Order,
+    tabled: bool,
     l4_checksum: bool,
 }
 
@@ -33,36 +34,41 @@ impl SourcePattern {
     /// The frame's own source, always.
     #[must_use]
     pub const fn fixed() -> Self {
-        Self { family: None, base: 0, count: 1, order: Order::Sequential, l4_checksum: false }
+        Self { family: None, base: 0, count: 1, order: Order::Sequential, tabled: false, l4_checksum: false }
     }
 
-    /// `count` IPv4 sources between 11.0.0.0 and 26.255.255.255: those to put into a list.
+    /// `count` IPv4 sources at random places between 64.0.0.0 and 192.255.255.255: those to put into a list.
     #[must_use]
     pub const fn hit_v4(count: u32, order: Order) -> Self {
-        Self::new(Family::V4, HIT_V4, count, order)
+        Self::new(Family::V4, HIT, count, order)
     }
 
-    /// `count` IPv4 sources between 27.0.0.0 and 42.255.255.255: those to leave out of lists.
+    /// `count` IPv4 sources between those: to leave out of lists.
     #[must_use]
     pub const fn miss_v4(count: u32, order: Order) -> Self {
-        Self::new(Family::V4, MISS_V4, count, order)
+        Self::new(Family::V4, MISS, count, order)
     }
 
-    /// `count` IPv6 sources in `2001:db8::/32`: those to put into a list.
+    /// `count` IPv6 sources at random places of `2000::/3`: those to put into a list.
     #[must_use]
     pub const fn hit_v6(count: u32, order: Order) -> Self {
-        Self::new(Family::V6, HIT_V6, count, order)
+        Self::new(Family::V6, HIT, count, order)
     }
 
-    /// `count` IPv6 sources in `2001:db9::/32`: those to leave out of lists.
+    /// `count` IPv6 sources between those: to leave out of lists of single addresses.
     #[must_use]
     pub const fn miss_v6(count: u32, order: Order) -> Self {
-        Self::new(Family::V6, MISS_V6, count, order)
+        Self::new(Family::V6, MISS, count, order)
     }
 
     const fn new(family: Family, base: u32, count: u32, order: Order) -> Self {
         assert!(count > 0 && count <= MAX_SOURCES, "between 1 and 2^26 sources");
-        Self { family: Some(family), base, count, order, l4_checksum: false }
+        Self { family: Some(family), base, count, order, tabled: false, l4_checksum: false }
+    }
+
+    /// The sources of a [table](crate::SourceTable), one after the other.
+    pub(crate) const fn tabled(family: Family, count: u32) -> Self {
+        Self { tabled: true, ..Self::new(family, 0, count, Order::Sequential) }
     }
 
     /// Keeps the checksum of TCP and UDP right as well, so that a stack takes the packet for real. Costs some
@@ -85,16 +91,18 @@ impl SourcePattern {
         self.family
     }
 
-    /// The source of an index: what the kernel writes, computed by the same code. `None` for a fixed source.
+    /// The source of an index: what the kernel writes, computed by the same code. `None` for sources that no formula
+    /// makes: a fixed one, and those of a table.
     #[must_use]
     pub fn address(&self, index: u32) -> Option<IpAddr> {
-        Some(match self.family? {
-            Family::V4 => Ipv4Addr::from(source_v4(self.base, index)).into(),
-            Family::V6 => Ipv6Addr::from(source_v6(self.base, index)).into(),
+        let family = self.family.filter(|_| !self.tabled)?;
+        Some(match family {
+            Family::V4 => Ipv4Addr::from(source_v4(self.base + index)).into(),
+            Family::V6 => Ipv6Addr::from(source_v6(self.base + index)).into(),
         })
     }
 
-    /// Every source, in the order of the indexes.
+    /// Every source that a formula makes, in the order of the indexes.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         (0..self.count).filter_map(|index| self.address(index))
     }
@@ -127,7 +135,7 @@ impl SourcePattern {
             base,
             count,
             l4_checksum_offset,
-            reserved: 0,
+            origin: if self.tabled { ORIGIN_TABLE } else { ORIGIN_FORMULA },
         })
     }
 }

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use aya::maps::lpm_trie::Key;
 use filter_common::harness::name;
 use harness::object::Object;
 use harness::packet::tcp_flag;
 use harness::{
-    Action, CountDrop, Flood, Frame, Netns, Order, Plan, Run, Sandbox, SourcePattern, StackCounter, Template,
-    VethOptions, VethPair,
+    Action, CountDrop, Flood, Frame, Netns, Order, Plan, Run, Sandbox, SourcePattern, SourceTable,
+    StackCounter, Template, VethOptions, VethPair,
 };
 
 const A: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
@@ -138,6 +139,75 @@ fn random_sources_come_from_the_pattern_and_differ() -> Result<()> {
         seen.insert(source);
     }
     assert_eq!(seen.len(), known.len(), "4096 draws of 64 miss none");
+    Ok(())
+}
+
+#[test]
+fn sources_of_a_table_come_in_its_order_in_both_families_and_for_each_load() -> Result<()> {
+    let sandbox = Sandbox::enter("sources_of_a_table_come_in_its_order")?;
+    harness::flood::pin(0)?;
+    for (frame, pattern) in [
+        (udp4(), SourcePattern::miss_v4(70_000, Order::Sequential)),
+        (udp6(), SourcePattern::miss_v6(70_000, Order::Sequential)),
+    ] {
+        let mut addresses: Vec<IpAddr> = pattern.addresses().collect();
+        addresses.reverse();
+        let table = SourceTable::new(&sandbox, &format!("{:?}", pattern.family()), &addresses)?;
+        for _ in 0..2 {
+            let mut object = Object::with(&[], Some(&table))?;
+            object.aim(&[(&frame, table.pattern())], 0)?;
+            let program = object.xdp(name::FLOOD)?;
+            for expected in addresses.iter().take(1000) {
+                assert_eq!(source(&Run::of(&frame).on(program)?.bytes)?, *expected);
+            }
+            // All but the last, then that one: the table is full to its end.
+            Run::of(&frame).repeat(70_000 - 1000 - 1).on(program)?;
+            assert_eq!(Some(source(&Run::of(&frame).on(program)?.bytes)?), addresses.last().copied());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn plain_map_programs_drop_what_is_in_their_map_and_pass_the_rest() -> Result<()> {
+    let _sandbox = Sandbox::enter("plain_map_programs_drop")?;
+    let v4 = |last| Frame::eth(A, B).ipv4([198, 51, 100, last], [192, 0, 2, 2]).udp(1, 2).build();
+    let v6 = |last| Frame::eth(A, B).ipv6([last; 16], [0xfd; 16]).udp(1, 2).build();
+    let sizes = [
+        (name::LPM_V4, 8),
+        (name::LPM_V6, 8),
+        (name::HASH_V4, 8),
+        (name::HASH_V6, 8),
+        (name::LRU_V4, 8),
+        (name::LRU_V6, 8),
+    ];
+    for (program, map_v4, map_v6) in [
+        (name::LPM, name::LPM_V4, name::LPM_V6),
+        (name::HASH, name::HASH_V4, name::HASH_V6),
+        (name::LRU, name::LRU_V4, name::LRU_V6),
+    ] {
+        let mut object = Object::with(&sizes, None)?;
+        if program == name::LPM {
+            let keys = [Key::new(24, [198, 51, 100, 0_u8]), Key::new(32, [198, 51, 101, 1])];
+            harness::batch::update(object.map_data(map_v4)?, &keys, &[1_u32; 2])?;
+            harness::batch::update(object.map_data(map_v6)?, &[Key::new(9, [7_u8; 16])], &[1_u32])?;
+        } else {
+            harness::batch::update(object.map_data(map_v4)?, &[[198, 51, 100, 1_u8]], &[1_u32])?;
+            harness::batch::update(object.map_data(map_v6)?, &[[7_u8; 16]], &[1_u32])?;
+        }
+        let loaded = object.xdp(program)?;
+        for (frame, expected) in [
+            (v4(1), Action::Drop),
+            (v6(7), Action::Drop),
+            (v4(2), if program == name::LPM { Action::Drop } else { Action::Pass }),
+            (v6(8), Action::Pass),
+            (Frame::eth(A, B).vlan(1).ipv4([198, 51, 100, 1], [0; 4]).udp(1, 2).build(), Action::Pass),
+        ] {
+            assert_eq!(Run::of(&frame).on(loaded)?.action, expected, "{program}");
+        }
+        let dropped = object.count(name::DROPPED, 0)?.packets;
+        assert_eq!(dropped, if program == name::LPM { 3 } else { 2 });
+    }
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! Programs that only tests, the demo and the benchmark load: a flood generator, the driver and the floor of the
-//! time measurement, and a counter of what reaches the stack.
+//! time measurement, a counter of what reaches the stack, and (in [`baseline`]) the plain filters that Levee is
+//! compared with.
 //!
 //! Trusts: the configuration that the harness writes (its offsets are checked against the frame all the same).
-//! Costs: two array look-ups a frame, which the floor of a measurement pays as well.
+//! Costs: two array look-ups a frame and a third where sources come from a table, which the floor of a measurement pays as well.
 #![no_std]
 #![no_main]
 #![expect(missing_docs, reason = "the program macros make functions without their doc comments")]
@@ -14,6 +15,8 @@
               a branch more in every frame of a measurement's floor"
 )]
 
+mod baseline;
+
 use aya_ebpf::{
     bindings::{TC_ACT_UNSPEC, xdp_action},
     helpers::{bpf_get_prandom_u32, bpf_redirect, bpf_xdp_adjust_tail, bpf_xdp_store_bytes},
@@ -22,8 +25,8 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use filter_common::harness::{
-    Control, FAMILY_NONE, FAMILY_V4, FAMILY_V6, HEAD, MAX_OFFSET, MAX_SHAPES, ORDER_RANDOM, Progress,
-    Rewrite, Shape, StackCount, source_v4, source_v6,
+    Control, FAMILY_NONE, FAMILY_V4, FAMILY_V6, HEAD, MAX_OFFSET, MAX_SHAPES, ORDER_RANDOM, ORIGIN_TABLE,
+    Progress, Rewrite, Shape, StackCount, TableSource, source_v4, source_v6,
 };
 
 #[map]
@@ -41,6 +44,9 @@ static TARGETS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 static TARGETS_FRAGS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static DROPPED: PerCpuArray<StackCount> = PerCpuArray::with_max_entries(1, 0);
+/// Sources that no formula makes.
+#[map]
+static SOURCES: Array<TableSource> = Array::with_max_entries(1, 0);
 #[map]
 static WATCHED_MAC: Array<[u8; 8]> = Array::with_max_entries(1, 0);
 #[map]
@@ -184,7 +190,7 @@ fn rewrite(ctx: &XdpContext, config: &Rewrite, progress: &mut Progress) -> Optio
         FAMILY_V4 => {
             let address = bytes_at::<4>(ctx, config.address_offset)?;
             let checksum = bytes_at::<2>(ctx, config.checksum_offset)?;
-            let source = source_v4(config.base, index);
+            let source = next_v4(config, index)?;
             // SAFETY: `bytes_at` checked the range against the end of the frame.
             let change = change(unsafe { &*address }, &source);
             // SAFETY: `bytes_at` checked both ranges against the end of the frame.
@@ -196,7 +202,7 @@ fn rewrite(ctx: &XdpContext, config: &Rewrite, progress: &mut Progress) -> Optio
         }
         FAMILY_V6 => {
             let address = bytes_at::<16>(ctx, config.address_offset)?;
-            let source = source_v6(config.base, index);
+            let source = next_v6(config, index)?;
             if config.l4_checksum_offset != 0 {
                 // SAFETY: `bytes_at` checked the range against the end of the frame.
                 rewrite_l4(ctx, config, change(unsafe { &*address }, &source))?;
@@ -234,6 +240,23 @@ fn next_index(config: &Rewrite, progress: &mut Progress) -> u32 {
     let index = if progress.next < u64::from(config.count) { progress.next } else { 0 };
     progress.next = index + 1;
     index as u32
+}
+
+#[inline(always)]
+fn next_v4(config: &Rewrite, index: u32) -> Option<[u8; 4]> {
+    if config.origin == ORIGIN_TABLE {
+        let [a, b, c, d, ..] = *SOURCES.get(index)?;
+        return Some([a, b, c, d]);
+    }
+    Some(source_v4(config.base.wrapping_add(index)))
+}
+
+#[inline(always)]
+fn next_v6(config: &Rewrite, index: u32) -> Option<[u8; 16]> {
+    if config.origin == ORIGIN_TABLE {
+        return SOURCES.get(index).copied();
+    }
+    Some(source_v6(config.base.wrapping_add(index)))
 }
 
 /// A pointer to `N` bytes of the frame, or `None` where they do not lie in its linear part.
