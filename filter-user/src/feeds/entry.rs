@@ -38,7 +38,7 @@ impl Entry {
 
 /// The entry of `line`, a line without its end; `None` when it is blank or a comment.
 pub(super) fn parse_line(line: &str) -> Result<Option<Entry>, PrefixError> {
-    let body = line.find(['#', ';']).map_or(line, |comment| &line[..comment]);
+    let body = memchr::memchr2(b'#', b';', line.as_bytes()).map_or(line, |comment| &line[..comment]);
     let text = body.trim_start_matches(BLANKS);
     if text.is_empty() {
         return Ok(None);
@@ -50,10 +50,10 @@ pub(super) fn parse_line(line: &str) -> Result<Option<Entry>, PrefixError> {
         problem,
     };
 
-    let (first, rest) = split_word(text, &[' ', '\t', ',', '-']);
+    let (first, rest) = split_word(text, b" \t,-");
     let (entry, rest) = match rest.trim_start_matches(BLANKS).strip_prefix('-') {
         Some(end) => {
-            let (second, rest) = split_word(end.trim_start_matches(BLANKS), &SEPARATORS);
+            let (second, rest) = split_word(end.trim_start_matches(BLANKS), b" \t,");
             let whole = &text[..text.len() - rest.len()];
             let (begin, end) = range(first, second).map_err(|problem| error_at(start, whole, problem))?;
             (Entry::Range(begin, end), rest)
@@ -71,8 +71,9 @@ pub(super) fn parse_line(line: &str) -> Result<Option<Entry>, PrefixError> {
 const BLANKS: [char; 2] = [' ', '\t'];
 const SEPARATORS: [char; 3] = [' ', '\t', ','];
 
-fn split_word<'a>(text: &'a str, ends: &[char]) -> (&'a str, &'a str) {
-    text.split_at(text.find(ends).unwrap_or(text.len()))
+/// `ends` are ASCII, so they are found in the bytes and never within a character.
+fn split_word<'a>(text: &'a str, ends: &[u8]) -> (&'a str, &'a str) {
+    text.split_at(text.bytes().position(|byte| ends.contains(&byte)).unwrap_or(text.len()))
 }
 
 /// Digits, at most one point among them.

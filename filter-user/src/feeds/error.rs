@@ -112,6 +112,12 @@ impl FeedProblem {
         Self::NotUtf8 { found: Quoted::byte(line[valid]), column }
     }
 
+    /// Whether reading cannot go on behind this, even when bad lines are to be skipped.
+    #[must_use]
+    pub const fn is_fatal(&self) -> bool {
+        !matches!(self, Self::Prefix(_) | Self::NotUtf8 { .. } | Self::Html { .. })
+    }
+
     /// Where in its line, in characters from 1.
     const fn column(&self) -> usize {
         match self {
@@ -126,15 +132,6 @@ impl FeedProblem {
 impl FeedError {
     pub(super) fn new(source: &Arc<str>, line: u64, problem: FeedProblem) -> Self {
         Self { source_name: Arc::clone(source), line, column: problem.column(), problem }
-    }
-
-    /// Whether reading cannot go on behind this, even when bad lines are to be skipped.
-    #[must_use]
-    pub const fn is_fatal(&self) -> bool {
-        !matches!(
-            self.problem,
-            FeedProblem::Prefix(_) | FeedProblem::NotUtf8 { .. } | FeedProblem::Html { .. }
-        )
     }
 }
 

@@ -1,17 +1,18 @@
-//! A byte stream to lines: decompression, byte order marks, line ends, limits.
+//! A byte stream to pieces of whole lines: decompression, byte order marks, limits.
 //!
-//! Decides what kind of stream a list is and refuses what cannot be one. Trusts nothing: memory is one buffer of fixed
-//! size, however long the stream or its lines are, so a gzip bomb ends at a limit. Costs one copy of the text.
+//! Decides what kind of stream a list is and refuses what cannot be one. Trusts nothing: a piece is a buffer of fixed
+//! size, however long the stream or its lines are, so a gzip bomb ends at a limit. What a reader fails with comes
+//! behind all lines that were whole before. Costs a copy of the text that lies behind the last line of each piece.
 
 use std::io::{self, BufReader, Chain, Cursor, Read};
-use std::ops::Range;
 
 use flate2::bufread::MultiGzDecoder;
 
 use super::ParseOptions;
 use super::error::FeedProblem;
 
-const BUFFER: usize = 256 * 1024;
+/// Bytes of a piece. A few of these for each core fit into the cache, and a long list has a hundred.
+pub(super) const PIECE: usize = 256 * 1024;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const UTF8_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 /// How streams begin that are recognised only to be refused by name.
@@ -26,36 +27,59 @@ const PACKED: [(&[u8], &str); 6] = [
 /// Bytes of the longest mark above.
 const MARK: usize = 6;
 
-/// The lines of a stream, one at a time.
+/// A run of whole lines. Only the last of a stream, or one that is too long for a line, may lack its line end.
+pub(super) struct Piece {
+    /// Longer than the text, and never shortened: a buffer that is used again needs no clearing.
+    buffer: Vec<u8>,
+    length: usize,
+}
+
+impl Piece {
+    fn new(size: usize) -> Self {
+        Self { buffer: vec![0; size], length: 0 }
+    }
+
+    /// The lines.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+/// The lines of a stream, a piece at a time.
 pub(super) struct Lines<R: Read> {
     text: Text<R>,
-    buffer: Vec<u8>,
-    unread: Range<usize>,
+    /// Read, but not given out.
+    pending: Piece,
     ended: bool,
+    /// What reading failed with, to be told behind the lines before.
+    failed: Option<FeedProblem>,
     bytes: u64,
     max_bytes: u64,
-    max_line: usize,
-    /// Lines begun so far.
-    pub(super) number: u64,
+    /// Bytes with which a piece goes on its way without being full, so that a slow list is judged as it comes.
+    enough: usize,
+    /// Bytes without a line end that no line has.
+    line_too_long: usize,
 }
 
 impl<R: Read> Lines<R> {
-    /// Opens the stream and looks at its first bytes.
-    pub(super) fn open(reader: R, options: &ParseOptions) -> Result<Self, FeedProblem> {
+    /// Opens the stream and looks at its first bytes. Pieces get `size` bytes, or as many as the longest line needs.
+    pub(super) fn open(reader: R, options: &ParseOptions, size: usize) -> Result<Self, FeedProblem> {
+        // One more than the limit for the `\r` of a line that is just as long as allowed.
+        let line_too_long = options.max_line.saturating_add(2);
         let mut lines = Self {
             text: Text::open(reader)?,
-            buffer: vec![0; BUFFER.max(options.max_line.saturating_mul(2))],
-            unread: 0..0,
+            pending: Piece::new(size.max(line_too_long.saturating_mul(2))),
             ended: false,
+            failed: None,
             bytes: 0,
             max_bytes: options.max_bytes,
-            max_line: options.max_line,
-            number: 0,
+            enough: line_too_long.max(size / 4),
+            line_too_long,
         };
-        while !lines.ended && lines.unread.len() < MARK {
-            lines.fill()?;
+        while !lines.is_read() && lines.pending.length < MARK {
+            lines.fill();
         }
-        let begin = &lines.buffer[lines.unread.clone()];
+        let begin = lines.pending.text();
         if begin.starts_with(&[0xff, 0xfe]) || begin.starts_with(&[0xfe, 0xff]) {
             return Err(FeedProblem::Utf16);
         }
@@ -63,58 +87,59 @@ impl<R: Read> Lines<R> {
             return Err(FeedProblem::Packed { format });
         }
         if begin.starts_with(UTF8_MARK) {
-            lines.unread.start += UTF8_MARK.len();
+            lines.pending.buffer.copy_within(UTF8_MARK.len()..lines.pending.length, 0);
+            lines.pending.length -= UTF8_MARK.len();
         }
         Ok(lines)
     }
 
-    /// The next line without its end, `\n` or `\r\n`; `None` behind the last.
-    pub(super) fn next_line(&mut self) -> Result<Option<&[u8]>, FeedProblem> {
-        let mut searched = 0;
-        let (line, next) = loop {
-            let pending = &self.buffer[self.unread.clone()];
-            if let Some(length) = memchr::memchr(b'\n', &pending[searched..]) {
-                let end = self.unread.start + searched + length;
-                break (self.unread.start..end, end + 1);
-            }
-            searched = pending.len();
-            // One more for the `\r` of a line that is just as long as allowed.
-            if searched > self.max_line + 1 {
-                break (self.unread.clone(), self.unread.end);
-            }
-            if self.ended {
-                if searched == 0 {
-                    return Ok(None);
-                }
-                break (self.unread.clone(), self.unread.end);
-            }
-            self.fill()?;
+    /// The next lines; `None` behind the last. `used` is a piece that is done with, for its memory.
+    pub(super) fn next_piece(&mut self, used: Option<Piece>) -> Result<Option<Piece>, FeedProblem> {
+        while !self.is_read() && self.pending.length < self.enough {
+            self.fill();
+        }
+        let text = self.pending.text();
+        let whole = match memchr::memrchr(b'\n', text) {
+            Some(last) => last + 1,
+            // The line that reading failed in counts only if it could have been refused before.
+            None if self.failed.is_some() && text.len() < self.line_too_long => 0,
+            None => text.len(),
         };
-        self.unread.start = next;
-        self.number += 1;
-        let line = &self.buffer[line];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if memchr::memchr(0, line).is_some() {
-            return Err(FeedProblem::Binary);
+        if whole == 0 {
+            return self.failed.take().map_or(Ok(None), Err);
         }
-        if line.len() > self.max_line {
-            return Err(FeedProblem::LineTooLong { limit: self.max_line });
-        }
-        Ok(Some(line))
+        let mut rest = used.unwrap_or_else(|| Piece::new(self.pending.buffer.len()));
+        rest.length = text.len() - whole;
+        rest.buffer[..rest.length].copy_from_slice(&text[whole..]);
+        let mut piece = std::mem::replace(&mut self.pending, rest);
+        piece.length = whole;
+        Ok(Some(piece))
     }
 
-    /// Reads more behind what is unread. The buffer has room: it is twice as long as the longest line.
-    fn fill(&mut self) -> Result<(), FeedProblem> {
-        self.buffer.copy_within(self.unread.clone(), 0);
-        self.unread = 0..self.unread.len();
-        let read = self.text.read(&mut self.buffer[self.unread.end..])?;
-        self.ended = read == 0;
-        self.unread.end += read;
-        self.bytes += read as u64;
-        if self.bytes > self.max_bytes {
-            return Err(FeedProblem::TooManyBytes { limit: self.max_bytes });
+    /// Whether everything that can be read has been given out.
+    pub(super) const fn is_over(&self) -> bool {
+        self.is_read() && self.pending.length == 0
+    }
+
+    const fn is_read(&self) -> bool {
+        self.ended || self.failed.is_some()
+    }
+
+    /// Reads more behind what is pending, where there is room, and no more than one byte above the limit.
+    fn fill(&mut self) {
+        let most = usize::try_from(self.max_bytes - self.bytes).unwrap_or(usize::MAX);
+        let end = self.pending.buffer.len().min(self.pending.length.saturating_add(most).saturating_add(1));
+        match self.text.read(&mut self.pending.buffer[self.pending.length..end]) {
+            Ok(read) => {
+                self.ended = read == 0;
+                self.pending.length += read.min(most);
+                self.bytes += read.min(most) as u64;
+                if read > most {
+                    self.failed = Some(FeedProblem::TooManyBytes { limit: self.max_bytes });
+                }
+            }
+            Err(problem) => self.failed = Some(problem),
         }
-        Ok(())
     }
 }
 
@@ -130,7 +155,7 @@ impl<R: Read> Text<R> {
         let gzipped = begin == GZIP;
         let input = Input { reader: Cursor::new(begin).chain(reader), bytes: 0, failed: false };
         Ok(if gzipped {
-            Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, input))))
+            Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(PIECE, input))))
         } else {
             Self::Plain(input)
         })

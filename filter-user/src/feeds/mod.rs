@@ -2,7 +2,8 @@
 //!
 //! Decides what a list may look like: one prefix, address or range a line, with an optional score, comments behind `#`
 //! or `;`, LF or CRLF, plain or gzip, both families mixed. Trusts nothing about the text. Knows no sets and no tables.
-//! Costs, beyond one fixed buffer, the prefixes themselves: a stream of any length ends at a limit, never in memory.
+//! Costs, beyond a few buffers of fixed size for each core, the prefixes themselves: a stream of any length ends at a
+//! limit, never in memory.
 //!
 //! Whoever reads a list gets all of it or an error that names the line; only [`ParseOptions::skip_bad`] skips lines,
 //! and then says which.
@@ -10,13 +11,16 @@
 mod entry;
 mod error;
 mod lines;
+mod part;
 mod prefix;
+mod prefixes;
 mod quote;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use ipnet::IpNet;
 
@@ -24,7 +28,9 @@ pub use self::error::{FeedError, FeedProblem};
 pub use self::prefix::{PrefixError, PrefixProblem, parse_prefix};
 pub use self::quote::Quoted;
 
-use self::lines::Lines;
+use self::lines::{Lines, PIECE, Piece};
+use self::part::Part;
+use self::prefixes::{Prefixes, Sorted};
 
 /// Bad lines that a [`ParsedList`] keeps; the rest are counted.
 pub const BAD_KEPT: usize = 100;
@@ -53,7 +59,8 @@ impl Default for ParseOptions {
 /// A list, read to its end.
 #[derive(Debug, Default)]
 pub struct ParsedList {
-    /// The prefixes, each once, in order: IPv4 first, by address, wider first.
+    /// The prefixes in the order of [`IpNet`] (IPv4 first, by address, wider first), each once and without host bits:
+    /// whoever takes them need not sort them.
     pub prefixes: Vec<IpNet>,
     /// Lines read, of any kind.
     pub lines: u64,
@@ -75,77 +82,131 @@ pub struct ParsedList {
 
 /// Reads the whole list in `reader`, which errors call `source`.
 ///
+/// Pieces of it are parsed on all cores while the next ones are read; the outcome is that of reading line by line.
+///
 /// # Errors
 /// [`FeedError`] at the first line that holds something else than a prefix, unless such lines are skipped; and, in any
 /// case, when the stream is not text, is damaged, exceeds a limit, or holds no prefix at all.
 pub fn parse_list(reader: impl Read, source: &str, options: ParseOptions) -> Result<ParsedList, FeedError> {
-    let source: Arc<str> = source.into();
-    let at = |line, problem| FeedError::new(&source, line, problem);
-
-    let mut list = ParsedList::default();
-    let mut lines = Lines::open(reader, &options).map_err(|problem| at(0, problem))?;
-    loop {
-        let outcome = match lines.next_line() {
-            Ok(None) => break,
-            Ok(Some(line)) => list.take_line(line, options.max_entries),
-            Err(problem) => Err(problem),
-        };
-        let Err(problem) = outcome else { continue };
-        let error = at(lines.number, problem);
-        if error.is_fatal() || !options.skip_bad {
-            return Err(error);
-        }
-        list.bad_total += 1;
-        if list.bad.len() < BAD_KEPT {
-            list.bad.push(error);
-        }
-    }
-    list.lines = lines.number;
-    if list.entries == 0 && !options.allow_empty {
-        let first = list.bad.into_iter().next().map(Box::new);
-        return Err(at(0, FeedProblem::Empty { lines: list.lines, bad: list.bad_total, first }));
-    }
-    list.finish();
-    Ok(list)
+    parse_in_pieces(reader, source, options, PIECE)
 }
 
-impl ParsedList {
-    fn take_line(&mut self, line: &[u8], max_entries: usize) -> Result<(), FeedProblem> {
-        // Runs of empty lines are the cheapest way to make a list long.
-        if line.is_empty() {
-            return Ok(());
-        }
-        let line = str::from_utf8(line).map_err(|error| FeedProblem::not_utf8(line, error.valid_up_to()))?;
-        if line.trim_start().starts_with('<') {
-            return Err(FeedProblem::Html { found: Quoted::new(line) });
-        }
-        let Some(entry) = entry::parse_line(line)? else { return Ok(()) };
-        self.entries += 1;
-        entry.cover(|prefix| {
-            if self.prefixes.len() >= max_entries {
-                return Err(FeedProblem::TooManyEntries { limit: max_entries });
+fn parse_in_pieces(
+    reader: impl Read,
+    source: &str,
+    options: ParseOptions,
+    size: usize,
+) -> Result<ParsedList, FeedError> {
+    let source: Arc<str> = source.into();
+    let lines = Lines::open(reader, &options, size).map_err(|problem| FeedError::new(&source, 0, problem))?;
+    let mut reading = Reading { options, source, prefixes: Prefixes::default(), list: ParsedList::default() };
+    // In place: the thread that reads waits for the source, and would keep one of the workers from its work.
+    rayon::in_place_scope(|scope| reading.read(lines, scope))?;
+    reading.finish()
+}
+
+/// Pieces that are parsed or wait for that, for each core: while one is parsed, the next is ready.
+const PIECES_A_CORE: usize = 2;
+
+/// What becomes of a piece: its part, once it is parsed.
+type UnderWay = mpsc::Receiver<(Piece, Part)>;
+
+/// A list, of which all parts up to one have been taken, in order.
+struct Reading {
+    options: ParseOptions,
+    source: Arc<str>,
+    prefixes: Prefixes,
+    list: ParsedList,
+}
+
+impl Reading {
+    fn read(&mut self, mut lines: Lines<impl Read>, scope: &rayon::Scope<'_>) -> Result<(), FeedError> {
+        let most = rayon::current_num_threads() * PIECES_A_CORE;
+        let (mut under_way, mut used, mut failed) = (VecDeque::with_capacity(most), None, None);
+        loop {
+            match lines.next_piece(used.take()) {
+                Ok(Some(piece)) => {
+                    let alone = under_way.is_empty() && lines.is_over();
+                    under_way.push_back(self.parse(piece, alone, scope));
+                }
+                Ok(None) => break,
+                Err(problem) => {
+                    failed = Some(problem);
+                    break;
+                }
             }
-            self.prefixes.push(prefix);
-            Ok(())
-        })
+            if under_way.len() == most {
+                used = self.take_first(&mut under_way)?;
+            }
+        }
+        while !under_way.is_empty() {
+            self.take_first(&mut under_way)?;
+        }
+        failed.map_or(Ok(()), |problem| Err(self.error(self.list.lines, problem)))
+    }
+
+    /// Has the piece parsed: here when it is all there is, as that is over before another thread is awake.
+    fn parse(&self, piece: Piece, alone: bool, scope: &rayon::Scope<'_>) -> UnderWay {
+        let (options, room) = (self.options, self.room());
+        let (parsed, under_way) = mpsc::sync_channel(1);
+        let parse = move || {
+            let part = Part::parse(piece.text(), &options, room);
+            // Nobody waits for it when an earlier piece has ended the reading.
+            let _ = parsed.send((piece, part));
+        };
+        if alone {
+            parse();
+        } else {
+            scope.spawn(|_| parse());
+        }
+        under_way
+    }
+
+    /// Waits for the first part, and takes it; its piece can be used again.
+    fn take_first(&mut self, under_way: &mut VecDeque<UnderWay>) -> Result<Option<Piece>, FeedError> {
+        let first = under_way.pop_front().and_then(|parsed| parsed.recv().ok());
+        // A part that never comes is a panic, which the scope passes on when it ends.
+        let Some((piece, mut part)) = first else { return Ok(None) };
+        // Earlier parts have left less room than there was when this one was begun.
+        if part.prefixes.len() > self.room() {
+            part = Part::parse(piece.text(), &self.options, self.room());
+        }
+        self.take(part)?;
+        Ok(Some(piece))
+    }
+
+    fn take(&mut self, part: Part) -> Result<(), FeedError> {
+        let before = self.list.lines;
+        for (line, problem) in part.bad.into_iter().take(BAD_KEPT - self.list.bad.len()) {
+            self.list.bad.push(self.error(before + line, problem));
+        }
+        if let Some((line, problem)) = part.stopped {
+            return Err(self.error(before + line, problem));
+        }
+        self.list.bad_total += part.bad_total;
+        self.list.lines += part.lines;
+        self.list.entries += part.entries;
+        self.prefixes.append(&part.prefixes);
+        Ok(())
+    }
+
+    /// Prefixes that the list may still have.
+    fn room(&self) -> usize {
+        self.options.max_entries - self.prefixes.len()
+    }
+
+    fn error(&self, line: u64, problem: FeedProblem) -> FeedError {
+        FeedError::new(&self.source, line, problem)
     }
 
     /// Orders the prefixes and counts what they are.
-    fn finish(&mut self) {
-        let all = self.prefixes.len();
-        self.prefixes.sort_unstable();
-        self.prefixes.dedup();
-        self.duplicates = all - self.prefixes.len();
-        self.v4 = self.prefixes.partition_point(|prefix| matches!(prefix, IpNet::V4(_)));
-        self.v6 = self.prefixes.len() - self.v4;
-        // In this order a prefix comes right behind those that cover it, the widest first.
-        let mut widest: Option<&IpNet> = None;
-        for prefix in &self.prefixes {
-            if widest.is_some_and(|widest| widest.contains(prefix)) {
-                self.overlapping += 1;
-            } else {
-                widest = Some(prefix);
-            }
+    fn finish(mut self) -> Result<ParsedList, FeedError> {
+        let ParsedList { lines, entries, bad_total: bad, .. } = self.list;
+        if entries == 0 && !self.options.allow_empty {
+            let first = std::mem::take(&mut self.list.bad).into_iter().next().map(Box::new);
+            return Err(self.error(0, FeedProblem::Empty { lines, bad, first }));
         }
+        let Sorted { prefixes, v4, v6, duplicates, overlapping } = self.prefixes.sort();
+        Ok(ParsedList { prefixes, v4, v6, duplicates, overlapping, ..self.list })
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr as _;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::quote::Quoted;
 
@@ -128,8 +128,48 @@ impl fmt::Display for Hint<'_> {
     }
 }
 
+/// The IPv4 address or prefix that `text` begins with, and its length in bytes; `None` where [`prefix`] has to say what
+/// it is. It costs half of what that one does, and most lines of most lists are nothing else.
+pub(super) fn leading_ipv4(text: &[u8]) -> Option<(Ipv4Net, usize)> {
+    let (mut bits, mut rest) = (0, text);
+    for index in 0..4 {
+        if index > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        let (octet, behind) = leading_number(rest)?;
+        bits = bits << 8 | u32::from(octet);
+        rest = behind;
+    }
+    let mut length = 32;
+    if let Some(behind) = rest.strip_prefix(b"/") {
+        (length, rest) = leading_number(behind)?;
+    }
+    let network = Ipv4Net::new(Ipv4Addr::from_bits(bits), length).ok()?;
+    (network.addr() == network.network()).then_some((network, text.len() - rest.len()))
+}
+
+/// The number of one to three digits, without leading zeros, that `text` begins with, and what is behind it.
+fn leading_number(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (mut number, mut digits) = (0_u16, 0);
+    while digits < 3
+        && let Some(byte) = text.get(digits)
+        && byte.is_ascii_digit()
+    {
+        number = number * 10 + u16::from(byte - b'0');
+        digits += 1;
+    }
+    let leading_zero = digits > 1 && text[0] == b'0';
+    let number = u8::try_from(number).ok().filter(|_| digits > 0 && !leading_zero)?;
+    Some((number, &text[digits..]))
+}
+
 /// `text` as a prefix.
 pub(super) fn prefix(text: &str) -> Result<IpNet, PrefixProblem> {
+    if let Some((prefix, length)) = leading_ipv4(text.as_bytes())
+        && length == text.len()
+    {
+        return Ok(prefix.into());
+    }
     let Some((address, length)) = text.split_once('/') else {
         return address(text).map(IpNet::from);
     };

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod pieces;
+
 fn parse(text: impl AsRef<[u8]>) -> Result<ParsedList, FeedError> {
     parse_list(text.as_ref(), "list.txt", ParseOptions::default())
 }
