@@ -11,6 +11,7 @@ mod detach;
 mod entries;
 mod input;
 mod man;
+mod progress;
 mod render;
 mod run;
 mod set;

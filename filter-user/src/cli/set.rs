@@ -6,8 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Subcommand, ValueEnum};
+use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
+use super::progress::Upload;
 use super::render::{grouped, sets};
 use super::{Outcome, Refusal, table};
 use crate::api::client::{Client, encode};
@@ -167,22 +169,26 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
 
 async fn import(args: &ImportArgs, client: &Client) -> Result<Imported> {
     let query = args.query()?;
-    let imported = if args.file == "-" {
-        if std::io::stdin().is_terminal() {
+    let (list, upload): (Box<dyn AsyncRead + Send + Unpin>, _) = if args.file == "-" {
+        let typed = std::io::stdin().is_terminal();
+        if typed {
             writeln!(std::io::stderr(), "reading the list from the terminal; end it with Ctrl-D")?;
         }
-        client.import(&args.name, &query, ReaderStream::with_capacity(tokio::io::stdin(), READ_SIZE)).await
+        (Box::new(tokio::io::stdin()), if typed { Upload::unseen() } else { Upload::new(None) })
     } else {
-        let file = tokio::fs::File::from_std(open(Path::new(&args.file))?);
-        client.import(&args.name, &query, ReaderStream::with_capacity(file, READ_SIZE)).await
+        let (file, bytes) = open(Path::new(&args.file))?;
+        (Box::new(tokio::fs::File::from_std(file)), Upload::new(bytes))
     };
+    let list = upload.watch(ReaderStream::with_capacity(list, READ_SIZE));
+    let imported = client.import(&args.name, &query, list).await;
     imported.map_err(|error| Refusal::from_client(error, |_| None))
 }
 
 /// Bytes that are read and sent at a time.
 const READ_SIZE: usize = 256 << 10;
 
-fn open(path: &Path) -> Result<File> {
+/// The list, and its size where it is a plain file.
+fn open(path: &Path) -> Result<(File, Option<u64>)> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
     let metadata = file.metadata().with_context(|| format!("cannot read {shown}"))?;
@@ -196,7 +202,7 @@ fn open(path: &Path) -> Result<File> {
             MAX_LIST_BYTES >> 20
         );
     }
-    Ok(file)
+    Ok((file, metadata.is_file().then_some(metadata.len())))
 }
 
 fn summary(imported: &Imported) -> String {
