@@ -14,18 +14,27 @@ use super::state::Set;
 use super::types::{ChangeReport, Provenance, seconds};
 use crate::tables::{SetId, TableKind};
 
+/// What a change takes out of a set while it puts other prefixes in.
+pub(super) enum Leaving {
+    None,
+    /// All that is not put in.
+    Others,
+    /// These, distinct and in order, as far as they are there; none of them is put in.
+    These(Vec<IpNet>),
+}
+
 impl Engine {
     pub(super) fn known(&self, set: &SetName) -> Result<&Set, EngineError> {
         self.state.set(set).ok_or_else(|| EngineError::UnknownSet { name: set.clone() })
     }
 
-    /// Puts `prefixes`, distinct and in order, into the set; with `replace`, takes out every other.
+    /// Puts `prefixes`, distinct and in order, into the set, and takes others out in the same change.
     pub(super) fn put(
         &mut self,
         name: &SetName,
         kind: TableKind,
         prefixes: Vec<IpNet>,
-        replace: bool,
+        leaving: &Leaving,
         provenance: &Provenance,
         now: SystemTime,
     ) -> Result<ChangeReport, EngineError> {
@@ -36,9 +45,16 @@ impl Engine {
             return Err(EngineError::OtherKind { name: name.clone(), is: set.kind, asked: kind });
         }
         let mut report = ChangeReport::default();
-        if let Some(set) = set.filter(|_| replace) {
-            let others = set.entries.keys().filter(|prefix| prefixes.binary_search(prefix).is_err());
-            report.removed = others.copied().collect();
+        match (leaving, set) {
+            (Leaving::None, _) | (Leaving::Others, None) => {}
+            (Leaving::Others, Some(set)) => {
+                let others = set.entries.keys().filter(|prefix| prefixes.binary_search(prefix).is_err());
+                report.removed = others.copied().collect();
+            }
+            (Leaving::These(leaving), _) => {
+                let is_there = |prefix: &IpNet| set.is_some_and(|set| set.entries.contains_key(prefix));
+                (report.removed, report.unchanged) = leaving.iter().copied().partition(is_there);
+            }
         }
         for prefix in prefixes {
             match set.and_then(|set| set.entries.get(&prefix)) {
@@ -46,6 +62,9 @@ impl Engine {
                 Some(origin) if provenance.refreshes(expires, origin) => report.refreshed.push(prefix),
                 Some(_) => report.unchanged.push(prefix),
             }
+        }
+        if matches!(leaving, Leaving::These(_)) {
+            report.unchanged.sort_unstable();
         }
         let mut journalled = Vec::new();
         let id = if let Some(set) = set {

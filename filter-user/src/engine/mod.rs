@@ -35,7 +35,7 @@ pub use self::types::{
 };
 pub use crate::tables::TableKind as SetKind;
 
-use self::change::distinct;
+use self::change::{Leaving, distinct};
 use self::journal::Journal;
 use self::lock::Lock;
 use self::plan::Used;
@@ -116,7 +116,7 @@ impl Engine {
         provenance: &Provenance,
         now: SystemTime,
     ) -> Result<ChangeReport, EngineError> {
-        self.put(set, kind, distinct(prefixes), false, provenance, now)
+        self.put(set, kind, distinct(prefixes), &Leaving::None, provenance, now)
     }
 
     /// Takes `prefixes` out of `set`. Those that are not in it are reported and do not fail the rest.
@@ -135,6 +135,26 @@ impl Engine {
         Ok(ChangeReport { removed, unchanged, ..ChangeReport::default() })
     }
 
+    /// Adds some prefixes to `set` as [`Self::add`] does and takes others out as [`Self::delete`] does, in one change.
+    /// No prefix may be in both lists. Where there is nothing to add, a set that is missing is not made.
+    ///
+    /// # Errors
+    /// As for [`Self::add`], and [`EngineError::UnknownSet`] where there is nothing to add; nothing changed then.
+    pub fn change(
+        &mut self,
+        set: &SetName,
+        kind: SetKind,
+        add: &[IpNet],
+        remove: &[IpNet],
+        provenance: &Provenance,
+        now: SystemTime,
+    ) -> Result<ChangeReport, EngineError> {
+        if add.is_empty() {
+            self.known(set)?;
+        }
+        self.put(set, kind, distinct(add), &Leaving::These(distinct(remove)), provenance, now)
+    }
+
     /// Adds `prefixes` to `set` and, with `replace`, takes out every other. No prefix that is in it before and after
     /// is ever absent from the table between.
     ///
@@ -149,7 +169,8 @@ impl Engine {
         provenance: &Provenance,
         now: SystemTime,
     ) -> Result<ImportReport, EngineError> {
-        let report = self.put(set, kind, distinct(prefixes), replace, provenance, now)?;
+        let leaving = if replace { Leaving::Others } else { Leaving::None };
+        let report = self.put(set, kind, distinct(prefixes), &leaving, provenance, now)?;
         Ok(ImportReport {
             added: report.added.len(),
             removed: report.removed.len(),
