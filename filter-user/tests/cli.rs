@@ -205,7 +205,9 @@ fn as_nobody(dir: &TempDir, arguments: &[&str]) -> Option<std::process::Output> 
     }
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let binary = dir.path().join("levee");
-    std::fs::copy(cargo_bin!("levee"), &binary).unwrap();
+    // By another process: opened for writing here, a child that another test forks meanwhile would keep it open, and
+    // the kernel runs no file that somebody may write to.
+    assert!(Process::new("cp").arg(cargo_bin!("levee")).arg(&binary).status().unwrap().success());
     let mut command = Process::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(binary).args(arguments);
     match command.output() {
