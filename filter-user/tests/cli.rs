@@ -53,6 +53,7 @@ fn every_command_has_help_with_an_example() {
         "allow del",
         "allow list",
         "set import",
+        "set change",
         "set list",
         "set flush",
         "set rm",
@@ -82,6 +83,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_expected() {
         ("block add 192.0.2.1 --ttl 0s", "expected a duration"),
         ("set import x", "<FILE>"),
         ("set import x - --action drop", "block"),
+        ("set change x", "--add-from <FILE>"),
         ("run --max-prefixes 0", "0 is not in"),
         ("stats --watch never", "expected a duration"),
     ] {
@@ -92,6 +94,22 @@ fn wrong_usage_exits_with_2_and_says_what_is_expected() {
             .stdout(is_empty())
             .stderr(contains(expected));
     }
+}
+
+#[test]
+fn lists_of_a_change_are_refused_by_place_before_anything_is_sent() {
+    let dir = dir();
+    let list = dir.path().join("list.txt");
+    std::fs::write(&list, "192.0.2.1\n  oops\n").unwrap();
+    let (list, place) = (list.to_str().unwrap(), format!("{}:2:3: found \"oops\"", list.display()));
+    let change = |arguments: &[&str]| {
+        levee(&dir.path().join("none")).args(["set", "change", "x"]).args(arguments).assert()
+    };
+    change(&["--add-from", list]).code(1).stdout(is_empty()).stderr(contains(&place));
+    change(&["--remove-from", list]).code(1).stderr(contains(&place));
+    change(&["--add-from", "/no/such/list"]).code(1).stderr(contains("cannot open /no/such/list"));
+    change(&["--add-from", "-", "--remove-from", "-"]).code(1).stderr(contains("name a file for the other"));
+    change(&["--add-from", "/dev/null"]).success().stdout(contains("nothing to change"));
 }
 
 #[test]

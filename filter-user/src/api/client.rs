@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::problem::{ErrorBody, ErrorDetail};
-use super::types::{Health, ImportQuery, Imported};
+use super::types::{ChangeRequest, Health, ImportQuery, Imported, SetChanged};
 
 /// How long an answer may take. Loading programs on a slow kernel is the longest thing that is asked for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -167,6 +167,14 @@ impl Client {
         let path = format!("/v1/sets/{}/import?{query}", encode(set));
         let body = StreamBody::new(list.map_ok(Frame::data).into_stream()).boxed_unsync();
         self.exchange(Method::POST, &path, Some("application/octet-stream"), body, IMPORT_TIMEOUT).await
+    }
+
+    /// Adds prefixes to a set and removes others from it, in one step.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn change(&self, set: &str, request: &ChangeRequest) -> Result<SetChanged, ClientError> {
+        self.post(&format!("/v1/sets/{}/change", encode(set)), request).await
     }
 
     async fn exchange<B, T>(

@@ -299,6 +299,6 @@ pub(super) fn parse(texts: &[String]) -> Result<Vec<IpNet>, ApiError> {
     if problems.is_empty() {
         Ok(prefixes)
     } else {
-        Err(ApiError::BadPrefixes { problems, given: texts.len() })
+        Err(ApiError::BadPrefixes { bad: problems.len(), problems, given: texts.len() })
     }
 }

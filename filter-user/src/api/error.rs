@@ -3,6 +3,7 @@
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use ipnet::IpNet;
 
 use super::problem::{ErrorBody, ErrorDetail, MAX_PROBLEMS, Problem};
 use super::server::MAX_JSON_BYTES;
@@ -41,12 +42,20 @@ pub enum ApiError {
     #[error("{0}")]
     Meaningless(&'static str),
     /// Prefixes that are none.
-    #[error("{} of {given} prefixes cannot be used; nothing was changed", .problems.len())]
+    #[error("{bad} of {given} prefixes cannot be used; nothing was changed")]
     BadPrefixes {
-        /// Each of them.
+        /// The first of them.
         problems: Vec<Problem>,
+        /// How many there are.
+        bad: usize,
         /// Prefixes in the request.
         given: usize,
+    },
+    /// Prefixes that are to be added and removed in one change.
+    #[error("{} prefixes are to be both added and removed; nothing was changed", .prefixes.len())]
+    Contradiction {
+        /// Each of them.
+        prefixes: Vec<IpNet>,
     },
     /// A list that cannot be read.
     #[error("the list was refused; nothing was changed")]
@@ -120,6 +129,7 @@ impl ApiError {
             Self::Path(_) => (StatusCode::BAD_REQUEST, "bad_path"),
             Self::Meaningless(_) => (StatusCode::UNPROCESSABLE_ENTITY, "meaningless"),
             Self::BadPrefixes { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_prefix"),
+            Self::Contradiction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "contradiction"),
             Self::BadList(error) => list(&error.problem),
             Self::SetName(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_set_name"),
             Self::OtherAction { .. } => (StatusCode::CONFLICT, "other_action"),
@@ -134,6 +144,9 @@ impl ApiError {
     fn problems(&self) -> Vec<Problem> {
         match self {
             Self::BadPrefixes { problems, .. } => problems.clone(),
+            Self::Contradiction { prefixes } => {
+                prefixes.iter().take(MAX_PROBLEMS).map(contradiction).collect()
+            }
             Self::BadList(error) => vec![list_problem(error)],
             _ => Vec::new(),
         }
@@ -144,8 +157,13 @@ impl ApiError {
     pub fn detail(&self) -> ErrorDetail {
         let (_, code) = self.status_and_code();
         let mut details = self.problems();
-        let omitted = details.len().saturating_sub(MAX_PROBLEMS) as u64;
+        let problems = match self {
+            Self::BadPrefixes { bad, .. } => *bad,
+            Self::Contradiction { prefixes } => prefixes.len(),
+            _ => details.len(),
+        };
         details.truncate(MAX_PROBLEMS);
+        let omitted = problems.saturating_sub(details.len()) as u64;
         let message = match self {
             // What a source would add is said already, or stands among the details with its place.
             Self::BadList(_) | Self::Body(_) | Self::Query(_) | Self::Path(_) => self.to_string(),
@@ -164,6 +182,11 @@ impl IntoResponse for ApiError {
         }
         (status, axum::Json(ErrorBody { schema: SCHEMA, error })).into_response()
     }
+}
+
+fn contradiction(prefix: &IpNet) -> Problem {
+    let message = format!("{prefix} is in `add` and in `remove`; leave it in one of them");
+    Problem { message, ..Problem::default() }
 }
 
 /// What is wrong with a list, and where.

@@ -20,8 +20,9 @@ use super::extract::{Json, Path, Query};
 use super::peer::Peer;
 use super::problem::ErrorBody;
 use super::types::{
-    AddRequest, AttachRequest, Attached, Changed, DetachRequest, Detached, Health, ImportQuery, Imported,
-    RemoveRequest, SetEntries, SetList, SetRemoved, Stats, Status, TestRequest, Tested,
+    AddRequest, AttachRequest, Attached, ChangeRequest, Changed, DetachRequest, Detached, Health,
+    ImportQuery, Imported, RemoveRequest, SetChanged, SetEntries, SetList, SetRemoved, Stats, Status,
+    TestRequest, Tested,
 };
 
 /// The description of the API that `/v1/openapi.json` serves.
@@ -49,6 +50,7 @@ pub fn router() -> Router<Arc<Controller>> {
         .routes(routes!(set_entries, remove_set))
         .routes(routes!(add))
         .routes(routes!(remove))
+        .routes(routes!(change))
         .routes(routes!(flush))
         .routes(routes!(import))
         .split_for_parts();
@@ -156,6 +158,18 @@ async fn remove(
     Json(request): Json<RemoveRequest>,
 ) -> Answer<Changed> {
     blocking(controller, move |controller| controller.remove(&name, &request)).await.map(axum::Json)
+}
+
+/// Adds prefixes to a set and removes others from it, in one step: all of it, or nothing.
+#[utoipa::path(post, path = "/v1/sets/{name}/change", params(("name" = String, Path)), request_body = ChangeRequest,
+    responses((status = OK, body = SetChanged), (status = "4XX", body = ErrorBody)))]
+async fn change(
+    State(controller): Shared,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    Json(request): Json<ChangeRequest>,
+) -> Answer<SetChanged> {
+    blocking(controller, move |controller| controller.change(&name, request, &peer)).await.map(axum::Json)
 }
 
 /// Removes every prefix of a set, and keeps the set.

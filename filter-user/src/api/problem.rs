@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 /// One thing that is wrong with an input: where, what was found, what was expected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// Index in the request's list, from 0.
+    /// Index in the request's list, from 0; `source` names the list where the request has several.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub index: Option<u64>,
     /// Name of the list, where a list was sent.

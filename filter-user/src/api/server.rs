@@ -25,8 +25,8 @@ use super::controller::Controller;
 use super::peer::Peer;
 use super::{handlers, upload};
 
-/// Bytes of a JSON body.
-pub const MAX_JSON_BYTES: usize = 32 << 20;
+/// Bytes of a JSON body: a change of a million prefixes fits, however they are written.
+pub const MAX_JSON_BYTES: usize = 64 << 20;
 /// Bytes of a list, packed and unpacked.
 pub const MAX_LIST_BYTES: u64 = 256 << 20;
 /// How long a request's head may take, and how long a connection may idle.

@@ -10,13 +10,14 @@ use ipnet::IpNet;
 use super::controller::{Controller, action, parse};
 use super::error::{ApiError, list_problem};
 use super::peer::Peer;
+use super::problem::Problem;
 use super::server::MAX_LIST_BYTES;
 use super::types::{
-    Action, AddRequest, Change, ChangeOutcome, Changed, ImportQuery, Imported, RemoveRequest, SCHEMA,
-    SetRemoved, Span,
+    Action, AddRequest, Change, ChangeOutcome, ChangeRequest, Changed, ImportQuery, Imported, PrefixList,
+    RemoveRequest, SCHEMA, SetChanged, SetRemoved, Span,
 };
-use crate::engine::{ChangeReport, Provenance, SetName};
-use crate::feeds::{ParseOptions, parse_list};
+use crate::engine::{ChangeReport, EngineError, Provenance, SetName};
+use crate::feeds::{ParseOptions, PrefixError, parse_list};
 
 impl Controller {
     /// Adds prefixes to a set.
@@ -57,6 +58,46 @@ impl Controller {
             },
         };
         Ok(changed(&name, action, &prefixes, &report, ChangeOutcome::NotPresent))
+    }
+
+    /// Adds prefixes to a set and removes others from it, in one step.
+    ///
+    /// # Errors
+    /// When one of them is no prefix or is in both lists, or the set does something else, or the table is full, or
+    /// there is nothing to add and no such set; nothing changes then.
+    pub fn change(&self, name: &str, request: ChangeRequest, peer: &Peer) -> Result<SetChanged, ApiError> {
+        let ChangeRequest { action, add, remove, ttl, reason } = request;
+        let name = SetName::try_from(name)?;
+        check([("add", &add), ("remove", &remove)])?;
+        let (add, remove) = (add.into_sorted(), remove.into_sorted());
+        let mut removed = remove.iter().peekable();
+        let is_removed = |prefix: &&IpNet| {
+            while removed.next_if(|other| other < prefix).is_some() {}
+            removed.peek() == Some(prefix)
+        };
+        let both: Vec<IpNet> = add.iter().filter(is_removed).copied().collect();
+        if !both.is_empty() {
+            return Err(ApiError::Contradiction { prefixes: both });
+        }
+        let now = SystemTime::now();
+        let provenance = provenance(peer, reason, ttl, now)?;
+        let report = match self.engine()?.change(&name, action.table(), &add, &remove, &provenance, now) {
+            // A set that is there by default is empty until something is added to it.
+            Err(EngineError::UnknownSet { .. }) if action.default_set() == name.as_str() => {
+                ChangeReport { unchanged: remove, ..ChangeReport::default() }
+            }
+            outcome => outcome?,
+        };
+        self.changed.notify_one();
+        Ok(SetChanged {
+            schema: SCHEMA,
+            set: name.to_string(),
+            action,
+            added: report.added.len() as u64,
+            updated: report.refreshed.len() as u64,
+            removed: report.removed.len() as u64,
+            unchanged: report.unchanged.len() as u64,
+        })
     }
 
     /// Imports a list into a set.
@@ -123,6 +164,30 @@ impl Controller {
         let removed = self.engine()?.remove_set(&name)? as u64;
         Ok(SetRemoved { schema: SCHEMA, set: name.to_string(), removed })
     }
+}
+
+/// That the lists of a change hold something, and nothing but prefixes.
+fn check(lists: [(&str, &PrefixList); 2]) -> Result<(), ApiError> {
+    let bad: u64 = lists.iter().map(|(_, list)| list.bad_total()).sum();
+    let good: usize = lists.iter().map(|(_, list)| list.prefixes().len()).sum();
+    if bad == 0 && good == 0 {
+        let nothing = "`add` and `remove` are empty; expected at least one address or prefix";
+        return Err(ApiError::Meaningless(nothing));
+    }
+    if bad == 0 {
+        return Ok(());
+    }
+    let problem = |name: &str, index: u64, error: &PrefixError| Problem {
+        source: Some(name.to_owned()),
+        index: Some(index),
+        message: error.to_string(),
+        ..Problem::default()
+    };
+    let problems = lists
+        .into_iter()
+        .flat_map(|(name, list)| list.bad().iter().map(move |(index, error)| problem(name, *index, error)));
+    let bad = usize::try_from(bad).unwrap_or(usize::MAX);
+    Err(ApiError::BadPrefixes { problems: problems.collect(), bad, given: good.saturating_add(bad) })
 }
 
 fn provenance(

@@ -6,6 +6,7 @@
 mod allow;
 mod attach;
 mod block;
+mod change;
 mod completions;
 mod detach;
 mod entries;

@@ -11,12 +11,12 @@ use tokio_util::io::ReaderStream;
 
 use super::progress::Upload;
 use super::render::{grouped, sets};
-use super::{Outcome, Refusal, table};
+use super::{Outcome, Refusal, change, table};
 use crate::api::client::{Client, encode};
 use crate::api::server::MAX_LIST_BYTES;
 use crate::api::types::{Action, ImportQuery, Imported, SetList, SetRemoved, Span};
 
-/// Work with whole sets: import, list, flush, remove
+/// Work with whole sets: import, change, list, flush, remove
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -39,6 +39,12 @@ Example:
   curl -s https://example.org/list.gz | levee set import example - --ttl 1d
   levee set import partners partners.txt --action allow")]
     Import(ImportArgs),
+    /// Add what one list names to a set and remove what another names: all of it in one step, or nothing
+    #[command(after_help = "\
+Example:
+  levee set change ipsum --add-from new.txt --remove-from gone.txt
+  comm -13 yesterday today | levee set change feed --add-from - --ttl 1d")]
+    Change(change::Args),
     /// List the sets
     #[command(after_help = "\
 Example:
@@ -66,13 +72,36 @@ Example:
     },
 }
 
-/// What a set that is imported does.
+/// What a set that lists go into does.
+#[derive(Debug, clap::Args)]
+pub struct SetAction {
+    /// What the set does
+    #[arg(long, value_enum, default_value = "block")]
+    action: NamedAction,
+    /// The list is of destinations; with --action allow only
+    #[arg(long)]
+    destination: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ImportAction {
+enum NamedAction {
     /// Drop packets from these sources.
     Block,
     /// Pass packets from these sources.
     Allow,
+}
+
+impl SetAction {
+    pub fn action(&self) -> Result<Action> {
+        Ok(match (self.action, self.destination) {
+            (NamedAction::Block, false) => Action::Block,
+            (NamedAction::Allow, false) => Action::Allow,
+            (NamedAction::Allow, true) => Action::AllowDestination,
+            (NamedAction::Block, true) => {
+                bail!("--destination goes with --action allow: only sources can be blocked")
+            }
+        })
+    }
 }
 
 /// How the list is written.
@@ -89,12 +118,8 @@ struct ImportArgs {
     /// The list, or `-` for standard input
     #[arg(value_name = "FILE")]
     file: String,
-    /// What the set does
-    #[arg(long, value_enum, default_value = "block")]
-    action: ImportAction,
-    /// The list is of destinations; with --action allow only
-    #[arg(long)]
-    destination: bool,
+    #[command(flatten)]
+    action: SetAction,
     /// The set becomes the list; without it the list is added to the set
     #[arg(long)]
     replace: bool,
@@ -114,14 +139,7 @@ struct ImportArgs {
 
 impl ImportArgs {
     fn query(&self) -> Result<ImportQuery> {
-        let action = match (self.action, self.destination) {
-            (ImportAction::Block, false) => Action::Block,
-            (ImportAction::Allow, false) => Action::Allow,
-            (ImportAction::Allow, true) => Action::AllowDestination,
-            (ImportAction::Block, true) => {
-                bail!("--destination goes with --action allow: only sources can be blocked")
-            }
-        };
+        let action = self.action.action()?;
         // The list is recognised by the daemon; the option is there so that a later format can be asked for.
         let Format::Auto = self.format;
         Ok(ImportQuery {
@@ -145,6 +163,7 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
             }
             writeln!(out, "{}", summary(&imported))?;
         }
+        Command::Change(args) => return change::run(args, client, out).await,
         Command::List { json } => {
             let list: SetList = client.get("/v1/sets").await?;
             if json {

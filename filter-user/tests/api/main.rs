@@ -1,6 +1,7 @@
 //! The API through a real unix socket, on tables in memory: what it answers, what it refuses, and that a refusal
 //! changes nothing.
 
+mod change;
 mod daemon;
 
 use std::io::{Read as _, Write as _};
@@ -319,7 +320,7 @@ async fn the_description_names_every_path() {
     {
         assert!(paths.contains(&path), "{path} is missing among {paths:?}");
     }
-    for verb in ["add", "remove", "flush", "import"] {
+    for verb in ["add", "remove", "change", "flush", "import"] {
         assert!(paths.contains(&format!("/v1/sets/{{name}}/{verb}").as_str()), "{verb} is missing");
     }
 }

@@ -4,6 +4,7 @@
 //! fields within a `schema`; removing or changing one raises it.
 
 mod interfaces;
+mod prefixes;
 mod sets;
 mod status;
 mod time;
@@ -11,9 +12,11 @@ mod time;
 pub use interfaces::{
     AttachRequest, Attached, Check, Checks, DetachRequest, Detached, Fragments, InterfaceChange, Mode,
 };
+pub use prefixes::PrefixList;
 pub use sets::{
-    Action, AddRequest, Change, ChangeOutcome, Changed, Entry, ImportQuery, Imported, PrefixMatch,
-    RemoveRequest, SetEntries, SetList, SetRemoved, SetSummary, TestRequest, TestResult, Tested,
+    Action, AddRequest, Change, ChangeOutcome, ChangeRequest, Changed, Entry, ImportQuery, Imported,
+    PrefixMatch, RemoveRequest, SetChanged, SetEntries, SetList, SetRemoved, SetSummary, TestRequest,
+    TestResult, Tested,
 };
 pub use status::{
     ControllerStatus, Count, Health, Interface, InterfaceStats, Stats, StatsController, Status, TableStatus,

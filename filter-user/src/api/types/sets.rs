@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Span, Timestamp};
+use super::{PrefixList, Span, Timestamp};
 use crate::api::problem::Problem;
 use crate::tables::TableKind;
 
@@ -138,6 +138,49 @@ pub struct Changed {
     pub unchanged: u64,
     /// In the order of the request.
     pub changes: Vec<Change>,
+}
+
+/// Adds prefixes to a set and removes others from it: all of it in one step, or nothing when one of them is bad or in
+/// both lists.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeRequest {
+    /// What the set does; must be what it does already when there is one of that name.
+    pub action: Action,
+    /// Addresses or prefixes to add. The set is made when there is none.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, example = json!(["203.0.113.0/24", "2001:db8::1"]))]
+    pub add: PrefixList,
+    /// Addresses or prefixes to remove: exactly these, not what they cover.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, example = json!(["198.51.100.7"]))]
+    pub remove: PrefixList,
+    /// For how long those are added; without end when absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "1h")]
+    pub ttl: Option<Span>,
+    /// Why they are added, in the caller's words.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// The answer to [`ChangeRequest`]: counts, however many prefixes there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SetChanged {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// Name of the set.
+    pub set: String,
+    /// What it does.
+    pub action: Action,
+    /// Prefixes that were added.
+    pub added: u64,
+    /// Prefixes to add that were there, whose time or reason is new.
+    pub updated: u64,
+    /// Prefixes that were removed.
+    pub removed: u64,
+    /// Prefixes that were as asked already: there, or not there.
+    pub unchanged: u64,
 }
 
 /// How a list is imported. The request's body is the list itself, as text or gzip.
