@@ -2,6 +2,7 @@
 //!
 //! All or nothing, whatever a request names; lists are parsed before the engine is locked.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::time::SystemTime;
 
@@ -52,7 +53,8 @@ impl Controller {
             }
             Err(error) => match request.action.filter(|asked| asked.default_set() == name.as_str()) {
                 Some(action) => {
-                    (action, ChangeReport { unchanged: prefixes.clone(), ..ChangeReport::default() })
+                    let unchanged = PrefixList::from(prefixes.clone()).into_sorted();
+                    (action, ChangeReport { unchanged, ..ChangeReport::default() })
                 }
                 None => return Err(error),
             },
@@ -217,25 +219,29 @@ fn changed(
         (refreshed, ChangeOutcome::Updated),
         (removed, ChangeOutcome::Removed),
     ];
-    let mut seen = std::collections::HashSet::new();
+    let known = added.len() + refreshed.len() + removed.len() + report.unchanged.len();
+    // Mostly all of them meet the same end, and none has to be looked for.
+    let all = outcomes.iter().find(|(prefixes, _)| prefixes.len() == known).map(|(_, outcome)| *outcome);
+    let outcome = |prefix: &IpNet| {
+        let found = || outcomes.iter().find(|(prefixes, _)| prefixes.binary_search(prefix).is_ok());
+        all.or_else(|| found().map(|(_, outcome)| *outcome)).unwrap_or(unchanged)
+    };
+    // The report names each prefix once: where it has as many as were asked for, none was asked for twice.
+    let mut seen = (known < asked.len()).then(HashSet::new);
     let changes: Vec<Change> = asked
         .iter()
         .map(IpNet::trunc)
-        .filter(|prefix| seen.insert(*prefix))
-        .map(|prefix| {
-            let found = outcomes.iter().find(|(prefixes, _)| prefixes.binary_search(&prefix).is_ok());
-            Change { prefix, outcome: found.map_or(unchanged, |(_, outcome)| *outcome) }
-        })
+        .filter(|prefix| seen.as_mut().is_none_or(|seen| seen.insert(*prefix)))
+        .map(|prefix| Change { prefix, outcome: outcome(&prefix) })
         .collect();
-    let count = |outcome| changes.iter().filter(|change| change.outcome == outcome).count() as u64;
     Changed {
         schema: SCHEMA,
         set: name.to_string(),
         action,
-        added: count(ChangeOutcome::Added),
-        updated: count(ChangeOutcome::Updated),
-        removed: count(ChangeOutcome::Removed),
-        unchanged: count(unchanged),
+        added: added.len() as u64,
+        updated: refreshed.len() as u64,
+        removed: removed.len() as u64,
+        unchanged: report.unchanged.len() as u64,
         changes,
     }
 }

@@ -97,6 +97,25 @@ async fn a_set_keeps_its_action() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_twice_in_one_request_is_answered_once() {
+    let daemon = daemon();
+    let twice = ["192.0.2.9", "192.0.2.1", "192.0.2.9/32"];
+    let outcomes = |changed: &Changed| {
+        let changes = changed.changes.iter();
+        changes.map(|change| (change.prefix.to_string(), change.outcome)).collect::<Vec<_>>()
+    };
+    let both = |first, second| vec![("192.0.2.9/32".to_owned(), first), ("192.0.2.1/32".to_owned(), second)];
+    let request = RemoveRequest { action: Some(Action::Block), prefixes: twice.map(str::to_owned).to_vec() };
+    let none: Changed = daemon.client.post("/v1/sets/block/remove", &request).await.unwrap();
+    assert_eq!(outcomes(&none), both(ChangeOutcome::NotPresent, ChangeOutcome::NotPresent));
+    assert_eq!(none.unchanged, 2);
+    daemon.add(Action::Block, "block", &["192.0.2.1"]).await.unwrap();
+    let added = daemon.add(Action::Block, "block", &twice).await.unwrap();
+    assert_eq!(outcomes(&added), both(ChangeOutcome::Added, ChangeOutcome::AlreadyPresent));
+    assert_eq!((added.added, added.unchanged), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_default_set_counts_as_empty_and_any_other_as_unknown() {
     let daemon = daemon();
     let request = RemoveRequest { action: Some(Action::Block), prefixes: vec!["192.0.2.1".to_owned()] };
