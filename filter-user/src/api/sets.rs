@@ -32,7 +32,7 @@ impl Controller {
         let now = SystemTime::now();
         let provenance = provenance(peer, reason, ttl, now)?;
         let report = self.engine()?.add(&name, action.table(), &prefixes, &provenance, now)?;
-        self.changed.notify_one();
+        self.announce(&provenance);
         Ok(changed(&name, action, &prefixes, &report, ChangeOutcome::AlreadyPresent))
     }
 
@@ -90,7 +90,7 @@ impl Controller {
             }
             outcome => outcome?,
         };
-        self.changed.notify_one();
+        self.announce(&provenance);
         Ok(SetChanged {
             schema: SCHEMA,
             set: name.to_string(),
@@ -128,7 +128,7 @@ impl Controller {
         let provenance = provenance(peer, reason, ttl, now)?;
         let report =
             self.engine()?.import(&name, action.table(), &list.prefixes, replace, &provenance, now)?;
-        self.changed.notify_one();
+        self.announce(&provenance);
         Ok(Imported {
             schema: SCHEMA,
             set: name.to_string(),
@@ -145,6 +145,14 @@ impl Controller {
             skipped_lines: list.bad.iter().map(list_problem).collect(),
             total: report.total as u64,
         })
+    }
+
+    /// Has the next expiry looked at anew where entries with an end have come. Others cannot bring it nearer, and
+    /// looking takes the engine's lock from the next request.
+    fn announce(&self, provenance: &Provenance) {
+        if provenance.expires.is_some() {
+            self.changed.notify_one();
+        }
     }
 
     /// Removes every prefix of a set.

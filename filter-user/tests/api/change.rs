@@ -114,6 +114,33 @@ async fn a_change_that_only_removes_makes_no_set() {
     assert!(daemon.sets().await.sets.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn only_entries_with_an_end_have_the_next_expiry_looked_at() {
+    let daemon = daemon();
+    let looked_at = |wait| tokio::time::timeout(Duration::from_millis(wait), daemon.controller.changed());
+    for ttl in [Value::Null, json!("1h")] {
+        let requests = [
+            ("change", json!({"action": "block", "add": ["192.0.2.1"], "ttl": ttl})),
+            ("add", json!({"action": "block", "prefixes": ["192.0.2.1"], "ttl": ttl})),
+        ];
+        for (verb, body) in requests {
+            let path = format!("/v1/sets/{verb}/{verb}");
+            let request = request("POST", &path, "application/json", &body.to_string());
+            assert_eq!(daemon.raw(request).await.0, 200, "{body}");
+            let wait = if ttl.is_null() { 20 } else { 20_000 };
+            assert_eq!(looked_at(wait).await.is_ok(), !ttl.is_null(), "{verb} {body}");
+        }
+        let path = if ttl.is_null() { "/v1/sets/i/import" } else { "/v1/sets/i/import?ttl=1h" };
+        let request = request("POST", path, "application/octet-stream", "192.0.2.1\n");
+        assert_eq!(daemon.raw(request).await.0, 200, "{path}");
+        assert_eq!(
+            looked_at(if ttl.is_null() { 20 } else { 20_000 }).await.is_ok(),
+            !ttl.is_null(),
+            "{path}"
+        );
+    }
+}
+
 /// The tables of these tests have room for less, so that the refusal is that of a request which was read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_prefixes_fit_into_one_request_however_they_are_written() {
