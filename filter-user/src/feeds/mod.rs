@@ -135,9 +135,16 @@ impl Reading {
                     break;
                 }
             }
-            if under_way.len() == most {
-                used = self.take_first(&mut under_way)?;
-            }
+            // What is parsed already is looked at now: a slow list that is bad is not read for long.
+            let ready = under_way.front().and_then(|first| first.try_recv().ok());
+            used = match ready {
+                Some(parsed) => {
+                    under_way.pop_front();
+                    Some(self.take(parsed)?)
+                }
+                None if under_way.len() == most => self.take_first(&mut under_way)?,
+                None => None,
+            };
         }
         while !under_way.is_empty() {
             self.take_first(&mut under_way)?;
@@ -162,20 +169,19 @@ impl Reading {
         under_way
     }
 
-    /// Waits for the first part, and takes it; its piece can be used again.
+    /// Waits for the first part, and takes it.
     fn take_first(&mut self, under_way: &mut VecDeque<UnderWay>) -> Result<Option<Piece>, FeedError> {
         let first = under_way.pop_front().and_then(|parsed| parsed.recv().ok());
         // A part that never comes is a panic, which the scope passes on when it ends.
-        let Some((piece, mut part)) = first else { return Ok(None) };
+        first.map(|parsed| self.take(parsed)).transpose()
+    }
+
+    /// Takes a part behind those before; its piece can be used again.
+    fn take(&mut self, (piece, mut part): (Piece, Part)) -> Result<Piece, FeedError> {
         // Earlier parts have left less room than there was when this one was begun.
         if part.prefixes.len() > self.room() {
             part = Part::parse(piece.text(), &self.options, self.room());
         }
-        self.take(part)?;
-        Ok(Some(piece))
-    }
-
-    fn take(&mut self, part: Part) -> Result<(), FeedError> {
         let before = self.list.lines;
         for (line, problem) in part.bad.into_iter().take(BAD_KEPT - self.list.bad.len()) {
             self.list.bad.push(self.error(before + line, problem));
@@ -187,7 +193,7 @@ impl Reading {
         self.list.lines += part.lines;
         self.list.entries += part.entries;
         self.prefixes.append(&part.prefixes);
-        Ok(())
+        Ok(piece)
     }
 
     /// Prefixes that the list may still have.
