@@ -1,48 +1,52 @@
-//! The command line: what is measured and how long. The defaults take about three minutes.
+//! The command line: what is measured and how long. The defaults take about twenty minutes.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 
-use crate::filter::Kind;
+use crate::{filter, list};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask bench                              everything: about three minutes
-  cargo xtask bench --quick                      the same in less than one, with fewer rounds
-  cargo xtask bench --filter levee --entries 1000
-  cargo xtask bench --filter levee --filter nft --json /tmp/bench.json
+  cargo xtask bench                              everything: about twenty minutes
+  cargo xtask bench --quick                      less than two, with fewer lists and rounds
+  cargo xtask bench --filter levee --list ipv4 --entries 1000
+  cargo xtask bench --filter levee --filter nft --output /tmp/bench
 
 A bare XDP_DROP is measured in every run: it is what the others are compared with.
 Targets that are missed are reported and do not fail the run; counters that do not agree do (exit code 1).";
 
-/// Measures Levee beside a bare XDP_DROP, nft, ipset and xdp-filter, in network namespaces of its own.
+/// Longest list of IPv6 prefixes.
+const MOST_IPV6: u32 = 1_000_000;
+
+/// Measures Levee beside a bare XDP_DROP, plain XDP programs with the kernel's maps, xdp-filter, nft and ipset, in
+/// network namespaces of its own.
 #[derive(Debug, Parser)]
 #[command(name = "levee-bench", version, after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Fewer and shorter rounds: less than a minute, wider spread.
+    /// Fewer lists, fewer and shorter rounds: less than two minutes, wider spread.
     #[arg(long)]
     pub quick: bool,
     /// Only this filter beside the bare drop; may be given more than once.
-    #[arg(long = "filter", value_name = "NAME", value_enum)]
-    pub filters: Vec<Kind>,
-    /// Lengths of the block list, in addresses.
-    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,1000,10000",
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long = "filter", value_name = "NAME", value_enum, value_delimiter = ',')]
+    pub filters: Vec<filter::Kind>,
+    /// Only this list; may be given more than once [default: all; geo-like only where geo is not at hand].
+    #[arg(long = "list", value_name = "NAME", value_enum, value_delimiter = ',')]
+    pub lists: Vec<list::Kind>,
+    /// Lengths of the generated lists [default: 1000 to 4000000 by tens, IPv6 to a million; quick: 1000,100000].
+    #[arg(long, value_name = "N,...", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     pub entries: Vec<u32>,
     /// Rounds of each figure, whatever --quick says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: Option<u32>,
-    /// The CPU that everything is measured on; the last one unless told.
+    /// The CPU that everything on one core is measured on; the last one unless told.
     #[arg(long, value_name = "CPU")]
     pub cpu: Option<usize>,
-    /// Where the JSON report goes.
-    #[arg(long, value_name = "PATH", default_value = "target/bench/report.json")]
-    pub json: PathBuf,
-    /// Where the Markdown report goes.
-    #[arg(long, value_name = "PATH", default_value = "target/bench/report.md")]
-    pub markdown: PathBuf,
+    /// The directory that the reports go to: report.json, report.md and plots.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub output: PathBuf,
 }
 
 /// How long and how often.
@@ -52,31 +56,102 @@ pub struct Pace {
     pub rounds: usize,
     /// Wanted length of one flood.
     pub flood: Duration,
-    /// Test runs in one turn of the floor measurement.
-    pub repeat: u32,
+    /// Wanted length of one turn of the floor measurement.
+    pub turn: Duration,
+    /// Window of two floods, and rounds of it.
+    pub window: Duration,
+    pub windows: usize,
+    /// Loads of a list at most, and the time after which no further one begins.
+    pub loads: usize,
+    pub loading: Duration,
+    /// How long a tool may take to load a list.
+    pub limit: Duration,
+    /// Trials of the latency of a change.
+    pub trials: usize,
+    /// Rounds of single changes and of transactions.
+    pub changes: usize,
+    /// Sources that are in no list.
+    pub misses: u32,
 }
 
 impl Arguments {
     /// The pace that was asked for.
     #[must_use]
     pub fn pace(&self) -> Pace {
-        let (rounds, flood_ms, repeat) = if self.quick { (7, 50, 250_000) } else { (9, 100, 750_000) };
-        let rounds = self.rounds.map_or(rounds, |rounds| rounds as usize);
-        Pace { rounds, flood: Duration::from_millis(flood_ms), repeat }
+        let ms = Duration::from_millis;
+        let pace = if self.quick {
+            Pace {
+                rounds: 7,
+                flood: ms(30),
+                turn: ms(12),
+                window: ms(100),
+                windows: 3,
+                loads: 3,
+                loading: ms(1500),
+                limit: ms(15_000),
+                trials: 20,
+                changes: 3,
+                misses: 1 << 18,
+            }
+        } else {
+            Pace {
+                rounds: 9,
+                flood: ms(80),
+                turn: ms(60),
+                window: ms(200),
+                windows: 7,
+                loads: 5,
+                loading: ms(6000),
+                limit: ms(90_000),
+                trials: 25,
+                changes: 5,
+                misses: 1 << 20,
+            }
+        };
+        Pace { rounds: self.rounds.map_or(pace.rounds, |rounds| rounds as usize), ..pace }
     }
 
     /// The filters that were asked for: the bare drop first, each once.
     #[must_use]
-    pub fn kinds(&self) -> Vec<Kind> {
-        let wanted =
-            |kind: &Kind| self.filters.is_empty() || *kind == Kind::BareDrop || self.filters.contains(kind);
-        Kind::ALL.into_iter().filter(wanted).collect()
+    pub fn kinds(&self) -> Vec<filter::Kind> {
+        let wanted = |kind: &filter::Kind| {
+            self.filters.is_empty() || *kind == filter::Kind::BareDrop || self.filters.contains(kind)
+        };
+        filter::Kind::ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// The lists that were asked for, with their lengths where those can be chosen: short ones first.
+    #[must_use]
+    pub fn lists(&self) -> Vec<(list::Kind, u32)> {
+        let kinds = list::Kind::ALL.into_iter().filter(|kind| self.wants(*kind));
+        kinds
+            .flat_map(|kind| {
+                let mut lengths = if kind.has_any_length() { self.lengths() } else { vec![0] };
+                lengths.retain(|length| kind != list::Kind::Ipv6 || *length <= MOST_IPV6);
+                lengths.into_iter().map(move |length| (kind, length))
+            })
+            .collect()
+    }
+
+    fn wants(&self, kind: list::Kind) -> bool {
+        let real = harness::data::directory("lists").is_ok();
+        match kind {
+            _ if !self.lists.is_empty() => self.lists.contains(&kind),
+            list::Kind::Ipv4 | list::Kind::Ipv6 => true,
+            list::Kind::Geo => true,
+            list::Kind::Ipsum => !self.quick,
+            list::Kind::GeoLike => !real,
+        }
     }
 
     /// The list lengths that were asked for, ascending, each once.
     #[must_use]
     pub fn lengths(&self) -> Vec<u32> {
-        let mut lengths = self.entries.clone();
+        let mut lengths = match (self.entries.is_empty(), self.quick) {
+            (false, _) => self.entries.clone(),
+            (true, true) => vec![1_000, 100_000],
+            (true, false) => vec![1_000, 10_000, 100_000, 1_000_000, 4_000_000],
+        };
         lengths.sort_unstable();
         lengths.dedup();
         lengths

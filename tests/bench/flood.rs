@@ -7,12 +7,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use harness::{Flood, Order};
+use harness::Flood;
 
 use crate::arguments::Pace;
-use crate::filter::{Filter, Kind, Traffic};
+use crate::filter::Filter;
 use crate::lane::{Lane, Seen};
-use crate::report::Tally;
+use crate::list::Stream;
+use crate::tally::Tally;
 
 /// How long counters may lag behind the last frame.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,10 +23,8 @@ const WARM_UP: u64 = 50_000;
 /// One figure in the making.
 #[derive(Debug)]
 pub struct Trial {
-    /// The kind of traffic.
-    pub traffic: Traffic,
-    kind: Kind,
-    entries: u32,
+    /// The sources.
+    pub stream: Stream,
     frames: u64,
     cpu: usize,
     /// Packets a second, round by round.
@@ -37,13 +36,13 @@ pub struct Trial {
 impl Trial {
     /// Prepares one, and learns how many frames a round of the wanted length has.
     pub fn new(
-        (kind, entries, traffic): (Kind, u32, Traffic),
+        stream: &Stream,
         (filter, lane): (&dyn Filter, &Lane),
         pace: Pace,
         cpu: usize,
     ) -> Result<Self> {
-        let mut trial =
-            Self { traffic, kind, entries, frames: WARM_UP, cpu, rates: Vec::new(), tally: Tally::default() };
+        let stream = stream.clone();
+        let mut trial = Self { stream, frames: WARM_UP, cpu, rates: Vec::new(), tally: Tally::default() };
         trial.round(filter, lane)?;
         let rate = trial.rates.drain(..).sum::<f64>();
         trial.tally = Tally::default();
@@ -53,8 +52,9 @@ impl Trial {
 
     /// One flood.
     pub fn round(&mut self, filter: &dyn Filter, lane: &Lane) -> Result<()> {
-        let sources = self.kind.sources(self.traffic, self.entries, Order::Sequential);
-        let flood = Flood::new(&lane.frame(sources), sources, self.frames)?.cpu(self.cpu);
+        let flood = Flood::new(&lane.frame(self.stream.family), self.stream.sequential, self.frames)?
+            .table(self.stream.table.as_ref())
+            .cpu(self.cpu);
         let (dropped_before, before) = (filter.dropped()?, lane.seen()?);
         let sent = flood.run(&lane.attacker, crate::lane::INTERFACE)?;
         let after = settled(lane, before.driver + sent.delivered())?;

@@ -1,34 +1,49 @@
 //! Nanoseconds over the floor: what an XDP program costs a packet beyond a bare drop, by test runs.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
-use harness::{Action, Measurement, Order, Plan};
+use harness::{Action, Measurement, Plan};
 
 use crate::arguments::Pace;
-use crate::filter::{Kind, Program, Traffic};
+use crate::filter::{Kind, Program};
 use crate::lane::Lane;
+use crate::list::{Stream, Traffic};
+
+/// Test runs of the one round that shows how many make a turn.
+const FIRST: u32 = 50_000;
 
 /// Measures one program with one kind of traffic.
 pub fn measure(
-    (kind, entries, traffic): (Kind, u32, Traffic),
+    (kind, stream): (Kind, &Stream),
     (program, lane): (&Program, &Lane),
     pace: Pace,
     cpu: usize,
 ) -> Result<Measurement> {
-    let sources = kind.sources(traffic, entries, Order::Random);
-    let plan = Plan {
-        rounds: pace.rounds,
-        repeat: pace.repeat,
+    let mut plan = Plan {
+        table: stream.table.clone(),
+        rounds: 1,
+        repeat: FIRST,
         cpu,
         frags: program.frags,
-        ..Plan::new(lane.frame(sources), sources)
+        ..Plan::new(lane.frame(stream.family), stream.random)
     };
+    let first = plan.measure(&program.fd)?;
+    plan.rounds = pace.rounds;
+    plan.repeat = repeat(first.target_ns, pace.turn);
     let measurement = plan.measure(&program.fd)?;
-    let expected = match traffic {
+    let expected = match stream.traffic {
         Traffic::Hit => Action::Drop,
         Traffic::Miss => Action::Pass,
     };
     if measurement.action != expected {
-        bail!("{kind} answered a {} with {:?}, not {expected:?}", traffic.name(), measurement.action);
+        bail!("{kind} answered a {} with {:?}, not {expected:?}", stream.traffic.name(), measurement.action);
     }
     Ok(measurement)
+}
+
+/// As many runs as fit into a turn; enough for an average in any case, however slow the program is.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a small range")]
+fn repeat(nanoseconds: f64, turn: Duration) -> u32 {
+    (turn.as_secs_f64() * 1e9 / nanoseconds.max(1.0)).clamp(f64::from(FIRST), 4e6) as u32
 }

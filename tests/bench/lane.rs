@@ -2,13 +2,19 @@
 //!
 //! Decides what becomes of a packet that passes, the same for every filter: it is addressed to the victim's MAC but to
 //! an IP address that is neither local nor routed, so IPv4 receives it, looks up the route, counts it (`InAddrErrors`)
-//! and frees it. No socket and no answer is involved, and nf_tables' and iptables' hooks have been passed by then.
+//! and frees it; IPv6 does the same (`Ip6InNoRoutes`). No socket and no answer is involved, and nf_tables' and iptables'
+//! hooks have been passed by then. Packets to [`PROBE_V4`] are the exception: a socket may wait for them.
+
+use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
-use harness::{Frame, Netns, Sandbox, SourcePattern, VethOptions, VethPair};
+use harness::packet::Family;
+use harness::{Frame, Netns, Sandbox, VethOptions, VethPair};
 
 /// The victim's and the attacker's interface, each in its own namespace.
 pub const INTERFACE: &str = "eth0";
+/// The one address that the victim has.
+pub const PROBE_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const VICTIM_V4: [u8; 4] = [198, 51, 100, 1];
 const VICTIM_V6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
@@ -32,8 +38,8 @@ pub struct Seen {
 }
 
 impl Lane {
-    /// Makes it; `name` is unique in the sandbox.
-    pub fn new(sandbox: &Sandbox, name: &str) -> Result<Self> {
+    /// Makes it for packets of IPv4, or of both families; `name` is unique in the sandbox.
+    pub fn new(sandbox: &Sandbox, name: &str, family: Family) -> Result<Self> {
         let attacker = Netns::new(sandbox, &format!("attacker-{name}"))?;
         let victim = Netns::new(sandbox, &format!("victim-{name}"))?;
         // A namespace may inherit the host's settings; a router would answer each packet with an ICMP error.
@@ -41,27 +47,41 @@ impl Lane {
         {
             victim.sysctl(&format!("net/ipv4/{setting}"), "0")?;
         }
-        let pair = VethPair::new(&attacker, INTERFACE, &victim, INTERFACE, &VethOptions::default())?;
+        let mut addresses = vec![format!("{PROBE_V4}/32").parse()?];
+        if family == Family::V6 {
+            // Without any address the kernel would take no IPv6 packet as far as ip6tables' hooks.
+            addresses.push("2001:db8:eeee::1/128".parse()?);
+        }
+        // Each core that floods has a queue of its own.
+        let queues = u32::try_from(crate::machine::cores())?.min(2);
+        let options = VethOptions { queues, addresses_b: addresses, ..VethOptions::default() };
+        let pair = VethPair::new(&attacker, INTERFACE, &victim, INTERFACE, &options)?;
         Ok(Self { attacker, victim, pair })
     }
 
     /// The flood's frame: UDP, 60 bytes without the frame check sequence (64 on the wire).
-    pub fn frame_v4(&self) -> Frame {
+    fn frame_v4(&self) -> Frame {
         let eth = Frame::eth(self.pair.a.mac, self.pair.b.mac);
-        eth.ipv4([11, 0, 0, 0], VICTIM_V4).udp(53, 4433).payload(&[0; 18]).build()
+        eth.ipv4([0; 4], VICTIM_V4).udp(53, 4433).payload(&[0; 18]).build()
     }
 
     /// The same over IPv6: 62 bytes, which is the least with a UDP header.
-    pub fn frame_v6(&self) -> Frame {
+    fn frame_v6(&self) -> Frame {
         Frame::eth(self.pair.a.mac, self.pair.b.mac).ipv6([0; 16], VICTIM_V6).udp(53, 4433).build()
     }
 
-    /// The frame for these sources.
-    pub fn frame(&self, sources: SourcePattern) -> Frame {
-        match sources.family() {
-            Some(harness::packet::Family::V6) => self.frame_v6(),
-            _ => self.frame_v4(),
+    /// The flood's frame of that family.
+    pub fn frame(&self, family: Family) -> Frame {
+        match family {
+            Family::V4 => self.frame_v4(),
+            Family::V6 => self.frame_v6(),
         }
+    }
+
+    /// A frame from `source` that a socket of the victim can wait for.
+    pub fn probe(&self, source: Ipv4Addr, port: u16) -> Frame {
+        let eth = Frame::eth(self.pair.a.mac, self.pair.b.mac);
+        eth.ipv4(source.octets(), PROBE_V4.octets()).udp(53, port).payload(&[0; 18]).build()
     }
 
     /// The victim's counters as they are now.
@@ -72,8 +92,12 @@ impl Lane {
             let path = format!("/proc/thread-self/net/{file}");
             std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
         };
-        let (snmp, netstat) = self.victim.in_ns(|| -> Result<_> { Ok((read("snmp")?, read("netstat")?)) })?;
-        let stack = counter(&snmp, "Ip:", "InAddrErrors")? + counter(&netstat, "IpExt:", "InNoRoutes")?;
+        let (snmp, netstat, snmp6) =
+            self.victim.in_ns(|| -> Result<_> { Ok((read("snmp")?, read("netstat")?, read("snmp6")?)) })?;
+        let stack = counter(&snmp, "Ip:", "InAddrErrors")?
+            + counter(&netstat, "IpExt:", "InNoRoutes")?
+            + counter_v6(&snmp6, "Ip6InNoRoutes")?
+            + counter_v6(&snmp6, "Ip6InAddrErrors")?;
         Ok(Seen { driver, stack })
     }
 }
@@ -86,6 +110,14 @@ fn counter(text: &str, group: &str, name: &str) -> Result<u64> {
     let position = names.split_whitespace().position(|other| other == name).with_context(what)?;
     let value = values.split_whitespace().nth(position).with_context(what)?;
     value.parse().with_context(|| format!("{group} {name} is {value:?}, not a number"))
+}
+
+/// A counter of `/proc/net/snmp6`: a name and a value a line.
+fn counter_v6(text: &str, name: &str) -> Result<u64> {
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '\t'])));
+    let value = line.with_context(|| format!("the kernel shows no counter {name}"))?.trim();
+    value.parse().with_context(|| format!("{name} is {value:?}, not a number"))
 }
 
 #[cfg(test)]

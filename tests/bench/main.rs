@@ -1,29 +1,44 @@
-//! `levee-bench`: what Levee costs, beside a bare `XDP_DROP`, nft, ipset and xdp-filter, all in one run.
+//! `levee-bench`: what Levee costs, beside a bare `XDP_DROP`, plain XDP programs with the kernel's own maps, xdp-filter,
+//! nft and ipset, all in one run.
 //!
-//! Two figures for each filter, list length and kind of traffic: nanoseconds over the floor (for XDP programs) and
-//! packets a second that one core takes (for all). The filters stand side by side, each behind its own veth pair, and
-//! take turns round by round, so that a machine that changes its pace changes it for all of them.
+//! For each list and filter: nanoseconds over the floor (for XDP programs) and packets a second on one core (for all),
+//! with every packet a hit and with every packet a miss; what a second core adds; how long a list takes to load, a
+//! change takes to be felt, and how many changes there can be; kernel memory. The filters stand side by side, each
+//! behind its own veth pair, and take turns round by round, so that a machine that changes its pace changes it for all.
 //!
-//! * [`arguments`]: the command line.     * [`run`]: the order of things.
-//! * [`filter`]: the filters, one file each.     * [`lane`]: the veth pair that each stands behind.
-//! * [`flood`], [`floor`]: the two measurements.     * [`report`]: what was found; JSON.
-//! * [`table`], [`markdown`], [`targets`]: the same for people.
+//! * [`arguments`]: the command line. [`run`]: the order of things. [`progress`]: how far they are.
+//! * [`list`]: what is blocked, and traffic for it. [`filter`]: the filters, one file each.
+//! * [`station`], [`lane`]: a filter and the veth pair that it stands behind.
+//! * [`measures`], by way of [`floor`], [`flood`], [`two_floods`], [`latency`], [`updates`], [`memory`].
+//! * [`figure`], [`series`], [`tally`], [`report`]: what was found; JSON. [`targets`]: what was wanted.
+//! * [`table`], [`markdown`], [`plot`]: the same for people.
 //!
-//! Trusts nothing that it can count: a round is good only when the filter's own counter, the driver's and the
+//! Trusts nothing that it can count: a round of floods is good only when the filter's own counter, the driver's and the
 //! stack's agree to the packet. Needs root; all of it happens in namespaces that end with the process.
 
 mod arguments;
+mod figure;
 mod filter;
 mod flood;
 mod floor;
 mod lane;
+mod latency;
+mod list;
 mod machine;
 mod markdown;
+mod measures;
+mod memory;
+mod plot;
 mod progress;
 mod report;
 mod run;
+mod series;
+mod station;
 mod table;
+mod tally;
 mod targets;
+mod two_floods;
+mod updates;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -2,32 +2,34 @@
 
 use std::collections::BTreeSet;
 
-use crate::report::{Report, State};
+use crate::report::Report;
 use crate::table::{self, Rows};
 
-/// The page.
-pub fn render(report: &Report) -> String {
+/// The page, with the plots that lie beside it.
+pub fn render(report: &Report, plots: &[String]) -> String {
     let mut page = format!("# Levee benchmark\n\n{}\n\n**{}**\n", table::machine(report), report.caveat);
-    for rows in [table::targets(report), table::over_floor(report), table::flood(report)] {
+    render_table(&mut page, &table::targets(report));
+    page += "\n## plots\n\n";
+    page.extend(plots.iter().map(|file| format!("![{}]({file})\n", file.trim_end_matches(".svg"))));
+    for rows in table::measures(report) {
         render_table(&mut page, &rows);
     }
     page += "\n## What was measured\n\n";
     let described: BTreeSet<String> = report
         .filters
         .iter()
-        .filter_map(|described| match &described.state {
-            State::Measured(how) => Some(format!("- {}: {how}\n", described.filter)),
-            State::NotMeasured(_) => None,
-        })
+        .map(|described| format!("- {}: {}\n", described.subject.filter, described.what))
         .collect();
     page.extend(described);
-    page.extend(table::missing(report).into_iter().map(|line| format!("- not measured: {line}\n")));
+    page += "\n## What was not\n\n";
+    page.extend(table::missing(report).into_iter().map(|line| format!("- {line}\n")));
     page += "\n## How\n\n";
     page.extend(report.method.iter().map(|line| format!("- {line}\n")));
     let settings = &report.settings;
     page += &format!(
-        "- {} rounds a figure (median; spread is least to greatest), {} ms a flood, {} test runs a turn.\n",
-        settings.rounds, settings.flood_round_ms, settings.test_runs_a_round
+        "- {} rounds a figure unless its n says otherwise (median; least and greatest of all rounds), {} ms a flood, \
+         {} ms a turn of test runs.\n",
+        settings.rounds, settings.flood_round_ms, settings.test_run_turn_ms
     );
     page
 }

@@ -1,5 +1,6 @@
 //! What was found, as it is written in JSON.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,25 +8,30 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::arguments::Arguments;
-use crate::filter::{Kind, Traffic};
+use crate::figure::{Detail, Figure, Measure, Missing, Packets, Subject};
 use crate::machine::Machine;
 use crate::targets::Target;
+use crate::{filter, list, markdown, plot};
 
 /// Raised whenever a field changes its name or meaning.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// What these figures are, and what they are not.
 pub const CAVEAT: &str = "These are veth results on this machine, not NIC line rate.";
 
 /// How each figure came about.
 pub const METHOD: &[&str] = &[
-    "ns over floor: BPF_PROG_TEST_RUN of a driver program that gives a 60-byte UDP frame (62 bytes over IPv6) a \
-     pseudo-random source of the list (hit) or of 2^20 others (miss) and tail-calls the program under test; the floor \
-     is the same driver into a bare XDP_DROP. The two take turns; a round is the difference of one turn each, to whole \
-     nanoseconds.",
+    "sources: single IPv4 addresses are the values of a bijective mixer, spread at random over 64.0.0.0 to \
+     192.255.255.255; 2^20 other values of the same mixer are the misses, so both lie between each other. IPv6 prefixes \
+     are sources of another mixer, cut off at lengths drawn evenly from 29 to 128; the sources are the hits, and others \
+     that an oracle finds uncovered the misses. Hits of real lists are random addresses of random entries, misses \
+     random unicast addresses that the oracle finds uncovered, both from a table that is read in order.",
+    "ns over floor: BPF_PROG_TEST_RUN of a driver program that gives a 60-byte UDP frame (62 bytes over IPv6) one of the \
+     sources, in random order, and tail-calls the program under test; the floor is the same driver into a bare XDP_DROP. \
+     The two take turns; a round is the difference of one turn each, to whole nanoseconds.",
     "flood: live frames (BPF_F_TEST_XDP_LIVE_FRAMES) from one pinned core, each with another source than the one \
-     before (the sources of the list in turn, or 2^20 others), redirected into a veth whose peer, in another network \
-     namespace, runs the filter; that core does the sender's and the receiver's work. All filters of one list length \
+     before (the sources of the list in turn, or the misses), redirected into a veth whose peer, in another network \
+     namespace, runs the filter; that core does the sender's and the receiver's work. All filters of one list \
      take turns, round by round. The rate counts frames that the victim's driver took, over the time that the kernel's \
      test run counts, which holds the receiver's work and leaves out the set-up and the time that other processes had \
      the core; that time comes in whole nanoseconds a frame. Lost frames are those that the victim's ring had no room \
@@ -35,7 +41,20 @@ pub const METHOD: &[&str] = &[
     "a miss passes to the stack, whose part is the same for all filters: the packet is addressed to the victim's MAC \
      but to an IP address that is neither local nor routed, so it is freed after the route look-up. A bare drop has no \
      misses. Generic receive offload is on for all, as a veth needs it to take redirected frames without XDP.",
-    "list entries are single addresses, spread over 2^28 addresses by Fibonacci hashing (IPv6: over 2^32 networks).",
+    "two floods: one on each of two cores, into a veth with two queues; frames sent in a window in which both run, on the \
+     clock on the wall, over those of one flood alone.",
+    "load: Levee: `levee set import --replace` of a text file into a running, attached controller, with an empty set; \
+     nft: `nft -f` of a ruleset with the elements in the set's declaration; ipset: `ipset restore`; maps: \
+     BPF_MAP_UPDATE_BATCH, the system calls alone. Everything is set up anew for each round.",
+    "single update: a sender in the attacker's namespace sends from one listed source every 20 us, with the time of \
+     sending in each packet; a socket in the victim's namespace takes what comes through. The entry is removed, and added \
+     again: Levee over its API (unix socket, kept connection), maps by a system call, the others by a run of their \
+     command. Latency is the time from the call to the sending of the last packet that came through.",
+    "single updates, one after the other: entries of the list that were removed are added again, one call each.",
+    "100,000 additions at once: one request to Levee's API, all or nothing; one run of nft or ipset.",
+    "kernel memory: the memlock of all maps that the program uses (Levee: those of the attached program), what ipset \
+     tells; for nft the growth of the machine's slabs, vmalloc and per-CPU areas while it loaded: an estimate. The median \
+     over the rounds of loading.",
 ];
 
 /// The whole of it.
@@ -46,9 +65,12 @@ pub struct Report {
     pub method: &'static [&'static str],
     pub machine: Machine,
     pub settings: Settings,
+    /// What each filter was, in words, by list.
     pub filters: Vec<Described>,
-    pub over_floor: Vec<FloorCell>,
-    pub flood: Vec<FloodCell>,
+    pub figures: Vec<Figure>,
+    pub missing: Vec<Missing>,
+    /// Seconds that each part of the run took.
+    pub seconds: BTreeMap<&'static str, f64>,
     pub targets: Vec<Target>,
 }
 
@@ -58,197 +80,72 @@ pub struct Settings {
     pub quick: bool,
     pub rounds: usize,
     pub flood_round_ms: u128,
-    pub test_runs_a_round: u32,
+    pub test_run_turn_ms: u128,
     pub entries: Vec<u32>,
+    pub lists: Vec<list::Kind>,
 }
 
-/// One filter at one list length.
+/// One filter with one list.
 #[derive(Clone, Debug, Serialize)]
 pub struct Described {
-    pub filter: Kind,
-    pub entries: u32,
-    /// What was measured, or why it was not.
     #[serde(flatten)]
-    pub state: State,
-}
-
-/// Whether a filter could be had.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    Measured(String),
-    NotMeasured(String),
-}
-
-/// Rounds of one figure.
-#[derive(Clone, Debug, Serialize)]
-pub struct Series {
-    pub unit: &'static str,
-    pub median: f64,
-    pub min: f64,
-    pub max: f64,
-    pub rounds: Vec<f64>,
-}
-
-/// Frames of all rounds of one figure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// Handed to the attacker's interface.
-    pub sent: u64,
-    /// Of those, the ones that the victim's ring had no room for.
-    pub lost: u64,
-    /// Taken from the ring by the victim's driver.
-    pub processed: u64,
-    /// Dropped, as the filter says; none where it counts nothing.
-    pub dropped: Option<u64>,
-    /// Got through to the victim's route look-up.
-    pub reached_stack: u64,
-}
-
-/// Packets a second.
-#[derive(Clone, Debug, Serialize)]
-pub struct FloodCell {
-    pub filter: Kind,
-    pub entries: u32,
-    pub traffic: Traffic,
-    #[serde(flatten)]
-    pub series: Series,
-    /// Median over the median of the bare drop beside it.
-    pub of_bare_drop: f64,
-    pub frames: Tally,
-    pub verified: bool,
-}
-
-/// Nanoseconds a packet.
-#[derive(Clone, Debug, Serialize)]
-pub struct FloorCell {
-    pub filter: Kind,
-    pub entries: u32,
-    pub traffic: Traffic,
-    #[serde(flatten)]
-    pub series: Series,
-    /// Median of driver and bare drop.
-    pub floor_ns: f64,
-    /// Median of driver and program.
-    pub program_ns: f64,
-}
-
-impl Series {
-    /// Of at least one round.
-    pub fn of(unit: &'static str, rounds: Vec<f64>) -> Result<Self> {
-        let mut sorted = rounds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let (Some(min), Some(max)) = (sorted.first().copied(), sorted.last().copied()) else {
-            anyhow::bail!("a figure needs at least one round");
-        };
-        let middle = sorted.len() / 2;
-        let median = if sorted.len().is_multiple_of(2) {
-            f64::midpoint(sorted[middle - 1], sorted[middle])
-        } else {
-            sorted[middle]
-        };
-        Ok(Self { unit, median, min, max, rounds })
-    }
-}
-
-impl Tally {
-    /// Adds another round's.
-    pub fn add(&mut self, other: &Self) {
-        self.sent += other.sent;
-        self.lost += other.lost;
-        self.processed += other.processed;
-        self.reached_stack += other.reached_stack;
-        self.dropped = match (self.dropped, other.dropped) {
-            (Some(mine), Some(theirs)) => Some(mine + theirs),
-            (mine, theirs) => mine.or(theirs),
-        };
-    }
-
-    /// Whether every frame is where it belongs.
-    pub fn agrees(&self, traffic: Traffic) -> bool {
-        let (dropped, passed) = match traffic {
-            Traffic::Hit => (self.processed, 0),
-            Traffic::Miss => (0, self.processed),
-        };
-        self.processed > 0
-            && self.processed + self.lost == self.sent
-            && self.dropped.is_none_or(|counted| counted == dropped)
-            && self.reached_stack == passed
-    }
+    pub subject: Subject,
+    pub what: String,
 }
 
 impl Report {
-    /// The flood figure of that cell.
-    pub fn flood_of(&self, filter: Kind, entries: u32, traffic: Traffic) -> Option<&FloodCell> {
-        self.flood.iter().find(|cell| (cell.filter, cell.entries, cell.traffic) == (filter, entries, traffic))
+    /// The figures of one measure, in the order of the tables.
+    pub fn of(&self, measure: Measure) -> Vec<&Figure> {
+        let mut figures: Vec<_> = self.figures.iter().filter(|figure| figure.measure == measure).collect();
+        figures.sort_by_key(|figure| {
+            let Subject { filter, list, entries } = figure.subject;
+            let packets = figure.packets.map(|packets| (packets.family, packets.traffic.name()));
+            (list, entries, packets, filter)
+        });
+        figures
     }
 
-    /// The nanoseconds of that cell.
-    pub fn floor_of(&self, filter: Kind, entries: u32, traffic: Traffic) -> Option<&FloorCell> {
-        self.over_floor
+    /// The median of one figure; `packets` only where the measure has them.
+    pub fn median(&self, measure: Measure, subject: Subject, packets: Option<Packets>) -> Option<f64> {
+        let found = self
+            .figures
             .iter()
-            .find(|cell| (cell.filter, cell.entries, cell.traffic) == (filter, entries, traffic))
+            .find(|figure| (figure.measure, figure.subject, figure.packets) == (measure, subject, packets));
+        found.map(|figure| figure.series.median)
     }
 
-    /// Cells whose counters do not agree, in words.
+    /// The filters that have a figure of that measure, in the order of the tables.
+    pub fn filters_of(&self, measure: Measure) -> Vec<filter::Kind> {
+        let has = |kind: &filter::Kind| self.of(measure).iter().any(|figure| figure.subject.filter == *kind);
+        filter::Kind::ALL.into_iter().filter(has).collect()
+    }
+
+    /// Figures whose counters do not agree, in words.
     pub fn unverified(&self) -> Vec<String> {
-        let wrong = self.flood.iter().filter(|cell| !cell.verified);
-        wrong
-            .map(|cell| {
-                format!(
-                    "{}, {} entries, {}: {:?}",
-                    cell.filter,
-                    cell.entries,
-                    cell.traffic.name(),
-                    cell.frames
-                )
-            })
-            .collect()
+        let wrong = |figure: &&Figure| matches!(figure.detail, Detail::Flood { verified: false, .. });
+        let words = |figure: &Figure| {
+            let Subject { filter, list, entries } = figure.subject;
+            let Detail::Flood { frames, .. } = &figure.detail else { return String::new() };
+            format!("{filter}, {}, {entries} entries, {:?}: {frames:?}", list.name(), figure.packets)
+        };
+        self.figures.iter().filter(wrong).map(words).collect()
     }
 
-    /// Writes JSON and Markdown; returns where.
-    pub fn write(&self, arguments: &Arguments) -> Result<[PathBuf; 2]> {
-        let json = serde_json::to_string_pretty(self).context("the report has no JSON form")?;
-        let files = [(&arguments.json, json + "\n"), (&arguments.markdown, crate::markdown::render(self))];
-        for (path, text) in &files {
-            write(path, text)?;
-        }
-        Ok(files.map(|(path, _)| path.clone()))
-    }
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+    /// Writes JSON, Markdown and plots; returns where.
+    pub fn write(&self, arguments: &Arguments) -> Result<Vec<PathBuf>> {
+        let directory = &arguments.output;
         fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let plots = plot::draw(self)?;
+        let json = serde_json::to_string_pretty(self).context("the report has no JSON form")? + "\n";
+        let names: Vec<_> = plots.iter().map(|plot| plot.file.clone()).collect();
+        let mut files = vec![("report.json".to_owned(), json)];
+        files.push(("report.md".to_owned(), markdown::render(self, &names)));
+        files.extend(plots.into_iter().map(|plot| (plot.file, plot.svg)));
+        files.into_iter().map(|(name, text)| write(&directory.join(name), &text)).collect()
     }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_of_an_even_number_of_rounds_lies_between_the_middle_two() -> Result<()> {
-        let series = Series::of("ns", vec![4.0, 1.0, 3.0, 10.0])?;
-        assert!((series.median - 3.5).abs() < 1e-9 && series.min < 1.5 && series.max > 9.5);
-        Ok(())
-    }
-
-    #[test]
-    fn a_tally_agrees_only_when_no_frame_is_unaccounted_for() {
-        let hit = Tally { sent: 10, lost: 1, processed: 9, dropped: Some(9), reached_stack: 0 };
-        assert!(hit.agrees(Traffic::Hit));
-        assert!(!hit.agrees(Traffic::Miss));
-        for wrong in [
-            Tally { lost: 0, ..hit },
-            Tally { dropped: Some(8), ..hit },
-            Tally { reached_stack: 1, ..hit },
-            Tally { sent: 0, lost: 0, processed: 0, dropped: None, reached_stack: 0 },
-        ] {
-            assert!(!wrong.agrees(Traffic::Hit), "{wrong:?}");
-        }
-        assert!(Tally { dropped: None, ..hit }.agrees(Traffic::Hit), "a filter may count nothing");
-        assert!(Tally { dropped: Some(0), reached_stack: 9, ..hit }.agrees(Traffic::Miss));
-    }
+fn write(path: &Path, text: &str) -> Result<PathBuf> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path.to_owned())
 }

@@ -1,33 +1,60 @@
-//! The order of things: for each list length, every filter is set up, then all take turns, then all are taken down.
+//! The order of things: for each list, every filter is set up, then they are measured by turns, then all are taken down.
 
-use anyhow::{Context as _, Result, bail};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
 use harness::Sandbox;
+use harness::suite::Skipped;
 
-use crate::arguments::{Arguments, Pace};
-use crate::filter::{Filter, Kind, Traffic, Unavailable};
-use crate::flood::Trial;
-use crate::lane::Lane;
+use crate::arguments::Arguments;
+use crate::figure::{Detail, Figure, Measure, Missing, Packets, Subject};
+use crate::filter::Unavailable;
+use crate::list::List;
 use crate::machine::{Machine, cores};
 use crate::progress::Progress;
-use crate::report::{
-    CAVEAT, Described, FloodCell, FloorCell, METHOD, Report, SCHEMA, Series, Settings, State,
-};
-use crate::{floor, targets};
+use crate::report::{CAVEAT, Described, METHOD, Report, SCHEMA, Settings};
+use crate::series::Series;
+use crate::station::Station;
+use crate::{list, measures, targets};
 
-const MILLION: f64 = 1e6;
+/// Parts of the measurement of one list, for the progress line.
+const PARTS: usize = 4;
 
-/// One filter behind its veth pair. The filter goes first when both are dropped.
-struct Station {
-    kind: Kind,
-    filter: Box<dyn Filter>,
-    lane: Lane,
+/// A run under way.
+pub struct Run<'a> {
+    pub arguments: &'a Arguments,
+    pub pace: crate::arguments::Pace,
+    pub cpu: usize,
+    pub progress: Progress,
+    pub report: Report,
 }
 
 /// Measures everything that was asked for.
 pub fn run(arguments: &Arguments) -> Result<Report> {
     let cpu = arguments.cpu.unwrap_or_else(|| cores() - 1);
+    let lists = arguments.lists();
+    let mut run = Run {
+        arguments,
+        pace: arguments.pace(),
+        cpu,
+        progress: Progress::new(lists.len() * arguments.kinds().len() * PARTS),
+        report: empty(arguments, cpu)?,
+    };
+    let sandbox = Sandbox::enter("levee-bench")?;
+    // Threads and tools that are started from here on have it, too. Without, others on the machine count as slowness.
+    rustix::process::setpriority_process(None, -20).context("cannot raise the priority of the benchmark")?;
+    for (kind, entries) in lists {
+        run.list(&sandbox, kind, entries)?;
+    }
+    run.report.targets = targets::judge(&run.report);
+    Ok(run.report)
+}
+
+fn empty(arguments: &Arguments, cpu: usize) -> Result<Report> {
     let pace = arguments.pace();
-    let mut report = Report {
+    let mut lists: Vec<_> = arguments.lists().into_iter().map(|(kind, _)| kind).collect();
+    lists.dedup();
+    Ok(Report {
         schema: SCHEMA,
         caveat: CAVEAT,
         method: METHOD,
@@ -36,147 +63,102 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
             quick: arguments.quick,
             rounds: pace.rounds,
             flood_round_ms: pace.flood.as_millis(),
-            test_runs_a_round: pace.repeat,
+            test_run_turn_ms: pace.turn.as_millis(),
             entries: arguments.lengths(),
+            lists,
         },
         filters: Vec::new(),
-        over_floor: Vec::new(),
-        flood: Vec::new(),
+        figures: Vec::new(),
+        missing: Vec::new(),
+        seconds: std::collections::BTreeMap::new(),
         targets: Vec::new(),
-    };
-    let sandbox = Sandbox::enter("levee-bench")?;
-    // Threads and tools that are started from here on have it, too. Without, others on the machine count as slowness.
-    rustix::process::setpriority_process(None, -20).context("cannot raise the priority of the benchmark")?;
-    let kinds = arguments.kinds();
-    let progress =
-        Progress::new(arguments.lengths().len() * kinds.iter().map(|kind| steps(*kind, pace)).sum::<usize>());
-    for entries in arguments.lengths() {
-        let stations = install(&sandbox, &kinds, entries, pace, &progress, &mut report)?;
-        measure_floor(&stations, entries, pace, cpu, &progress, &mut report)?;
-        measure_flood(&stations, entries, pace, cpu, &progress, &mut report)?;
-    }
-    report.targets = targets::judge(&report);
-    Ok(report)
+    })
 }
 
-/// Steps that a filter takes at one list length: rounds of its floods, and its test runs, which take longer.
-fn steps(kind: Kind, pace: Pace) -> usize {
-    (kind.floods().len() + floor_traffic(kind).len()) * pace.rounds
-}
-
-/// The kinds of traffic that it is driven with by test runs.
-const fn floor_traffic(kind: Kind) -> &'static [Traffic] {
-    match kind {
-        Kind::Levee | Kind::LeveeIpv6 | Kind::XdpFilter => &[Traffic::Hit, Traffic::Miss],
-        Kind::BareDrop | Kind::Nft | Kind::Ipset => &[],
-    }
-}
-
-fn install(
-    sandbox: &Sandbox,
-    kinds: &[Kind],
-    entries: u32,
-    pace: Pace,
-    progress: &Progress,
-    report: &mut Report,
-) -> Result<Vec<Station>> {
-    let mut stations = Vec::new();
-    for (number, kind) in kinds.iter().copied().enumerate() {
-        progress.say(format!("{kind}: loading {entries} entries"));
-        let lane = Lane::new(sandbox, &format!("{entries}-{number}"))?;
-        let state = match kind.install(sandbox, &lane, entries) {
-            Ok(filter) => {
-                let state = State::Measured(filter.description());
-                stations.push(Station { kind, filter, lane });
-                state
+impl Run<'_> {
+    fn list(&mut self, sandbox: &Sandbox, kind: list::Kind, entries: u32) -> Result<()> {
+        let kinds = self.arguments.kinds();
+        self.progress.say(format!("{}: making the list", kind.name()));
+        let begun = Instant::now();
+        let list = match List::new(sandbox, kind, entries, self.pace.misses) {
+            Ok(list) => list,
+            Err(error) => {
+                let skipped = error.downcast::<Skipped>()?;
+                self.progress.skip(kinds.len() * PARTS);
+                for filter in kinds {
+                    self.missing(Subject { filter, list: kind, entries }, None, &skipped.0);
+                }
+                return Ok(());
             }
-            Err(error) => match error.downcast::<Unavailable>() {
-                Ok(why) => {
-                    progress.skip(steps(kind, pace));
-                    State::NotMeasured(why.to_string())
+        };
+        self.took("lists", begun);
+        let begun = Instant::now();
+        let stations = self.install(sandbox, &list)?;
+        self.took("installing", begun);
+        let parts: [(&'static str, fn(&mut Self, &List, &mut [Station]) -> Result<()>); 3] = [
+            ("ns over floor", measures::over_floor),
+            ("floods", measures::floods),
+            ("changes", measures::changes),
+        ];
+        let mut stations = stations;
+        for (name, measure) in parts {
+            let begun = Instant::now();
+            measure(self, &list, &mut stations)
+                .with_context(|| format!("{name}, {} with {} entries", list.kind.name(), list.entries()))?;
+            self.took(name, begun);
+            kinds.iter().for_each(|_| self.progress.step());
+        }
+        let begun = Instant::now();
+        drop(stations);
+        self.took("taking down", begun);
+        Ok(())
+    }
+
+    fn install(&mut self, sandbox: &Sandbox, list: &List) -> Result<Vec<Station>> {
+        let mut stations = Vec::new();
+        for kind in self.arguments.kinds() {
+            let subject = Subject { filter: kind, list: list.kind, entries: list.entries() };
+            self.progress.say(format!("{kind}: loading {}, {} entries", list.kind.name(), list.entries()));
+            match Station::new(sandbox, kind, list, self.pace) {
+                Ok(station) => {
+                    self.figure(Measure::Load, subject, None, station.loads.clone(), Detail::None {})?;
+                    self.figure(Measure::Memory, subject, None, station.memory.clone(), Detail::None {})?;
+                    self.report.filters.push(Described { subject, what: station.filter.description() });
+                    stations.push(station);
                 }
                 Err(error) => {
-                    return Err(error.context(format!("cannot set up {kind} with {entries} entries")));
+                    let what = || format!("cannot set up {kind} with {} entries", list.entries());
+                    let why = error.downcast::<Unavailable>().with_context(what)?;
+                    self.missing(subject, None, &why.to_string());
                 }
-            },
-        };
-        report.filters.push(Described { filter: kind, entries, state });
-    }
-    Ok(stations)
-}
-
-fn measure_floor(
-    stations: &[Station],
-    entries: u32,
-    pace: Pace,
-    cpu: usize,
-    progress: &Progress,
-    report: &mut Report,
-) -> Result<()> {
-    for Station { kind, filter, lane } in stations {
-        let Some(program) = filter.program()? else { continue };
-        for traffic in floor_traffic(*kind).iter().copied() {
-            progress.say(format!("{kind}, {entries} entries, {}: ns over floor", traffic.name()));
-            let measured = floor::measure((*kind, entries, traffic), (&program, lane), pace, cpu)
-                .with_context(|| format!("ns over floor of {kind}, {entries} entries"))?;
-            report.over_floor.push(FloorCell {
-                filter: *kind,
-                entries,
-                traffic,
-                series: Series::of("ns", measured.rounds_ns)?,
-                floor_ns: measured.floor_ns,
-                program_ns: measured.target_ns,
-            });
-            for _ in 0..pace.rounds {
-                progress.step();
             }
+            self.progress.step();
         }
+        Ok(stations)
     }
-    Ok(())
-}
 
-fn measure_flood(
-    stations: &[Station],
-    entries: u32,
-    pace: Pace,
-    cpu: usize,
-    progress: &Progress,
-    report: &mut Report,
-) -> Result<()> {
-    progress.say(format!("{entries} entries: warming up"));
-    let mut trials = Vec::new();
-    for station in stations {
-        for traffic in station.kind.floods().iter().copied() {
-            let parts = (station.filter.as_ref(), &station.lane);
-            trials.push((station, Trial::new((station.kind, entries, traffic), parts, pace, cpu)?));
+    /// Takes a figure down, where there was at least one round.
+    pub fn figure(
+        &mut self,
+        measure: Measure,
+        subject: Subject,
+        packets: Option<Packets>,
+        rounds: Vec<f64>,
+        detail: Detail,
+    ) -> Result<()> {
+        if !rounds.is_empty() {
+            let series = Series::of(measure.unit(), rounds)?;
+            self.report.figures.push(Figure { measure, subject, packets, series, detail });
         }
+        Ok(())
     }
-    for round in 1..=pace.rounds {
-        for (Station { kind, filter, lane }, trial) in &mut trials {
-            progress.say(format!("{kind}, {entries} entries, {}: flood {round}", trial.traffic.name()));
-            trial
-                .round(filter.as_ref(), lane)
-                .with_context(|| format!("flood of {kind}, {entries} entries"))?;
-            progress.step();
-        }
+
+    /// Takes down that something was not measured.
+    pub fn missing(&mut self, subject: Subject, measure: Option<Measure>, why: &str) {
+        self.report.missing.push(Missing { subject, measure, why: why.to_owned() });
     }
-    let mut bare = None;
-    for (station, trial) in trials {
-        let rates = trial.rates.iter().map(|rate| rate / MILLION).collect();
-        let series = Series::of("Mpps", rates)?;
-        if station.kind == Kind::BareDrop {
-            bare = Some(series.median);
-        }
-        let Some(bare) = bare else { bail!("the bare drop comes first in every run") };
-        report.flood.push(FloodCell {
-            filter: station.kind,
-            entries,
-            traffic: trial.traffic,
-            of_bare_drop: series.median / bare,
-            series,
-            frames: trial.tally,
-            verified: trial.tally.agrees(trial.traffic),
-        });
+
+    fn took(&mut self, part: &'static str, begun: Instant) {
+        *self.report.seconds.entry(part).or_default() += begun.elapsed().as_secs_f64();
     }
-    Ok(())
 }

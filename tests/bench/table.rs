@@ -1,11 +1,12 @@
 //! The report on a terminal; and the rows that the Markdown shares with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::filter::{Kind, Traffic};
-use crate::report::{FloodCell, FloorCell, Report, Series, State};
+use crate::figure::{Detail, Figure, Measure};
+use crate::filter::Kind;
+use crate::report::Report;
 
 /// A table before it has a look.
 pub struct Rows {
@@ -19,7 +20,7 @@ pub struct Rows {
 /// Everything, aligned.
 pub fn render(report: &Report) -> String {
     let mut text = format!("{}\n{}\n", machine(report), report.caveat);
-    for rows in [over_floor(report), flood(report), targets(report)] {
+    for rows in measures(report).into_iter().chain([targets(report)]) {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(&rows.head).add_rows(&rows.rows);
         for column in table.column_iter_mut().skip(rows.text_columns) {
@@ -27,6 +28,7 @@ pub fn render(report: &Report) -> String {
         }
         text += &format!("\n{}\n{table}\n", rows.title);
     }
+    text += "\nnot measured\n";
     for line in missing(report) {
         text += &format!("{line}\n");
     }
@@ -47,64 +49,59 @@ pub fn machine(report: &Report) -> String {
     )
 }
 
-/// Nanoseconds over the floor.
-pub fn over_floor(report: &Report) -> Rows {
-    let row = |cell: &FloorCell| {
-        let Series { median, min, max, .. } = cell.series;
-        vec![
-            cell.filter.to_string(),
-            cell.traffic.name().to_owned(),
-            cell.entries.to_string(),
-            format!("{median:.0} ns"),
-            format!("{min:.0} to {max:.0} ns"),
-            format!("{:.0} ns", cell.floor_ns),
-        ]
-    };
-    let mut cells: Vec<_> = report.over_floor.iter().collect();
-    cells.sort_by_key(|cell| (position(cell.filter), cell.traffic == Traffic::Miss, cell.entries));
-    Rows {
-        title: "ns over floor: what a packet costs beyond a bare XDP_DROP (test run)",
-        head: vec!["filter", "traffic", "entries", "median", "spread", "floor"],
-        rows: cells.into_iter().map(row).collect(),
-        text_columns: 2,
-    }
+/// A table for each measure that has figures.
+pub fn measures(report: &Report) -> Vec<Rows> {
+    let measured = Measure::ALL.into_iter().map(|measure| of(report, measure));
+    measured.filter(|rows| !rows.rows.is_empty()).collect()
 }
 
-/// Packets a second.
-pub fn flood(report: &Report) -> Rows {
-    let row = |cell: &FloodCell| {
-        let Series { median, min, max, .. } = cell.series;
-        let traffic = if cell.filter == Kind::BareDrop { "any" } else { cell.traffic.name() };
-        vec![
-            cell.filter.to_string(),
-            traffic.to_owned(),
-            cell.entries.to_string(),
-            format!("{:.2} Mpps", median),
-            format!("{min:.2} to {max:.2}"),
-            format!("{:.0}%", cell.of_bare_drop * 100.0),
-            cell.frames.processed.to_string(),
-            cell.frames.lost.to_string(),
-            if cell.verified { "yes" } else { "NO" }.to_owned(),
-        ]
-    };
-    let mut cells: Vec<_> = report.flood.iter().collect();
-    cells.sort_by_key(|cell| (cell.entries, cell.traffic == Traffic::Miss, position(cell.filter)));
-    Rows {
-        title: "flood: what one core takes, sender included (veth, live frames)",
-        head: vec![
-            "filter",
-            "traffic",
-            "entries",
-            "median",
-            "spread",
-            "of bare drop",
-            "frames",
-            "lost",
-            "verified",
-        ],
-        rows: cells.into_iter().map(row).collect(),
-        text_columns: 2,
+fn of(report: &Report, measure: Measure) -> Rows {
+    let figures = report.of(measure);
+    let has_packets = figures.iter().any(|figure| figure.packets.is_some());
+    let mut head = vec!["list"];
+    if has_packets {
+        head.push("packets");
     }
+    head.push("filter");
+    let text_columns = head.len();
+    head.extend(["entries", "median", "least", "greatest", "n"]);
+    head.extend_from_slice(match measure {
+        Measure::NsOverFloor => &["floor"],
+        Measure::Flood => &["of bare drop", "frames", "lost", "verified"],
+        _ => &[],
+    });
+    let rows = figures.into_iter().map(|figure| row(figure, has_packets)).collect();
+    Rows { title: measure.title(), head, rows, text_columns }
+}
+
+fn row(figure: &Figure, has_packets: bool) -> Vec<String> {
+    let number = |value: f64| {
+        let (digits, unit) = (figure.measure.digits(), figure.measure.unit());
+        format!("{value:.digits$} {unit}")
+    };
+    let mut row = vec![figure.subject.list.name().to_owned()];
+    if has_packets {
+        row.push(match figure.packets {
+            Some(packets) if figure.subject.filter == Kind::BareDrop => format!("{} any", packets.family),
+            Some(packets) => format!("{} {}", packets.family, packets.traffic.name()),
+            None => String::new(),
+        });
+    }
+    let series = &figure.series;
+    row.extend([figure.subject.filter.to_string(), figure.subject.entries.to_string()]);
+    row.extend([series.median, series.min, series.max].map(number));
+    row.push(series.n.to_string());
+    match &figure.detail {
+        Detail::None {} => {}
+        Detail::Floor { floor_ns, .. } => row.push(format!("{floor_ns:.0} ns")),
+        Detail::Flood { of_bare_drop, frames, verified } => row.extend([
+            format!("{:.0}%", of_bare_drop * 100.0),
+            frames.processed.to_string(),
+            frames.lost.to_string(),
+            if *verified { "yes" } else { "NO" }.to_owned(),
+        ]),
+    }
+    row
 }
 
 /// Targets and outcomes.
@@ -121,17 +118,25 @@ pub fn targets(report: &Report) -> Rows {
     }
 }
 
-/// A line for each filter that was not measured.
-pub fn missing(report: &Report) -> BTreeSet<String> {
-    let missing = report.filters.iter().filter_map(|described| match &described.state {
-        State::Measured(_) => None,
-        State::NotMeasured(why) => Some((described, why)),
-    });
-    missing
-        .map(|(described, why)| format!("{} with {} entries: {why}", described.filter, described.entries))
-        .collect()
-}
-
-fn position(kind: Kind) -> usize {
-    Kind::ALL.iter().position(|other| *other == kind).unwrap_or(Kind::ALL.len())
+/// A line for each filter and reason that it was not measured for, with the lists.
+pub fn missing(report: &Report) -> Vec<String> {
+    let mut lists: BTreeMap<(Kind, Option<Measure>, &str), BTreeSet<_>> = BTreeMap::new();
+    for missing in &report.missing {
+        let subject = missing.subject;
+        let key = (subject.filter, missing.measure, missing.why.as_str());
+        lists.entry(key).or_default().insert((subject.list, subject.entries));
+    }
+    let line = |((filter, measure, why), lists): (_, BTreeSet<(crate::list::Kind, u32)>)| {
+        let measure: Option<Measure> = measure;
+        let lists = lists.into_iter().map(|(list, entries)| match entries {
+            0 => list.name().to_owned(),
+            entries => format!("{} {entries}", list.name()),
+        });
+        let lists = lists.collect::<Vec<_>>().join(", ");
+        let what = measure.map_or_else(String::new, |measure| {
+            format!(", {}", measure.title().split(':').next().unwrap_or_default())
+        });
+        format!("{filter}{what} ({lists}): {why}")
+    };
+    lists.into_iter().map(line).collect()
 }

@@ -58,6 +58,15 @@ impl Object {
         Ok(program)
     }
 
+    /// The XDP program of that name, when it is loaded already.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn loaded(&self, name: &str) -> Result<&Xdp> {
+        let program = self.0.program(name).with_context(|| format!("the harness has no program {name}"))?;
+        program.try_into().with_context(|| format!("{name} is no XDP program"))
+    }
+
     /// The object itself.
     pub fn ebpf(&mut self) -> &mut Ebpf {
         &mut self.0

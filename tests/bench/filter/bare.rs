@@ -5,7 +5,7 @@ use aya::programs::XdpMode;
 use filter_common::harness::name;
 use harness::object::Object;
 
-use super::{Filter, Program};
+use super::{Edit, Filter, Installed, Program};
 use crate::lane::{INTERFACE, Lane};
 
 pub struct BareDrop {
@@ -14,13 +14,13 @@ pub struct BareDrop {
 }
 
 impl BareDrop {
-    pub fn attach(lane: &Lane) -> Result<Self> {
+    pub fn attach(lane: &Lane) -> Result<Installed> {
         let mut object = Object::new()?;
         let program = object.xdp(name::BARE_DROP)?;
         lane.victim
             .in_ns(|| program.attach(INTERFACE, XdpMode::Driver))
             .with_context(|| format!("cannot attach a bare drop to {INTERFACE}"))?;
-        Ok(Self { _object: object })
+        Ok(Installed { filter: Box::new(Self { _object: object }), load: None })
     }
 }
 
@@ -35,6 +35,14 @@ impl Filter for BareDrop {
 
     fn program(&self) -> Result<Option<Program>> {
         // It is the floor itself.
+        Ok(None)
+    }
+
+    fn memory(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn editor(&self) -> Result<Option<Box<dyn Edit + '_>>> {
         Ok(None)
     }
 }

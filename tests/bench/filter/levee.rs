@@ -1,72 +1,105 @@
-//! Levee as it is shipped: the embedded object, loaded and attached by the controller's own code, default switches
-//! (every contract check on), default capacity, native mode.
+//! Levee as it is shipped: `levee run`, `levee attach`, `levee set import` of a text file. Default switches (every
+//! contract check on), native mode. Its program is found by what the controller says of the interface, so it does not
+//! matter here how the tables are made.
 
-use std::path::PathBuf;
-
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::programs::ProgramInfo;
-use filter_common::config::Switches;
-use filter_common::verdict::Reason;
-use filter_user::dataplane::{Capacity, Dataplane, InterfaceReport};
-use filter_user::interface::InterfaceMode;
-use filter_user::tables::{PrefixTables as _, TableKind};
-use harness::{Netns, Sandbox, SourcePattern};
-use ipnet::IpNet;
+use harness::{Levee, LeveeOptions, Sandbox};
+use serde_json::Value;
 
-use super::{Filter, Program};
+use super::levee_api::Api;
+use super::{Edit, Filter, Installed, Program, SPARE};
 use crate::lane::{INTERFACE, Lane};
+use crate::list::List;
+use crate::memory;
 
-/// Any set will do.
-const SET: u32 = 1;
+/// The set that the list is imported into.
+pub const SET: &str = "bench";
 
-pub struct InKernel {
-    dataplane: Dataplane,
-    victim: Netns,
-    pins: PathBuf,
-    attached: InterfaceReport,
+pub struct Controlled {
+    levee: Levee,
+    frags: bool,
 }
 
-impl InKernel {
-    pub fn attach(sandbox: &Sandbox, lane: &Lane, listed: SourcePattern) -> Result<Self> {
-        let pins = sandbox.bpffs().join(lane.victim.name());
-        let (mut dataplane, _) = Dataplane::open(&pins, Capacity::default())?;
-        let attached = lane
-            .victim
-            .in_ns(|| dataplane.attach(INTERFACE, InterfaceMode::Native, Switches::DEFAULT))
-            .context("cannot attach Levee")?;
-        let mut tables = dataplane.tables()?;
-        for address in listed.addresses() {
-            tables.insert(TableKind::Block, IpNet::from(address), SET)?;
+impl Controlled {
+    pub fn start(sandbox: &Sandbox, lane: &Lane, list: &List) -> Result<Installed> {
+        let file = sandbox.directory("lists")?.join("levee.txt");
+        std::fs::write(&file, list.text()).with_context(|| format!("cannot write {}", file.display()))?;
+        let options = LeveeOptions {
+            // Each start has a state and pins of its own.
+            name: format!("levee-{}", lane.victim.name()),
+            arguments: capacity(list.entries()),
+            ..LeveeOptions::default()
+        };
+        let levee = Levee::start(sandbox, &lane.victim, &options)?;
+        levee.ok(&["attach", INTERFACE])?;
+        let begun = std::time::Instant::now();
+        levee.ok(&["set", "import", SET, &file.to_string_lossy(), "--replace"])?;
+        let load = begun.elapsed();
+        let mut filter = Self { levee, frags: false };
+        filter.frags = filter.interface("status")?["frags"] == true;
+        Ok(Installed { filter: Box::new(filter), load: Some(load) })
+    }
+
+    /// What `levee status` or `levee stats` says of the one interface.
+    fn interface(&self, command: &str) -> Result<Value> {
+        let mut said = self.levee.json(&[command])?;
+        match said["interfaces"].as_array_mut().map(Vec::as_mut_slice) {
+            Some([one]) => Ok(one.take()),
+            _ => bail!("levee {command} shows not exactly one interface: {said}"),
         }
-        Ok(Self { dataplane, victim: lane.victim.clone(), pins, attached })
+    }
+
+    fn info(&self) -> Result<ProgramInfo> {
+        let id = self.interface("status")?["program_id"].as_u64();
+        let id = id.context("levee status tells no program id")?;
+        for program in aya::programs::loaded_programs() {
+            let program = program.context("cannot list the loaded programs")?;
+            if u64::from(program.id()) == id {
+                return Ok(program);
+            }
+        }
+        bail!("no program {id} is loaded, though Levee says that it runs")
     }
 }
 
-impl Filter for InKernel {
+/// What `levee run` is told about room: the default, or more where the list and a transaction need it.
+fn capacity(entries: u32) -> Vec<String> {
+    const DEFAULT: u32 = 1 << 18;
+    const LARGE: u32 = 5_000_000;
+    if entries + SPARE <= DEFAULT { Vec::new() } else { vec![format!("--max-prefixes={LARGE}")] }
+}
+
+impl Filter for Controlled {
     fn description(&self) -> String {
-        let kind = if self.attached.frags { "xdp.frags" } else { "xdp" };
-        format!("levee {}, {kind}, native, default switches and capacity", env!("CARGO_PKG_VERSION"))
+        let kind = if self.frags { "xdp.frags" } else { "xdp" };
+        let version = env!("CARGO_PKG_VERSION");
+        format!("levee {version}: `levee run` with one set, {kind}, native, default checks")
     }
 
     fn dropped(&self) -> Result<Option<u64>> {
-        let interfaces = self.dataplane.interfaces()?;
-        let report = interfaces.first().context("Levee is on no interface any more")?;
-        let dropped = report.counters.of(Reason::BlockedSource).packets;
+        let dropped = self.interface("stats")?["reasons"]["blocked_source"]["packets"].as_u64();
         // Whatever was dropped for another reason shows up as a difference from what was sent.
-        Ok(Some(dropped))
+        dropped.context("levee stats counts no blocked sources").map(Some)
     }
 
     fn program(&self) -> Result<Option<Program>> {
-        let path = self.pins.join(format!("interfaces/{}/program", self.attached.ifindex));
-        let program = ProgramInfo::from_pin(&path)
-            .with_context(|| format!("cannot open the program pinned at {}", path.display()))?;
-        Ok(Some(Program { fd: program.fd()?, frags: self.attached.frags }))
+        Ok(Some(Program { fd: self.info()?.fd()?, frags: self.frags }))
+    }
+
+    fn memory(&self) -> Result<Option<u64>> {
+        memory::of_program(&self.info()?).map(Some)
+    }
+
+    fn editor(&self) -> Result<Option<Box<dyn Edit + '_>>> {
+        Ok(Some(Box::new(Api::connect(self.levee.socket())?)))
     }
 }
 
-impl Drop for InKernel {
+impl Drop for Controlled {
     fn drop(&mut self) {
         // The sandbox takes with it what is left.
-        drop(self.victim.in_ns(|| self.dataplane.detach_all()));
+        drop(self.levee.cmd(&["detach", "--all"]));
+        drop(std::fs::remove_dir_all(self.levee.state()));
     }
 }

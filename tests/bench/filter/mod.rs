@@ -2,24 +2,26 @@
 
 mod bare;
 mod ipset;
+mod kernel_map;
 mod levee;
+mod levee_api;
 mod nft;
 mod tool;
 mod xdp_filter;
 
 use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use aya::programs::ProgramFd;
 use clap::ValueEnum;
-use harness::{Order, Sandbox, SourcePattern};
+use harness::Sandbox;
 use serde::Serialize;
 
 pub use self::tool::Unavailable;
 use crate::lane::Lane;
-
-/// Sources of traffic that is in no list: enough that no cache knows them all.
-const MISSES: u32 = 1 << 20;
+use crate::list::List;
 
 /// One of the filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -27,77 +29,68 @@ const MISSES: u32 = 1 << 20;
 pub enum Kind {
     /// An XDP program that drops everything and nothing else: the limit.
     BareDrop,
-    /// Levee, all contract checks on.
+    /// Levee, run by its controller, all contract checks on.
     Levee,
-    /// Levee with IPv6 sources.
-    LeveeIpv6,
+    /// A plain XDP program with the kernel's LPM trie.
+    Lpm,
+    /// A plain XDP program with the kernel's hash map; addresses only.
+    Hash,
+    /// A plain XDP program with the kernel's LRU hash map; addresses only.
+    LruHash,
+    /// xdp-filter of xdp-tools; at most 10,000 addresses.
+    XdpFilter,
     /// nftables: a set at the ingress hook of table netdev.
     Nft,
-    /// iptables: raw PREROUTING with an ipset of type hash:ip.
+    /// iptables: raw PREROUTING with an ipset.
     Ipset,
-    /// xdp-filter of xdp-tools.
-    XdpFilter,
-}
-
-/// Whether the sources are in the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Traffic {
-    /// Every packet's source is listed, and is dropped.
-    Hit,
-    /// No packet's source is listed, and every one passes.
-    Miss,
 }
 
 impl Kind {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 6] =
-        [Self::BareDrop, Self::Levee, Self::LeveeIpv6, Self::XdpFilter, Self::Nft, Self::Ipset];
+    pub const ALL: [Self; 8] = [
+        Self::BareDrop,
+        Self::Levee,
+        Self::Lpm,
+        Self::Hash,
+        Self::LruHash,
+        Self::XdpFilter,
+        Self::Nft,
+        Self::Ipset,
+    ];
 
     /// For people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::BareDrop => "bare XDP_DROP",
             Self::Levee => "Levee",
-            Self::LeveeIpv6 => "Levee, IPv6",
-            Self::Nft => "nft netdev ingress set",
-            Self::Ipset => "iptables raw + ipset",
+            Self::Lpm => "XDP + LPM trie",
+            Self::Hash => "XDP + hash",
+            Self::LruHash => "XDP + LRU hash",
             Self::XdpFilter => "xdp-filter",
+            Self::Nft => "nft netdev set",
+            Self::Ipset => "iptables + ipset",
         }
     }
 
-    /// The sources of its traffic against a list of `entries`.
-    pub const fn sources(self, traffic: Traffic, entries: u32, order: Order) -> SourcePattern {
-        match (self, traffic) {
-            (Self::LeveeIpv6, Traffic::Hit) => SourcePattern::hit_v6(entries, order),
-            (Self::LeveeIpv6, Traffic::Miss) => SourcePattern::miss_v6(MISSES, order),
-            (_, Traffic::Hit) => SourcePattern::hit_v4(entries, order),
-            (_, Traffic::Miss) => SourcePattern::miss_v4(MISSES, order),
-        }
+    /// Whether it stands in a flood against a list of that length: not all do against long ones, to save time.
+    pub const fn is_flooded(self, entries: u32) -> bool {
+        entries < 100_000 || !matches!(self, Self::LruHash | Self::XdpFilter)
     }
 
-    /// The kinds of traffic that a flood of it makes sense with.
-    pub const fn floods(self) -> &'static [Traffic] {
-        match self {
-            // It has no list. IPv6 that passes costs the stack something else than IPv4 does.
-            Self::BareDrop | Self::LeveeIpv6 => &[Traffic::Hit],
-            _ => &[Traffic::Hit, Traffic::Miss],
-        }
-    }
-
-    /// Installs it on the lane's victim with `entries` listed sources.
+    /// Installs it on the lane's victim with the list in force.
     ///
     /// # Errors
-    /// [`Unavailable`] when it cannot be had on this machine; anything else is a failure of the benchmark.
-    pub fn install(self, sandbox: &Sandbox, lane: &Lane, entries: u32) -> Result<Box<dyn Filter>> {
-        let listed = self.sources(Traffic::Hit, entries, Order::Sequential);
-        Ok(match self {
-            Self::BareDrop => Box::new(bare::BareDrop::attach(lane)?),
-            Self::Levee | Self::LeveeIpv6 => Box::new(levee::InKernel::attach(sandbox, lane, listed)?),
-            Self::Nft => Box::new(nft::Nft::load(lane, listed)?),
-            Self::Ipset => Box::new(ipset::Ipset::load(lane, listed)?),
-            Self::XdpFilter => Box::new(xdp_filter::XdpFilter::load(lane, listed)?),
-        })
+    /// [`Unavailable`] when it cannot be had on this machine or for this list; anything else is a failure of the
+    /// benchmark.
+    pub fn install(self, sandbox: &Sandbox, lane: &Lane, list: &List, limit: Duration) -> Result<Installed> {
+        match self {
+            Self::BareDrop => bare::BareDrop::attach(lane),
+            Self::Levee => levee::Controlled::start(sandbox, lane, list),
+            Self::Lpm | Self::Hash | Self::LruHash => kernel_map::KernelMap::fill(self, lane, list),
+            Self::Nft => nft::Nft::load(sandbox, lane, list, limit),
+            Self::Ipset => ipset::Ipset::load(sandbox, lane, list, limit),
+            Self::XdpFilter => xdp_filter::XdpFilter::load(lane, list),
+        }
     }
 }
 
@@ -107,14 +100,11 @@ impl fmt::Display for Kind {
     }
 }
 
-impl Traffic {
-    /// For people.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-        }
-    }
+/// A filter at work, and how long its list took to be in force from the moment of the command; nothing where there is
+/// no list, or no command that takes one.
+pub struct Installed {
+    pub filter: Box<dyn Filter>,
+    pub load: Option<Duration>,
 }
 
 /// An XDP program that can be driven by test runs.
@@ -136,4 +126,32 @@ pub trait Filter {
 
     /// Its program, where it is one.
     fn program(&self) -> Result<Option<Program>>;
+
+    /// Bytes of kernel memory that the list takes; `None` where there is no list.
+    fn memory(&self) -> Result<Option<u64>>;
+
+    /// The way its users change the list; `None` where there is none.
+    fn editor(&self) -> Result<Option<Box<dyn Edit + '_>>>;
 }
+
+/// Changes of a list in force, one call of its user's each.
+pub trait Edit {
+    /// Blocks an address.
+    fn add(&mut self, address: IpAddr) -> Result<()>;
+
+    /// Blocks it no longer.
+    fn remove(&mut self, address: IpAddr) -> Result<()>;
+
+    /// Blocks many, all at once; `false`, and nothing done, where there is no way to, or no room.
+    fn add_all(&mut self, _addresses: &[IpAddr]) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Blocks many no longer.
+    fn remove_all(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        addresses.iter().try_for_each(|address| self.remove(*address))
+    }
+}
+
+/// Room that filters whose lists have a greatest length are given beyond their list, so that a transaction fits.
+pub const SPARE: u32 = 100_000;

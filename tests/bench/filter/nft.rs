@@ -1,43 +1,90 @@
-//! nftables at its earliest hook: table netdev, ingress of the victim's interface, a named set, `counter drop`.
+//! nftables at its earliest hook: table netdev, ingress of the victim's interface, a named set a family, `counter drop`.
 //!
-//! The set is declared with its size, which lets the kernel choose its fastest hash for it.
+//! A set of addresses is declared with its size, which lets the kernel choose its fastest hash for it; a set of
+//! prefixes is one of intervals, merged where they overlap. The elements stand in the set's own declaration, which is
+//! the quickest way to load them.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use harness::{Netns, SourcePattern};
+use harness::{Netns, Sandbox};
+use ipnet::IpNet;
 
-use super::tool::Tool;
-use super::{Filter, Program};
+use super::tool::{SHORT, Tool};
+use super::{Edit, Filter, Installed, Program, SPARE};
 use crate::lane::{INTERFACE, Lane};
+use crate::list::{List, short};
+use crate::memory;
 
 const NFT: Tool = Tool::new("nft", "nftables");
 
 pub struct Nft {
     victim: Netns,
-    version: String,
+    description: String,
+    memory: u64,
 }
 
 impl Nft {
-    pub fn load(lane: &Lane, listed: SourcePattern) -> Result<Self> {
+    pub fn load(sandbox: &Sandbox, lane: &Lane, list: &List, limit: Duration) -> Result<Installed> {
         let version = NFT.version(&lane.victim, &["--version"])?;
-        let mut script = format!(
-            "table netdev bench {{\n  set blocked {{\n    type ipv4_addr\n    size {}\n  }}\n  counter dropped {{ }}\n  \
-             chain ingress {{\n    type filter hook ingress device \"{INTERFACE}\" priority 0; policy accept\n    \
-             ip saddr @blocked counter name \"dropped\" drop\n  }}\n}}\n",
-            listed.count()
-        );
-        for address in listed.addresses() {
-            writeln!(script, "add element netdev bench blocked {{ {address} }}")?;
-        }
-        NFT.run(&lane.victim, &["-f", "-"], &script)?;
-        Ok(Self { victim: lane.victim.clone(), version })
+        let kind = if list.is_of_addresses() { "with size" } else { "of intervals, auto-merge" };
+        let file = sandbox.directory("lists")?.join("nft.conf");
+        std::fs::write(&file, ruleset(list)).with_context(|| format!("cannot write {}", file.display()))?;
+        let before = memory::of_kernel_at_rest()?;
+        let mut filter = Self {
+            victim: lane.victim.clone(),
+            description: format!("{version}: netdev ingress, named set {kind}, counter drop"),
+            memory: 0,
+        };
+        let (_, load) = NFT.timed(&filter.victim, &["-f", &file.to_string_lossy()], "", limit)?;
+        filter.memory = memory::of_kernel_at_rest()?.saturating_sub(before);
+        Ok(Installed { filter: Box::new(filter), load: Some(load) })
     }
+}
+
+fn ruleset(list: &List) -> String {
+    let addresses = list.is_of_addresses();
+    let mut text = "table netdev bench {\n".to_owned();
+    let mut rules = String::new();
+    set(&mut text, &mut rules, ("ip", "ipv4_addr", addresses), list.v4.iter().copied().map(IpNet::V4));
+    set(&mut text, &mut rules, ("ip6", "ipv6_addr", addresses), list.v6.iter().copied().map(IpNet::V6));
+    text + "  counter dropped { }\n  chain ingress {\n    type filter hook ingress device \""
+        + INTERFACE
+        + "\" priority 0; policy accept\n"
+        + &rules
+        + "  }\n}\n"
+}
+
+/// Declares a set and its rule, unless there is nothing to put into it.
+fn set(
+    text: &mut String,
+    rules: &mut String,
+    (family, kind, addresses): (&str, &str, bool),
+    prefixes: impl ExactSizeIterator<Item = IpNet>,
+) {
+    if prefixes.len() == 0 {
+        return;
+    }
+    let shape = if addresses {
+        format!("size {}", prefixes.len() + SPARE as usize)
+    } else {
+        "flags interval; auto-merge".to_owned()
+    };
+    *text += &format!("  set blocked_{family} {{\n    type {kind}; {shape};\n    elements = {{ ");
+    for prefix in prefixes {
+        *text += &short(prefix);
+        text.push(',');
+    }
+    text.pop();
+    text.push_str(" }\n  }\n");
+    *rules += &format!("    {family} saddr @blocked_{family} counter name \"dropped\" drop\n");
 }
 
 impl Filter for Nft {
     fn description(&self) -> String {
-        format!("{}: netdev ingress, named set with size, counter drop", self.version)
+        self.description.clone()
     }
 
     fn dropped(&self) -> Result<Option<u64>> {
@@ -50,6 +97,49 @@ impl Filter for Nft {
 
     fn program(&self) -> Result<Option<Program>> {
         Ok(None)
+    }
+
+    fn memory(&self) -> Result<Option<u64>> {
+        Ok(Some(self.memory))
+    }
+
+    fn editor(&self) -> Result<Option<Box<dyn Edit + '_>>> {
+        Ok(Some(Box::new(Commands(&self.victim))))
+    }
+}
+
+/// One run of nft a change.
+struct Commands<'n>(&'n Netns);
+
+impl Commands<'_> {
+    fn change(&self, verb: &str, addresses: &[IpAddr]) -> Result<()> {
+        let mut script = format!("{verb} element netdev bench blocked_ip {{ ");
+        for address in addresses {
+            write!(script, "{address},")?;
+        }
+        script.pop();
+        script += " }\n";
+        NFT.timed(self.0, &["-f", "-"], &script, SHORT)?;
+        Ok(())
+    }
+}
+
+impl Edit for Commands<'_> {
+    fn add(&mut self, address: IpAddr) -> Result<()> {
+        self.change("add", &[address])
+    }
+
+    fn remove(&mut self, address: IpAddr) -> Result<()> {
+        self.change("delete", &[address])
+    }
+
+    fn add_all(&mut self, addresses: &[IpAddr]) -> Result<bool> {
+        self.change("add", addresses)?;
+        Ok(true)
+    }
+
+    fn remove_all(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        self.change("delete", addresses)
     }
 }
 

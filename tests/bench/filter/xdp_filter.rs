@@ -4,16 +4,19 @@
 //! attaches the program itself, which is also the faster way. The tool adds one address a call, so it adds the first
 //! one, and the others get the value that it wrote, through the map that it pinned.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::ProgramInfo;
-use harness::{Netns, SourcePattern};
+use harness::Netns;
 
 use super::tool::{Tool, Unavailable};
-use super::{Filter, Program};
+use super::{Edit, Filter, Installed, Program};
 use crate::lane::{INTERFACE, Lane};
+use crate::list::List;
+use crate::memory;
 
 const XDP_FILTER: Tool = Tool {
     program: "xdp-filter",
@@ -33,30 +36,31 @@ pub struct XdpFilter {
 }
 
 impl XdpFilter {
-    pub fn load(lane: &Lane, listed: SourcePattern) -> Result<Self> {
+    pub fn load(lane: &Lane, list: &List) -> Result<Installed> {
         let ns = lane.victim.clone();
         // It takes no options before its command.
         let version = XDP_FILTER.version(&ns, &["load", "--version"])?;
-        if listed.count() > MOST {
+        if !list.is_of_addresses() {
+            return Err(Unavailable::NoPrefixes.into());
+        }
+        if !list.v6.is_empty() {
+            return Err(Unavailable::OnlyIpv4.into());
+        }
+        if list.entries() > MOST {
             return Err(Unavailable::TooLong(MOST).into());
         }
         XDP_FILTER.run(&ns, &["load", "--features", "ipv4", "--policy", "allow", INTERFACE], "")?;
         let program = only_entry(&Path::new(PINS).join("programs").join(INTERFACE))?;
         let filter = Self { victim: ns, version, program };
-        filter.fill(listed)?;
-        Ok(filter)
+        let addresses: Vec<Ipv4Addr> = list.v4.iter().map(ipnet::Ipv4Net::network).collect();
+        filter.fill(&addresses)?;
+        // It has no command that takes a list.
+        Ok(Installed { filter: Box::new(filter), load: None })
     }
 
-    fn fill(&self, listed: SourcePattern) -> Result<()> {
-        let addresses: Vec<std::net::Ipv4Addr> = listed
-            .addresses()
-            .map(|address| match address {
-                std::net::IpAddr::V4(address) => Ok(address),
-                std::net::IpAddr::V6(_) => bail!("xdp-filter was loaded for IPv4"),
-            })
-            .collect::<Result<_>>()?;
+    fn fill(&self, addresses: &[Ipv4Addr]) -> Result<()> {
         let (first, rest) = addresses.split_first().context("the list is empty")?;
-        XDP_FILTER.run(&self.victim, &["ip", "--mode", "src", &first.to_string()], "")?;
+        Commands(&self.victim).add((*first).into())?;
         let path = Path::new(PINS).join("filter_ipv4");
         let mut map: PerCpuHashMap<MapData, [u8; 4], u64> =
             Map::PerCpuHashMap(MapData::from_pin(&path)?).try_into()?;
@@ -67,6 +71,11 @@ impl XdpFilter {
             map.insert(address.octets(), value, 0).context("the map of xdp-filter takes no more")?;
         }
         Ok(())
+    }
+
+    fn info(&self) -> Result<ProgramInfo> {
+        ProgramInfo::from_pin(&self.program)
+            .with_context(|| format!("cannot open {}", self.program.display()))
     }
 }
 
@@ -84,10 +93,31 @@ impl Filter for XdpFilter {
     }
 
     fn program(&self) -> Result<Option<Program>> {
-        let program = ProgramInfo::from_pin(&self.program)
-            .with_context(|| format!("cannot open {}", self.program.display()))?;
         // Its objects are built for frames in one buffer.
-        Ok(Some(Program { fd: program.fd()?, frags: false }))
+        Ok(Some(Program { fd: self.info()?.fd()?, frags: false }))
+    }
+
+    fn memory(&self) -> Result<Option<u64>> {
+        memory::of_program(&self.info()?).map(Some)
+    }
+
+    fn editor(&self) -> Result<Option<Box<dyn Edit + '_>>> {
+        Ok(Some(Box::new(Commands(&self.victim))))
+    }
+}
+
+/// One run of xdp-filter a change.
+struct Commands<'n>(&'n Netns);
+
+impl Edit for Commands<'_> {
+    fn add(&mut self, address: IpAddr) -> Result<()> {
+        XDP_FILTER.run(self.0, &["ip", "--mode", "src", &address.to_string()], "")?;
+        Ok(())
+    }
+
+    fn remove(&mut self, address: IpAddr) -> Result<()> {
+        XDP_FILTER.run(self.0, &["ip", "--remove", "--mode", "src", &address.to_string()], "")?;
+        Ok(())
     }
 }
 
