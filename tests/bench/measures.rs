@@ -16,8 +16,8 @@ use crate::{floor, latency, two_floods, updates};
 const MILLION: f64 = 1e6;
 
 /// Nanoseconds over the floor, of those that are XDP programs.
-pub fn over_floor(run: &mut Run<'_>, list: &List, stations: &mut [Station]) -> Result<()> {
-    for Station { subject, filter, lane, .. } in stations.iter() {
+pub fn over_floor(run: &mut Run<'_>, list: &List, stations: &[Station]) -> Result<()> {
+    for Station { subject, filter, lane, .. } in stations {
         let Some(program) = filter.program()? else { continue };
         for stream in &list.streams {
             let (kind, traffic) = (subject.filter, stream.traffic);
@@ -37,7 +37,7 @@ pub fn over_floor(run: &mut Run<'_>, list: &List, stations: &mut [Station]) -> R
 }
 
 /// Packets a second, on one core and then on two.
-pub fn floods(run: &mut Run<'_>, list: &List, stations: &mut [Station]) -> Result<()> {
+pub fn floods(run: &mut Run<'_>, list: &List, stations: &[Station]) -> Result<()> {
     one_core(run, list, stations)?;
     if list.kind == list::Kind::Ipv4 && run.is_first_or_million(list.entries()) {
         two_cores(run, list, stations)?;
@@ -93,7 +93,7 @@ fn one_core(run: &mut Run<'_>, list: &List, stations: &[Station]) -> Result<()> 
 fn two_cores(run: &mut Run<'_>, list: &List, stations: &[Station]) -> Result<()> {
     let Some(stream) = list.stream(Family::V4, Traffic::Hit) else { return Ok(()) };
     for Station { subject, lane, .. } in stations {
-        if !subject.filter.is_flooded(subject.entries) {
+        if !subject.filter.is_flooded_by_two() {
             continue;
         }
         if cores() < 2 {
@@ -101,23 +101,28 @@ fn two_cores(run: &mut Run<'_>, list: &List, stations: &[Station]) -> Result<()>
             continue;
         }
         run.progress.say(format!("{}, {} entries: two floods", subject.filter, subject.entries));
-        let mut ratios = Vec::new();
-        for _ in 0..run.pace.windows {
-            let (one, two) = two_floods::round(lane, stream, run.pace.window)
-                .with_context(|| format!("two floods of {}", subject.filter))?;
-            ratios.push(two / one);
-        }
-        run.figure(Measure::TwoFloods, *subject, None, ratios, Detail::None {})?;
+        let rounds = (0..run.pace.windows)
+            .map(|_| two_floods::round(lane, stream, run.pace.window))
+            .collect::<Result<Vec<_>>>()
+            .with_context(|| format!("two floods of {}", subject.filter))?;
+        let ratios = rounds.iter().map(|(one, two)| two / one).collect();
+        let (one, two) = rounds.into_iter().map(|(one, two)| (one / MILLION, two / MILLION)).unzip();
+        let unit = Measure::Flood.unit();
+        let detail = Detail::TwoFloods {
+            one_mpps: Series::of(unit, one)?.median,
+            two_mpps: Series::of(unit, two)?.median,
+        };
+        run.figure(Measure::TwoFloods, *subject, None, ratios, detail)?;
     }
     Ok(())
 }
 
 /// Changes of the list in force. Measured with single IPv4 addresses, which all filters can take.
-pub fn changes(run: &mut Run<'_>, list: &List, stations: &mut [Station]) -> Result<()> {
+pub fn changes(run: &mut Run<'_>, list: &List, stations: &[Station]) -> Result<()> {
     if list.kind != list::Kind::Ipv4 {
         return Ok(());
     }
-    for station in stations.iter() {
+    for station in stations {
         run.progress.say(format!("{}, {} entries: changes", station.subject.filter, list.entries()));
         for measure in [Measure::Latency, Measure::SingleAdds, Measure::Transaction] {
             match change(run, list, station, measure) {

@@ -11,7 +11,7 @@ use crate::arguments::Arguments;
 use crate::figure::{Detail, Figure, Measure, Missing, Packets, Subject};
 use crate::machine::Machine;
 use crate::targets::Target;
-use crate::{filter, list, markdown, plot};
+use crate::{list, markdown, plot};
 
 /// Raised whenever a field changes its name or meaning.
 pub const SCHEMA: u32 = 2;
@@ -112,12 +112,6 @@ impl Report {
             .iter()
             .find(|figure| (figure.measure, figure.subject, figure.packets) == (measure, subject, packets));
         found.map(|figure| figure.series.median)
-    }
-
-    /// The filters that have a figure of that measure, in the order of the tables.
-    pub fn filters_of(&self, measure: Measure) -> Vec<filter::Kind> {
-        let has = |kind: &filter::Kind| self.of(measure).iter().any(|figure| figure.subject.filter == *kind);
-        filter::Kind::ALL.into_iter().filter(has).collect()
     }
 
     /// Figures whose counters do not agree, in words.

@@ -20,6 +20,9 @@ use crate::{list, measures, targets};
 /// Parts of the measurement of one list, for the progress line.
 const PARTS: usize = 4;
 
+/// A measurement of all filters with one list.
+type Part = fn(&mut Run<'_>, &List, &[Station]) -> Result<()>;
+
 /// A run under way.
 pub struct Run<'a> {
     pub arguments: &'a Arguments,
@@ -95,15 +98,14 @@ impl Run<'_> {
         let begun = Instant::now();
         let stations = self.install(sandbox, &list)?;
         self.took("installing", begun);
-        let parts: [(&'static str, fn(&mut Self, &List, &mut [Station]) -> Result<()>); 3] = [
+        let parts: [(&'static str, Part); 3] = [
             ("ns over floor", measures::over_floor),
             ("floods", measures::floods),
             ("changes", measures::changes),
         ];
-        let mut stations = stations;
         for (name, measure) in parts {
             let begun = Instant::now();
-            measure(self, &list, &mut stations)
+            measure(self, &list, &stations)
                 .with_context(|| format!("{name}, {} with {} entries", list.kind.name(), list.entries()))?;
             self.took(name, begun);
             kinds.iter().for_each(|_| self.progress.step());

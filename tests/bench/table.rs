@@ -67,6 +67,7 @@ fn of(report: &Report, measure: Measure) -> Rows {
     head.extend(["entries", "median", "least", "greatest", "n"]);
     head.extend_from_slice(match measure {
         Measure::NsOverFloor => &["floor"],
+        Measure::TwoFloods => &["one", "two"],
         Measure::Flood => &["of bare drop", "frames", "lost", "verified"],
         _ => &[],
     });
@@ -94,6 +95,9 @@ fn row(figure: &Figure, has_packets: bool) -> Vec<String> {
     match &figure.detail {
         Detail::None {} => {}
         Detail::Floor { floor_ns, .. } => row.push(format!("{floor_ns:.0} ns")),
+        Detail::TwoFloods { one_mpps, two_mpps } => {
+            row.extend([one_mpps, two_mpps].map(|rate| format!("{rate:.2} Mpps")));
+        }
         Detail::Flood { of_bare_drop, frames, verified } => row.extend([
             format!("{:.0}%", of_bare_drop * 100.0),
             frames.processed.to_string(),

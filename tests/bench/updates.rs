@@ -14,7 +14,12 @@ const FEWEST: usize = 5;
 const MOST: usize = 1000;
 
 /// Single additions a second, round by round: entries of the list are taken out, and put back one by one.
-#[expect(clippy::cast_precision_loss, reason = "counts of at most a thousand")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of at most a thousand"
+)]
 pub fn singles(edit: &mut dyn Edit, list: &List, rounds: usize) -> Result<Vec<f64>> {
     let addresses: Vec<IpAddr> = list.v4.iter().take(MOST).map(|net| IpAddr::V4(net.network())).collect();
     let first = addresses.get(..FEWEST.min(addresses.len())).unwrap_or_default();

@@ -77,6 +77,11 @@ impl Kind {
         entries < 100_000 || !matches!(self, Self::LruHash | Self::XdpFilter)
     }
 
+    /// Whether it stands in floods from two cores.
+    pub const fn is_flooded_by_two(self) -> bool {
+        matches!(self, Self::BareDrop | Self::Levee | Self::Lpm | Self::Hash | Self::Nft)
+    }
+
     /// Installs it on the lane's victim with the list in force.
     ///
     /// # Errors

@@ -24,7 +24,8 @@ pub fn prefixes_v6(entries: u32) -> Vec<Ipv6Net> {
 
 fn prefix_v6(index: u32) -> Ipv6Net {
     // Indexes of sources end below 2^32, so that what is mixed here is mixed for no source.
-    let drawn = (mix64(u64::from(index) << 32 | 1) >> 32) * LENGTHS >> 32;
+    let random = mix64((u64::from(index) << 32) | 1) >> 32;
+    let drawn = (random * LENGTHS) >> 32;
     let length = SHORTEST + u8::try_from(drawn).unwrap_or(0);
     Ipv6Net::new_assert(Ipv6Addr::from(source_v6(index)), length).trunc()
 }
