@@ -99,7 +99,7 @@ impl Arguments {
                 flood: ms(80),
                 turn: ms(60),
                 window: ms(200),
-                windows: 7,
+                windows: 5,
                 loads: 5,
                 loading: ms(6000),
                 limit: ms(90_000),

@@ -124,6 +124,8 @@ pub enum Detail {
     None {},
     /// Medians of driver and bare drop, and of driver and program.
     Floor { floor_ns: f64, program_ns: f64 },
+    /// The kernel's growth while the filter was set up for the first time.
+    Memory { growth_mb: f64 },
     /// Medians of what one core takes and what two take.
     TwoFloods { one_mpps: f64, two_mpps: f64 },
     /// Median over the median of the bare drop beside it; and where the frames went.

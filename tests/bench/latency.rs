@@ -1,15 +1,17 @@
 //! How long a change takes until packets feel it: from the call to the first packet that is dropped.
 //!
 //! A sender gives every packet of one source the time at which it was sent; a socket behind the filter takes those that
-//! come through. The last of them tells until when the filter let the source pass. Resolution is [`PACE`]; a call that
-//! had its effect before the next packet counts as zero. Costs: the sender keeps one core busy meanwhile.
+//! come through. The one sent after the last of them is the first that was dropped. Resolution is [`PACE`]; a sender
+//! that is kept from its core makes the figure larger, never smaller. Costs: the sender keeps one core busy meanwhile.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use harness::flood::pin;
 use harness::{Frame, RawSocket};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
@@ -33,13 +35,18 @@ struct Line {
     begun: Instant,
     /// When the newest packet that came through was sent.
     arrived: AtomicU64,
-    /// When the newest packet of all was sent.
-    sent: AtomicU64,
+    /// When each packet since the last change was sent.
+    sent: Mutex<Vec<u64>>,
     stop: AtomicBool,
 }
 
 /// Blocks `source`, which is in the list, `trials` times; microseconds of each.
-pub fn measure(lane: &Lane, edit: &mut dyn Edit, source: Ipv4Addr, trials: usize) -> Result<Vec<f64>> {
+pub fn measure(
+    lane: &Lane,
+    edit: &mut dyn Edit,
+    source: Ipv4Addr,
+    (trials, cpu): (usize, usize),
+) -> Result<Vec<f64>> {
     let socket = RawSocket::open(&lane.attacker, INTERFACE)?;
     let waiting = lane
         .victim
@@ -51,12 +58,15 @@ pub fn measure(lane: &Lane, edit: &mut dyn Edit, source: Ipv4Addr, trials: usize
     let line = Line {
         begun: Instant::now(),
         arrived: AtomicU64::new(0),
-        sent: AtomicU64::new(0),
+        sent: Mutex::new(Vec::new()),
         stop: AtomicBool::new(false),
     };
     let frame = lane.probe(source, PORT);
     thread::scope(|scope| {
-        let sender = scope.spawn(|| line.send(socket, &frame));
+        let sender = scope.spawn(|| {
+            pin(cpu)?;
+            line.send(socket, &frame)
+        });
         scope.spawn(|| line.receive(&waiting));
         let measured = line.trials(edit, source, trials);
         line.stop.store(true, Ordering::Relaxed);
@@ -84,7 +94,7 @@ impl Line {
             let now = self.now();
             bytes[PAYLOAD..PAYLOAD + 8].copy_from_slice(&now.to_be_bytes());
             socket.send(&bytes)?;
-            self.sent.store(now, Ordering::Relaxed);
+            self.sent().push(now);
         }
         Ok(())
     }
@@ -108,10 +118,11 @@ impl Line {
                 self.wait_for(self.now())?;
                 // Out of step with whatever else goes on in milliseconds.
                 sleep(Duration::from_micros(1000 + 137 * (trial as u64 % 16)));
+                self.sent().clear();
                 let called = self.now();
                 edit.add(source)?;
-                let last = self.last()?;
-                Ok(Duration::from_nanos(last.saturating_sub(called)).as_secs_f64() * 1e6)
+                let dropped = self.first_dropped()?;
+                Ok(Duration::from_nanos(dropped.saturating_sub(called)).as_secs_f64() * 1e6)
             })
             .collect()
     }
@@ -128,20 +139,31 @@ impl Line {
         Ok(())
     }
 
-    /// When the last packet was sent that came through: packets were sent for a while after it, and none came.
-    fn last(&self) -> Result<u64> {
+    /// When the packet after the last one that came through was sent: packets were sent for a while after that, and
+    /// none came.
+    fn first_dropped(&self) -> Result<u64> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let sent = self.sent.load(Ordering::Relaxed);
+            let newest = self.sent().last().copied().unwrap_or_default();
             // What was sent until then has been received by now.
             sleep(SILENCE);
             let arrived = self.arrived.load(Ordering::Relaxed);
-            if Duration::from_nanos(sent.saturating_sub(arrived)) > SILENCE {
-                return Ok(arrived);
+            if Duration::from_nanos(newest.saturating_sub(arrived)) > SILENCE {
+                let sent = self.sent();
+                let first = sent.partition_point(|sent| *sent <= arrived);
+                return sent
+                    .get(first)
+                    .copied()
+                    .context("no packet was sent after the last that came through");
             }
             if Instant::now() > deadline {
                 bail!("a source that was blocked still gets through");
             }
         }
+    }
+
+    /// The times, also after a thread panicked with them in its hands: each is whole.
+    fn sent(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -143,7 +143,9 @@ fn change(run: &Run<'_>, list: &List, station: &Station, measure: Measure) -> Re
         return Ok(Vec::new());
     };
     match measure {
-        Measure::Latency => latency::measure(&station.lane, edit.as_mut(), first.network(), run.pace.trials),
+        Measure::Latency => {
+            latency::measure(&station.lane, edit.as_mut(), first.network(), (run.pace.trials, run.cpu))
+        }
         Measure::SingleAdds => updates::singles(edit.as_mut(), list, run.pace.changes),
         Measure::Transaction => updates::transactions(edit.as_mut(), run.pace.changes),
         _ => bail!("{} is no measure of changes", measure.title()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use aya::maps::MapInfo;
@@ -28,23 +28,23 @@ pub fn of_map(map: &MapInfo) -> Result<u64> {
     Ok(line.context("the kernel does not tell how much memory a map takes")?.trim().parse()?)
 }
 
-/// Bytes of slabs, vmalloc and per-CPU areas of the whole machine, once they stay as they are for a moment, since the
-/// kernel frees much later than it is told to: the difference around a step is an estimate of what that step took.
-pub fn of_kernel_at_rest() -> Result<u64> {
-    const MOMENT: Duration = Duration::from_millis(20);
-    const PATIENCE: u32 = 50;
+/// Bytes of slabs, vmalloc and per-CPU areas of the whole machine, once they have stayed as they are for `moment`, since
+/// the kernel frees much later than it is told to: the difference around a step is an estimate of what that step took.
+pub fn of_kernel_at_rest(moment: Duration) -> Result<u64> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    const PATIENCE: Duration = Duration::from_secs(3);
     /// Others on the machine are never quite still.
     const STILL: u64 = 256 << 10;
-    let mut last = of_kernel()?;
-    for _ in 0..PATIENCE {
-        sleep(MOMENT);
+    let begun = Instant::now();
+    let (mut last, mut since) = (of_kernel()?, Instant::now());
+    while since.elapsed() < moment && begun.elapsed() < PATIENCE {
+        sleep(PAUSE);
         let now = of_kernel()?;
-        if now.abs_diff(last) <= STILL {
-            return Ok(now);
+        if now.abs_diff(last) > STILL {
+            (last, since) = (now, Instant::now());
         }
-        last = now;
     }
-    Ok(last)
+    of_kernel()
 }
 
 fn of_kernel() -> Result<u64> {

@@ -49,12 +49,13 @@ pub const METHOD: &[&str] = &[
     "single update: a sender in the attacker's namespace sends from one listed source every 20 us, with the time of \
      sending in each packet; a socket in the victim's namespace takes what comes through. The entry is removed, and added \
      again: Levee over its API (unix socket, kept connection), maps by a system call, the others by a run of their \
-     command. Latency is the time from the call to the sending of the last packet that came through.",
+     command. Latency is the time from the call to the sending of the packet after the last one that came through.",
     "single updates, one after the other: entries of the list that were removed are added again, one call each.",
     "100,000 additions at once: one request to Levee's API, all or nothing; one run of nft or ipset.",
-    "kernel memory: the memlock of all maps that the program uses (Levee: those of the attached program), what ipset \
-     tells; for nft the growth of the machine's slabs, vmalloc and per-CPU areas while it loaded: an estimate. The median \
-     over the rounds of loading.",
+    "kernel memory: the memlock of all maps that the program uses (Levee: those of the attached program), or what ipset \
+     tells. Of an LPM trie the kernel counts the entries alone, not the nodes between them. The kernel's growth is that of \
+     slabs, vmalloc and per-CPU areas of the whole machine while the filter was set up for the first time: an estimate, and the only figure \
+     that there is for nft.",
 ];
 
 /// The whole of it.

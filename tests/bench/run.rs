@@ -124,7 +124,7 @@ impl Run<'_> {
             match Station::new(sandbox, kind, list, self.pace) {
                 Ok(station) => {
                     self.figure(Measure::Load, subject, None, station.loads.clone(), Detail::None {})?;
-                    self.figure(Measure::Memory, subject, None, station.memory.clone(), Detail::None {})?;
+                    self.memory(&station)?;
                     self.report.filters.push(Described { subject, what: station.filter.description() });
                     stations.push(station);
                 }
@@ -137,6 +137,12 @@ impl Run<'_> {
             self.progress.step();
         }
         Ok(stations)
+    }
+
+    fn memory(&mut self, station: &Station) -> Result<()> {
+        let Some(growth_mb) = station.growth else { return Ok(()) };
+        let detail = Detail::Memory { growth_mb };
+        self.figure(Measure::Memory, station.subject, None, station.memory.clone(), detail)
     }
 
     /// Takes a figure down, where there was at least one round.

@@ -1,6 +1,6 @@
 //! A filter with its list in force behind a veth pair of its own, and how long the list took.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use harness::Sandbox;
@@ -11,6 +11,10 @@ use crate::figure::Subject;
 use crate::filter::{Filter, Installed, Kind};
 use crate::lane::Lane;
 use crate::list::List;
+use crate::memory;
+
+/// The kernel begins to free what a map held some hundred milliseconds after its end.
+const SETTLED: Duration = Duration::from_millis(300);
 
 /// One filter behind its veth pair. The filter goes first when both are dropped.
 pub struct Station {
@@ -19,8 +23,10 @@ pub struct Station {
     pub lane: Lane,
     /// Milliseconds that the list took, load by load.
     pub loads: Vec<f64>,
-    /// Megabytes of kernel memory, load by load.
+    /// Megabytes of kernel memory that the list takes, load by load: what the kernel tells, or else `growth`.
     pub memory: Vec<f64>,
+    /// Megabytes by which the kernel grew while the filter was set up for the first time: an estimate.
+    pub growth: Option<f64>,
 }
 
 impl Station {
@@ -33,18 +39,27 @@ impl Station {
         let name = format!("{:?}-{}-{kind:?}", list.kind, list.entries()).to_lowercase();
         let family = if list.v6.is_empty() { Family::V4 } else { Family::V6 };
         let lane = Lane::new(sandbox, &name, family)?;
-        let (mut loads, mut memory) = (Vec::new(), Vec::new());
+        let (mut loads, mut memory, mut growth) = (Vec::new(), Vec::new(), None);
         let begun = Instant::now();
+        let before = memory::of_kernel_at_rest(SETTLED)?;
         let filter = loop {
             let Installed { filter, load } = kind.install(sandbox, &lane, list, pace.limit)?;
-            memory.extend(filter.memory().context("cannot read the memory of a list")?.map(megabytes));
+            if kind != Kind::BareDrop {
+                // Later loads find what the first has left, which the kernel may free meanwhile.
+                if growth.is_none() {
+                    let after = memory::of_kernel_at_rest(Duration::ZERO)?;
+                    growth = Some(megabytes(after.saturating_sub(before)));
+                }
+                let told = filter.memory().context("cannot read the memory of a list")?;
+                memory.extend(told.map(megabytes).or_else(|| growth.filter(|_| loads.is_empty())));
+            }
             let Some(load) = load else { break filter };
             loads.push(load.as_secs_f64() * 1e3);
             if loads.len() >= pace.loads || begun.elapsed() > pace.loading {
                 break filter;
             }
         };
-        Ok(Self { subject, filter, lane, loads, memory })
+        Ok(Self { subject, filter, lane, loads, memory, growth })
     }
 }
 

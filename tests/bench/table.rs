@@ -68,6 +68,7 @@ fn of(report: &Report, measure: Measure) -> Rows {
     head.extend_from_slice(match measure {
         Measure::NsOverFloor => &["floor"],
         Measure::TwoFloods => &["one", "two"],
+        Measure::Memory => &["kernel's growth"],
         Measure::Flood => &["of bare drop", "frames", "lost", "verified"],
         _ => &[],
     });
@@ -95,6 +96,7 @@ fn row(figure: &Figure, has_packets: bool) -> Vec<String> {
     match &figure.detail {
         Detail::None {} => {}
         Detail::Floor { floor_ns, .. } => row.push(format!("{floor_ns:.0} ns")),
+        Detail::Memory { growth_mb } => row.push(format!("{growth_mb:.1} MB")),
         Detail::TwoFloods { one_mpps, two_mpps } => {
             row.extend([one_mpps, two_mpps].map(|rate| format!("{rate:.2} Mpps")));
         }

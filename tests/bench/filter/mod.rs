@@ -132,7 +132,7 @@ pub trait Filter {
     /// Its program, where it is one.
     fn program(&self) -> Result<Option<Program>>;
 
-    /// Bytes of kernel memory that the list takes; `None` where there is no list.
+    /// Bytes of kernel memory that the list takes, as the kernel tells; `None` where it does not, or there is no list.
     fn memory(&self) -> Result<Option<u64>>;
 
     /// The way its users change the list; `None` where there is none.

@@ -17,14 +17,12 @@ use super::tool::{SHORT, Tool};
 use super::{Edit, Filter, Installed, Program, SPARE};
 use crate::lane::{INTERFACE, Lane};
 use crate::list::{List, short};
-use crate::memory;
 
 const NFT: Tool = Tool::new("nft", "nftables");
 
 pub struct Nft {
     victim: Netns,
     description: String,
-    memory: u64,
     /// What was read off the counter until now.
     dropped: Cell<u64>,
 }
@@ -35,15 +33,12 @@ impl Nft {
         let kind = if list.is_of_addresses() { "with size" } else { "of intervals, auto-merge" };
         let file = sandbox.directory("lists")?.join("nft.conf");
         std::fs::write(&file, ruleset(list)).with_context(|| format!("cannot write {}", file.display()))?;
-        let before = memory::of_kernel_at_rest()?;
-        let mut filter = Self {
+        let filter = Self {
             victim: lane.victim.clone(),
             description: format!("{version}: netdev ingress, named set {kind}, counter drop"),
-            memory: 0,
             dropped: Cell::new(0),
         };
         let (_, load) = NFT.timed(&filter.victim, &["-f", &file.to_string_lossy()], "", limit)?;
-        filter.memory = memory::of_kernel_at_rest()?.saturating_sub(before);
         Ok(Installed { filter: Box::new(filter), load: Some(load) })
     }
 }
@@ -107,7 +102,8 @@ impl Filter for Nft {
     }
 
     fn memory(&self) -> Result<Option<u64>> {
-        Ok(Some(self.memory))
+        // The kernel does not tell.
+        Ok(None)
     }
 
     fn editor(&self) -> Result<Option<Box<dyn Edit + '_>>> {

@@ -72,19 +72,24 @@ impl List {
     /// # Errors
     /// [`harness::suite::Skipped`] when it is of real data that nobody has put there.
     pub fn new(sandbox: &Sandbox, kind: Kind, entries: u32, misses: u32) -> Result<Self> {
-        let (v4, v6) = match kind {
-            Kind::Ipv4 => (random::addresses_v4(entries), Vec::new()),
-            Kind::Ipv6 => (Vec::new(), random::prefixes_v6(entries)),
-            Kind::Geo => real::geo()?,
-            Kind::Ipsum => real::ipsum()?,
-            Kind::GeoLike => geo_like::prefixes(),
+        let tabled = |(v4, v6): (Vec<_>, Vec<_>)| {
+            let streams = traffic::tabled(sandbox, &v4, &v6, misses)?;
+            Ok(Self { kind, v4, v6, streams })
         };
-        let streams = match kind {
-            Kind::Ipv4 => traffic::computed_v4(entries, misses),
-            Kind::Ipv6 => traffic::computed_v6(sandbox, &v6, entries, misses)?,
-            Kind::Geo | Kind::Ipsum | Kind::GeoLike => traffic::tabled(sandbox, &v4, &v6, misses)?,
-        };
-        Ok(Self { kind, v4, v6, streams })
+        match kind {
+            Kind::Ipv4 => {
+                let streams = traffic::computed_v4(entries, misses);
+                Ok(Self { kind, v4: random::addresses_v4(entries), v6: Vec::new(), streams })
+            }
+            Kind::Ipv6 => {
+                let (v6, sources) = random::prefixes_v6(entries);
+                let streams = traffic::computed_v6(sandbox, &v6, sources, misses)?;
+                Ok(Self { kind, v4: Vec::new(), v6, streams })
+            }
+            Kind::Geo => tabled(real::geo()?),
+            Kind::Ipsum => tabled(real::ipsum()?),
+            Kind::GeoLike => tabled(geo_like::prefixes()),
+        }
     }
 
     /// How many prefixes it has.

@@ -15,11 +15,20 @@ pub fn addresses_v4(entries: u32) -> Vec<Ipv4Net> {
     (HIT..HIT + entries).map(|index| Ipv4Net::from(Ipv4Addr::from(source_v4(index)))).collect()
 }
 
-/// Prefixes of lengths drawn evenly from /29 to /128. Two of the short ones may be the same prefix: there are a few
-/// less than `entries` then.
-pub fn prefixes_v6(entries: u32) -> Vec<Ipv6Net> {
+/// Prefixes of lengths drawn evenly from /29 to /128, and how many sources they were made of: a few more than there
+/// are prefixes, since two of the short ones may be the same.
+pub fn prefixes_v6(entries: u32) -> (Vec<Ipv6Net>, u32) {
     let mut seen = HashSet::new();
-    (HIT..HIT + entries).map(prefix_v6).filter(|prefix| seen.insert(*prefix)).collect()
+    let mut prefixes = Vec::new();
+    let mut index = HIT;
+    while prefixes.len() < entries as usize {
+        let prefix = prefix_v6(index);
+        if seen.insert(prefix) {
+            prefixes.push(prefix);
+        }
+        index += 1;
+    }
+    (prefixes, index - HIT)
 }
 
 fn prefix_v6(index: u32) -> Ipv6Net {
@@ -48,8 +57,8 @@ mod tests {
 
     #[test]
     fn a_list_has_each_prefix_once() {
-        let prefixes = prefixes_v6(200_000);
-        assert!(prefixes.len() > 199_900);
-        assert_eq!(prefixes.iter().collect::<HashSet<_>>().len(), prefixes.len());
+        let (prefixes, sources) = prefixes_v6(1_000_000);
+        assert_eq!(prefixes.iter().collect::<HashSet<_>>().len(), 1_000_000);
+        assert!((1_000_001..1_000_100).contains(&sources), "{sources}");
     }
 }

@@ -86,14 +86,14 @@ pub fn computed_v4(entries: u32, misses: u32) -> Vec<Stream> {
 
 /// For a list of IPv6 prefixes that were made of the sources: some of its short ones hold sources that were not meant
 /// to be in it, so misses are picked by the oracle.
-pub fn computed_v6(sandbox: &Sandbox, listed: &[Ipv6Net], entries: u32, misses: u32) -> Result<Vec<Stream>> {
+pub fn computed_v6(sandbox: &Sandbox, listed: &[Ipv6Net], sources: u32, misses: u32) -> Result<Vec<Stream>> {
     let oracle: PrefixSet<Ipv6Net> = listed.iter().copied().collect();
     let missing = (MISS..)
         .map(|index| Ipv6Addr::from(source_v6(index)))
         .filter(|address| oracle.get_lpm(&Ipv6Net::from(*address)).is_none());
     let missing: Vec<IpAddr> = missing.take(misses as usize).map(IpAddr::V6).collect();
     Ok(vec![
-        Stream::computed((Family::V6, Traffic::Hit), SourcePattern::hit_v6, entries),
+        Stream::computed((Family::V6, Traffic::Hit), SourcePattern::hit_v6, sources),
         Stream::tabled((Family::V6, Traffic::Miss), sandbox, &missing)?,
     ])
 }
