@@ -34,7 +34,8 @@ pub struct Arguments {
     /// Only this list; may be given more than once [default: all; geo-like only where geo is not at hand].
     #[arg(long = "list", value_name = "NAME", value_enum, value_delimiter = ',')]
     pub lists: Vec<list::Kind>,
-    /// Lengths of the generated lists [default: 1000 to 4000000 by tens, IPv6 to a million; quick: 1000,100000].
+    /// Lengths of the generated lists [default: 1000 to 4000000 by tens, IPv6 to a million; quick: 1000,100000,
+    /// IPv6 1000].
     #[arg(long, value_name = "N,...", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     pub entries: Vec<u32>,
@@ -54,6 +55,8 @@ pub struct Arguments {
 pub struct Pace {
     /// Rounds that are reported.
     pub rounds: usize,
+    /// Rounds of floods.
+    pub floods: usize,
     /// Wanted length of one flood.
     pub flood: Duration,
     /// Wanted length of one turn of the floor measurement.
@@ -66,6 +69,9 @@ pub struct Pace {
     pub loading: Duration,
     /// How long a tool may take to load a list.
     pub limit: Duration,
+    /// How long the kernel's memory must have stayed as it is before a list is loaded: it begins to free what a map held
+    /// some hundred milliseconds after the map's end.
+    pub settled: Duration,
     /// Trials of the latency of a change.
     pub trials: usize,
     /// Rounds of single changes and of transactions.
@@ -82,13 +88,15 @@ impl Arguments {
         let pace = if self.quick {
             Pace {
                 rounds: 7,
+                floods: 5,
                 flood: ms(30),
                 turn: ms(12),
                 window: ms(100),
                 windows: 3,
-                loads: 3,
+                loads: 2,
                 loading: ms(1500),
                 limit: ms(15_000),
+                settled: ms(60),
                 trials: 20,
                 changes: 3,
                 misses: 1 << 18,
@@ -96,6 +104,7 @@ impl Arguments {
         } else {
             Pace {
                 rounds: 9,
+                floods: 9,
                 flood: ms(80),
                 turn: ms(60),
                 window: ms(200),
@@ -103,12 +112,16 @@ impl Arguments {
                 loads: 5,
                 loading: ms(6000),
                 limit: ms(90_000),
+                settled: ms(300),
                 trials: 25,
                 changes: 5,
                 misses: 1 << 20,
             }
         };
-        Pace { rounds: self.rounds.map_or(pace.rounds, |rounds| rounds as usize), ..pace }
+        match self.rounds {
+            Some(rounds) => Pace { rounds: rounds as usize, floods: rounds as usize, ..pace },
+            None => pace,
+        }
     }
 
     /// The filters that were asked for: the bare drop first, each once.
@@ -127,7 +140,10 @@ impl Arguments {
         kinds
             .flat_map(|kind| {
                 let mut lengths = if kind.has_any_length() { self.lengths() } else { vec![0] };
-                lengths.retain(|length| kind != list::Kind::Ipv6 || *length <= MOST_IPV6);
+                if kind == list::Kind::Ipv6 {
+                    let most = if self.quick && self.entries.is_empty() { 1_000 } else { MOST_IPV6 };
+                    lengths.retain(|length| *length <= most);
+                }
                 lengths.into_iter().map(move |length| (kind, length))
             })
             .collect()
@@ -137,8 +153,7 @@ impl Arguments {
         let real = harness::data::directory("lists").is_ok();
         match kind {
             _ if !self.lists.is_empty() => self.lists.contains(&kind),
-            list::Kind::Ipv4 | list::Kind::Ipv6 => true,
-            list::Kind::Geo => true,
+            list::Kind::Ipv4 | list::Kind::Ipv6 | list::Kind::Geo => true,
             list::Kind::Ipsum => !self.quick,
             list::Kind::GeoLike => !real,
         }

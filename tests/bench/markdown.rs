@@ -27,9 +27,8 @@ pub fn render(report: &Report, plots: &[String]) -> String {
     page.extend(report.method.iter().map(|line| format!("- {line}\n")));
     let settings = &report.settings;
     page += &format!(
-        "- {} rounds a figure unless its n says otherwise (median; least and greatest of all rounds), {} ms a flood, \
-         {} ms a turn of test runs.\n",
-        settings.rounds, settings.flood_round_ms, settings.test_run_turn_ms
+        "- figures are medians of n rounds, with the least and the greatest; {} ms a flood, {} ms a turn of test runs.\n",
+        settings.flood_round_ms, settings.test_run_turn_ms
     );
     page
 }

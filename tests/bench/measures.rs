@@ -62,7 +62,7 @@ fn one_core(run: &mut Run<'_>, list: &List, stations: &[Station]) -> Result<()> 
             trials.push((station, Trial::new(stream, parts, run.pace, run.cpu)?));
         }
     }
-    for round in 1..=run.pace.rounds {
+    for round in 1..=run.pace.floods {
         for (Station { subject, filter, lane, .. }, trial) in &mut trials {
             let kind = subject.filter;
             run.progress.say(format!("{kind}, {} entries: flood {round}", subject.entries));

@@ -80,6 +80,7 @@ pub struct Report {
 pub struct Settings {
     pub quick: bool,
     pub rounds: usize,
+    pub flood_rounds: usize,
     pub flood_round_ms: u128,
     pub test_run_turn_ms: u128,
     pub entries: Vec<u32>,

@@ -65,6 +65,7 @@ fn empty(arguments: &Arguments, cpu: usize) -> Result<Report> {
         settings: Settings {
             quick: arguments.quick,
             rounds: pace.rounds,
+            flood_rounds: pace.floods,
             flood_round_ms: pace.flood.as_millis(),
             test_run_turn_ms: pace.turn.as_millis(),
             entries: arguments.lengths(),

@@ -13,9 +13,6 @@ use crate::lane::Lane;
 use crate::list::List;
 use crate::memory;
 
-/// The kernel begins to free what a map held some hundred milliseconds after its end.
-const SETTLED: Duration = Duration::from_millis(300);
-
 /// One filter behind its veth pair. The filter goes first when both are dropped.
 pub struct Station {
     pub subject: Subject,
@@ -40,8 +37,8 @@ impl Station {
         let family = if list.v6.is_empty() { Family::V4 } else { Family::V6 };
         let lane = Lane::new(sandbox, &name, family)?;
         let (mut loads, mut memory, mut growth) = (Vec::new(), Vec::new(), None);
+        let before = memory::of_kernel_at_rest(pace.settled)?;
         let begun = Instant::now();
-        let before = memory::of_kernel_at_rest(SETTLED)?;
         let filter = loop {
             let Installed { filter, load } = kind.install(sandbox, &lane, list, pace.limit)?;
             if kind != Kind::BareDrop {
