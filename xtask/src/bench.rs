@@ -7,14 +7,16 @@ use anyhow::Result;
 use crate::demo::run_release;
 use crate::workspace::Workspace;
 
-/// Measure Levee, a bare drop, nft, ipset and xdp-filter in one run
+/// Measure Levee beside a bare drop, the kernel's LPM trie and hash maps, xdp-filter, nft and ipset in one run
 #[derive(clap::Args)]
 #[command(
     after_help = "Installs what is missing, builds, and runs in a sandbox of its own (namespaces of the kernel), which
-leaves nothing behind however it ends. Needs root. Leave the machine alone meanwhile.
+leaves nothing behind however it ends. Needs root. Leave the machine alone meanwhile: about twenty minutes, or less than
+two with --quick. The reports and plots are written to target/bench.
 
 Examples:
   cargo xtask bench
+  cargo xtask bench --quick
   cargo xtask bench -- --help       the options of the benchmark itself"
 )]
 pub struct Args {
