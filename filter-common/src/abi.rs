@@ -5,7 +5,7 @@
 //! [`crate::keys`] changes.
 
 /// Version of everything that kernel side and user side must agree on.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// First word of the `LEVEE_META` map: tells a Levee pin directory from anything else ("LEVE" in ASCII).
 pub const META_MAGIC: u32 = 0x4c45_5645;
@@ -20,25 +20,22 @@ pub const PROGRAM_FRAGS: &str = "levee_frags";
 
 /// Read-only global that holds [`crate::config::Switches`].
 pub const SWITCHES_GLOBAL: &str = "SWITCHES";
+/// Read-only global that holds the [`crate::table::Geometry`] of the program's generation.
+pub const GEOMETRY_GLOBAL: &str = "GEOMETRY";
+
+/// Counters of sets: one a set number, from 0, which no set has.
+pub const SET_SLOTS: u32 = crate::table::slot::MAX_SET + 1;
 
 /// Map names. Each map is declared under this name in `filter-ebpf/src/maps.rs` and pinned under it.
 pub mod map {
-    /// Hash: [`crate::keys::KeyV4`] to set id; blocked IPv4 sources.
-    pub const BLOCK_V4: &str = "BLOCK_V4";
-    /// Hash: [`crate::keys::KeyV6`] to set id; blocked IPv6 sources.
-    pub const BLOCK_V6: &str = "BLOCK_V6";
-    /// Hash: [`crate::keys::KeyV4`] to set id; allowed IPv4 sources.
-    pub const ALLOW_SRC_V4: &str = "ALLOW_SRC_V4";
-    /// Hash: [`crate::keys::KeyV6`] to set id; allowed IPv6 sources.
-    pub const ALLOW_SRC_V6: &str = "ALLOW_SRC_V6";
-    /// Hash: [`crate::keys::KeyV4`] to set id; allowed IPv4 destinations.
-    pub const ALLOW_DST_V4: &str = "ALLOW_DST_V4";
-    /// Hash: [`crate::keys::KeyV6`] to set id; allowed IPv6 destinations.
-    pub const ALLOW_DST_V6: &str = "ALLOW_DST_V6";
-    /// Array of one [`crate::table::LengthTable`]: which prefix lengths each table holds.
-    pub const LENGTHS: &str = "LENGTHS";
+    /// Array of lines that the controller maps: the prefix tables of one generation ([`crate::table`]).
+    pub const LINES: &str = "LINES";
+    /// Array of one [`crate::table::Geometry`]; made by the controller, one a generation.
+    pub const GEOMETRY: &str = "LEVEE_GEOMETRY";
     /// Per-CPU array of one [`crate::counters::Counters`]; one map an interface.
     pub const COUNTERS: &str = "COUNTERS";
+    /// Per-CPU array of [`super::SET_SLOTS`] [`crate::counters::Counter`], by set: what it dropped; one map an interface.
+    pub const SET_COUNTERS: &str = "SET_COUNTERS";
     /// Array of one [`super::Meta`]; made by the controller.
     pub const META: &str = "LEVEE_META";
     /// Array of one [`super::InterfaceMeta`]; made by the controller, one an interface.
@@ -53,13 +50,9 @@ pub struct Meta {
     pub magic: u32,
     /// [`ABI_VERSION`] of the Levee that made the directory.
     pub abi_version: u32,
-    /// Prefixes that each block table has room for.
-    pub block_capacity: u32,
-    /// Prefixes that each allow table has room for.
-    pub allow_capacity: u32,
 }
 
-const _: () = assert!(size_of::<Meta>() == 16);
+const _: () = assert!(size_of::<Meta>() == 8);
 
 /// How one interface's program was loaded and attached; lies beside its pins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +60,7 @@ const _: () = assert!(size_of::<Meta>() == 16);
 pub struct InterfaceMeta {
     /// The switches in the program's read-only data.
     pub switches: crate::config::Switches,
-    /// Number of the program load on this interface, from 1.
+    /// The generation that it was attached with.
     pub generation: u32,
     /// 1 when the program takes frames in several buffers, else 0.
     pub frags: u32,

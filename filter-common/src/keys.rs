@@ -1,8 +1,7 @@
-//! Addresses and the keys of the prefix tables.
+//! Addresses and prefixes.
 //!
 //! An address is a number here, so that arithmetic on it is plain and the eBPF compiler can keep it in aligned words;
-//! byte order is confined to the constructors. A key holds network-order bytes, so that a dump of a table reads as
-//! addresses.
+//! byte order is confined to the constructors.
 
 /// An IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,89 +62,71 @@ impl AddressV6 {
     }
 }
 
-/// An IPv4 prefix as a table key: host bits are always zero.
+/// An IPv4 prefix: host bits are always zero. Prefixes are in order of their first address; of those with the same, the
+/// wider goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(C)]
-pub struct KeyV4 {
-    length: u32,
-    /// In network order.
-    address: u32,
+pub struct PrefixV4 {
+    address: AddressV4,
+    length: u8,
 }
 
-impl KeyV4 {
+impl PrefixV4 {
     /// The prefix of `length` bits (0..=32) that `address` lies in; longer lengths count as 32.
-    #[inline(always)]
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the low word of the mask is meant")]
-    pub const fn containing(address: AddressV4, length: u32) -> Self {
+    pub const fn containing(address: AddressV4, length: u8) -> Self {
         let length = if length > 32 { 32 } else { length };
         // In 64 bits, since a shift of a u32 by 32 is undefined.
         let mask = (0xffff_ffff_0000_0000_u64 >> length) as u32;
-        Self { length, address: (address.bits() & mask).to_be() }
+        Self { address: AddressV4(address.0 & mask), length }
     }
 
-    /// The prefix length in bits.
-    #[inline(always)]
+    /// Its first address.
     #[must_use]
-    pub const fn length(self) -> u32 {
+    pub const fn address(self) -> AddressV4 {
+        self.address
+    }
+
+    /// Its length in bits.
+    #[must_use]
+    pub const fn length(self) -> u8 {
         self.length
     }
-
-    /// The octets of the network address, in the order they are written.
-    #[must_use]
-    pub const fn octets(self) -> [u8; 4] {
-        self.address.to_ne_bytes()
-    }
 }
 
-/// An IPv6 prefix as a table key: host bits are always zero.
+/// An IPv6 prefix: host bits are always zero. Ordered as [`PrefixV4`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(C)]
-pub struct KeyV6 {
-    length: u32,
-    /// Explicit padding, always zero: a hash map compares every byte of a key.
-    reserved: u32,
-    /// In network order.
-    address: [u64; 2],
+pub struct PrefixV6 {
+    address: AddressV6,
+    length: u8,
 }
 
-impl KeyV6 {
+impl PrefixV6 {
     /// The prefix of `length` bits (0..=128) that `address` lies in; longer lengths count as 128.
     #[must_use]
-    pub const fn containing(address: AddressV6, length: u32) -> Self {
-        match length {
-            0 => Self::masked(address, 0, 0, 0),
-            1..=64 => Self::masked(address, u64::MAX << (64 - length), 0, length),
-            65..=128 => Self::masked(address, u64::MAX, u64::MAX << (128 - length), length),
-            _ => Self::masked(address, u64::MAX, u64::MAX, 128),
-        }
+    pub const fn containing(address: AddressV6, length: u8) -> Self {
+        let (first, last) = match length {
+            0 => (0, 0),
+            1..=64 => (u64::MAX << (64 - length), 0),
+            65..=127 => (u64::MAX, u64::MAX << (128 - length)),
+            _ => (u64::MAX, u64::MAX),
+        };
+        let length = if length > 128 { 128 } else { length };
+        Self { address: AddressV6 { first: address.first & first, last: address.last & last }, length }
     }
 
-    /// The prefix of `length` bits, whose mask is `first` and `last`.
-    #[inline(always)]
-    pub(crate) const fn masked(address: AddressV6, first: u64, last: u64, length: u32) -> Self {
-        let (high, low) = address.halves();
-        Self { length, reserved: 0, address: [(high & first).to_be(), (low & last).to_be()] }
-    }
-
-    /// The prefix length in bits.
-    #[inline(always)]
+    /// Its first address.
     #[must_use]
-    pub const fn length(self) -> u32 {
+    pub const fn address(self) -> AddressV6 {
+        self.address
+    }
+
+    /// Its length in bits.
+    #[must_use]
+    pub const fn length(self) -> u8 {
         self.length
     }
-
-    /// The octets of the network address, in the order they are written.
-    #[must_use]
-    pub const fn octets(self) -> [u8; 16] {
-        let [first, last] = self.address;
-        let bits = (u64::from_be(first) as u128) << 64 | u64::from_be(last) as u128;
-        bits.to_be_bytes()
-    }
 }
-
-const _: () = assert!(size_of::<KeyV4>() == 8);
-const _: () = assert!(size_of::<KeyV6>() == 24);
 
 #[cfg(test)]
 mod tests {
@@ -154,25 +135,28 @@ mod tests {
     #[test]
     fn host_bits_are_cleared_at_every_ipv4_length() {
         for length in 0..=32 {
-            let key = KeyV4::containing(AddressV4::from_octets([255; 4]), length);
-            assert_eq!(u32::from_be_bytes(key.octets()).count_ones(), length);
-            assert_eq!(u32::from_be_bytes(key.octets()).leading_ones(), length);
+            let bits = PrefixV4::containing(AddressV4::from_octets([255; 4]), length).address().bits();
+            assert_eq!(bits.count_ones(), u32::from(length));
+            assert_eq!(bits.leading_ones(), u32::from(length));
         }
     }
 
     #[test]
     fn host_bits_are_cleared_at_every_ipv6_length() {
         for length in 0..=128 {
-            let key = KeyV6::containing(AddressV6::from_octets([255; 16]), length);
-            assert_eq!(u128::from_be_bytes(key.octets()).count_ones(), length);
-            assert_eq!(u128::from_be_bytes(key.octets()).leading_ones(), length);
+            let (first, last) =
+                PrefixV6::containing(AddressV6::from_octets([255; 16]), length).address().halves();
+            let bits = u128::from(first) << 64 | u128::from(last);
+            assert_eq!(bits.count_ones(), u32::from(length));
+            assert_eq!(bits.leading_ones(), u32::from(length));
         }
     }
 
     #[test]
-    fn a_key_of_full_length_holds_the_octets_as_written() {
-        let octets = *b"\x20\x01\x0d\xb8\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b";
-        assert_eq!(KeyV6::containing(AddressV6::from_octets(octets), 128).octets(), octets);
-        assert_eq!(KeyV4::containing(AddressV4::from_octets([192, 0, 2, 7]), 32).octets(), [192, 0, 2, 7]);
+    fn a_wider_prefix_goes_before_those_within_it() {
+        let prefix = |octets, length| PrefixV4::containing(AddressV4::from_octets(octets), length);
+        assert!(prefix([10, 0, 0, 0], 8) < prefix([10, 0, 0, 0], 32));
+        assert!(prefix([10, 0, 0, 0], 8) < prefix([10, 0, 0, 1], 32));
+        assert!(prefix([10, 0, 0, 0], 32) < prefix([11, 0, 0, 0], 8));
     }
 }

@@ -11,42 +11,60 @@ use crate::stages::sanity::{Source, fragments, sanity};
 use crate::table::Tables;
 use crate::verdict::Reason;
 
-/// Why this packet passes or drops.
+/// What becomes of a packet, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Why it passes or drops.
+    pub reason: Reason,
+    /// The set that blocks its source; 0 for every reason but [`Reason::BlockedSource`].
+    pub set: u32,
+}
+
+impl From<Reason> for Decision {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        Self { reason, set: 0 }
+    }
+}
+
+/// What becomes of this packet.
 #[inline(always)]
-pub fn decide<P, T>(packet: &P, tables: &T, switches: &Switches) -> Reason
+pub fn decide<P, T>(packet: &P, tables: &T, switches: &Switches) -> Decision
 where
     P: PacketRead,
     T: Tables<AddressV4> + Tables<AddressV6>,
 {
     match parse(packet) {
-        Err(error) => error.reason(),
-        Ok(Frame::NonIp) => Reason::NonIp,
+        Err(error) => error.reason().into(),
+        Ok(Frame::NonIp) => Reason::NonIp.into(),
         Ok(Frame::V4(headers)) => stages(&headers, tables, switches),
         Ok(Frame::V6(headers)) => stages(&headers, tables, switches),
     }
 }
 
 #[inline(always)]
-fn stages<A: Source, T: Tables<A>>(headers: &Headers<A>, tables: &T, switches: &Switches) -> Reason {
+fn stages<A: Source, T: Tables<A>>(headers: &Headers<A>, tables: &T, switches: &Switches) -> Decision {
     if let Some(reason) = allow(&headers.addresses, tables) {
-        return reason;
+        return reason.into();
     }
     if let Some(reason) = sanity(headers, switches) {
-        return reason;
+        return reason.into();
     }
-    if let Some(reason) = block(&headers.addresses, tables) {
-        return reason;
+    let set = block(&headers.addresses, tables);
+    if set != 0 {
+        return Decision { reason: Reason::BlockedSource, set };
     }
     if let Some(reason) = fragments(headers, switches) {
-        return reason;
+        return reason.into();
     }
-    Reason::NoMatch
+    Reason::NoMatch.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::HostTables;
+    use crate::keys::PrefixV4;
+    use crate::table::{HostTables, TableKind};
 
     /// A TCP SYN from `source` to 198.51.100.1 with these flags, optionally as a later fragment.
     fn frame(source: [u8; 4], flags: u8, later: bool) -> Vec<u8> {
@@ -59,11 +77,11 @@ mod tests {
     }
 
     fn reason(frame: &[u8], tables: &HostTables, switches: Switches) -> Reason {
-        decide(&frame, tables, &switches)
+        decide(&frame, tables, &switches).reason
     }
 
-    fn address(octets: [u8; 4]) -> AddressV4 {
-        AddressV4::from_octets(octets)
+    fn prefix(octets: [u8; 4], length: u8) -> PrefixV4 {
+        PrefixV4::containing(AddressV4::from_octets(octets), length)
     }
 
     const SOURCE: [u8; 4] = [192, 0, 2, 1];
@@ -72,8 +90,8 @@ mod tests {
     #[test]
     fn allow_goes_before_everything_but_structure() {
         let mut tables = HostTables::default();
-        tables.block_v4(address(SOURCE), 32, 1);
-        tables.allow_source_v4(address([192, 0, 2, 0]), 24, 2);
+        tables.insert_v4(TableKind::Block, prefix(SOURCE, 32), 1);
+        tables.insert_v4(TableKind::AllowSource, prefix([192, 0, 2, 0], 24), 2);
         let drop_fragments = Switches { drop_fragments: 1, ..Switches::DEFAULT };
         assert_eq!(reason(&frame(SOURCE, SYN, false), &tables, Switches::DEFAULT), Reason::AllowedSource);
         assert_eq!(reason(&frame(SOURCE, 0, false), &tables, Switches::DEFAULT), Reason::AllowedSource);
@@ -86,8 +104,8 @@ mod tests {
     #[test]
     fn an_allowed_destination_saves_a_blocked_source() {
         let mut tables = HostTables::default();
-        tables.block_v4(address(SOURCE), 32, 1);
-        tables.allow_destination_v4(address([198, 51, 100, 1]), 32, 2);
+        tables.insert_v4(TableKind::Block, prefix(SOURCE, 32), 1);
+        tables.insert_v4(TableKind::AllowDestination, prefix([198, 51, 100, 1], 32), 2);
         assert_eq!(
             reason(&frame(SOURCE, SYN, false), &tables, Switches::DEFAULT),
             Reason::AllowedDestination
@@ -99,7 +117,7 @@ mod tests {
         let mut tables = HostTables::default();
         let drop_fragments = Switches { drop_fragments: 1, ..Switches::DEFAULT };
         assert_eq!(reason(&frame(SOURCE, SYN, true), &tables, drop_fragments), Reason::Fragment);
-        tables.block_v4(address(SOURCE), 8, 1);
+        tables.insert_v4(TableKind::Block, prefix(SOURCE, 8), 1);
         assert_eq!(reason(&frame(SOURCE, SYN, true), &tables, drop_fragments), Reason::BlockedSource);
     }
 

@@ -6,9 +6,8 @@ use aya::Pod;
 
 use crate::abi::{InterfaceMeta, Meta};
 use crate::config::Switches;
-use crate::counters::Counters;
-use crate::keys::{KeyV4, KeyV6};
-use crate::table::LengthTable;
+use crate::counters::{Counter, Counters};
+use crate::table::Geometry;
 
 macro_rules! plain_data {
     ($($type:ty)*) => {$(
@@ -18,7 +17,7 @@ macro_rules! plain_data {
     )*};
 }
 
-plain_data!(KeyV4 KeyV6 Counters LengthTable Switches Meta InterfaceMeta);
+plain_data!(Counter Counters Geometry Switches Meta InterfaceMeta);
 
 #[cfg(feature = "harness")]
 plain_data!(crate::harness::Shape crate::harness::Control crate::harness::Progress crate::harness::StackCount);

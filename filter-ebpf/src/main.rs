@@ -4,10 +4,11 @@
 //! over in several (jumbo frames; kernel 5.18 and later). The controller loads the one that the kernel and the
 //! interface can take.
 //!
-//! Costs a packet: one per-CPU array look-up for the counters, one array look-up for the prefix lengths in use, and
-//! one hash look-up for each prefix length that the tables hold.
+//! Costs a packet: one per-CPU array look-up for the counters (two, when a set blocks it), one array look-up that says
+//! which tables hold anything, and a search of those (`filter_common::table::search`).
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(missing_docs, reason = "the xdp macro makes items that cannot carry documentation")]
 #![expect(clippy::needless_pass_by_value, reason = "the xdp macro hands the context over by value")]
 
@@ -46,12 +47,12 @@ fn filter<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     // SAFETY: SWITCHES is a valid, initialised static. The read is volatile because the loader replaces its bytes
     // after compilation.
     let switches = unsafe { core::ptr::read_volatile(&raw const SWITCHES) };
-    let reason = match maps::tables() {
+    let decision = match maps::tables() {
         Some(tables) => decide(&packet, &tables, &switches),
-        None => Reason::InternalError,
+        None => Reason::InternalError.into(),
     };
-    maps::count(reason, packet.frame_length() as u64);
-    match reason.verdict() {
+    maps::count(decision, packet.frame_length() as u64);
+    match decision.reason.verdict() {
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,
     }

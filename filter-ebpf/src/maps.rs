@@ -1,115 +1,221 @@
 //! The maps, private to this file and offered as what the stages ask and the counters need.
 //!
-//! Every map is declared here once, under the name that `filter_common::abi::map` gives it; the controller sizes the
-//! tables and decides what is shared: the prefix tables by all interfaces, the counters by none.
+//! Every map is declared here once, under the name that `filter_common::abi::map` gives it. The controller makes the
+//! lines of a generation, as many as its contents need, and shares them among all interfaces; the counters are one
+//! interface's own.
 
-use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
-use filter_common::counters::Counters;
-use filter_common::keys::{AddressV4, AddressV6, KeyV4, KeyV6};
-use filter_common::table::{LengthTable, PrefixStore, Tables, longest_match};
-use filter_common::verdict::Reason;
+use aya_ebpf::maps::{Array, PerCpuArray};
+use filter_common::abi::SET_SLOTS;
+use filter_common::counters::{Counter, Counters};
+use filter_common::keys::{AddressV4, AddressV6};
+use filter_common::pipeline::Decision;
+use filter_common::table::exact::{find_lower, find_narrow, find_upper};
+use filter_common::table::geometry::{Geometry, Region, TableV4, TableV6};
+use filter_common::table::lines::{Line, Lines, WORDS};
+use filter_common::table::search::{self, find_v4, find_v6};
+use filter_common::table::{HEADER_LINE, TableKind, Tables, populated_bit};
 
-/// Overridden by the controller when it creates the tables.
-const DEFAULT_CAPACITY: u32 = 1 << 16;
-
 #[map]
-static BLOCK_V4: HashMap<KeyV4, u32> = HashMap::with_max_entries(DEFAULT_CAPACITY, BPF_F_NO_PREALLOC);
-#[map]
-static BLOCK_V6: HashMap<KeyV6, u32> = HashMap::with_max_entries(DEFAULT_CAPACITY, BPF_F_NO_PREALLOC);
-#[map]
-static ALLOW_SRC_V4: HashMap<KeyV4, u32> = HashMap::with_max_entries(DEFAULT_CAPACITY, BPF_F_NO_PREALLOC);
-#[map]
-static ALLOW_SRC_V6: HashMap<KeyV6, u32> = HashMap::with_max_entries(DEFAULT_CAPACITY, BPF_F_NO_PREALLOC);
-#[map]
-static ALLOW_DST_V4: HashMap<KeyV4, u32> = HashMap::with_max_entries(DEFAULT_CAPACITY, BPF_F_NO_PREALLOC);
-#[map]
-static ALLOW_DST_V6: HashMap<KeyV6, u32> = HashMap::with_max_entries(DEFAULT_CAPACITY, BPF_F_NO_PREALLOC);
-#[map]
-static LENGTHS: Array<LengthTable> = Array::with_max_entries(1, 0);
+static LINES: Array<[u64; WORDS]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static SET_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(SET_SLOTS, 0);
+
+/// Where the tables lie; the controller writes it before the kernel freezes and verifies the program.
+#[unsafe(no_mangle)]
+static GEOMETRY: Geometry = Geometry::NONE;
 
 /// Counts this CPU's packet.
 #[inline(always)]
-pub fn count(reason: Reason, bytes: u64) {
+pub fn count(decision: Decision, bytes: u64) {
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: the pointer is to this CPU's own value, and XDP runs with softirqs off: no other reference exists.
-        unsafe { (*counters).count(reason, bytes) };
+        unsafe { (*counters).count(decision.reason, bytes) };
+    }
+    if decision.set != 0
+        && let Some(counter) = SET_COUNTERS.get_ptr_mut(decision.set)
+    {
+        // SAFETY: as above.
+        unsafe { (*counter).count(bytes) };
     }
 }
 
 /// The prefix tables as they are now.
 #[inline(always)]
 pub fn tables() -> Option<KernelTables> {
-    LENGTHS.get(0).map(|lengths| KernelTables { lengths })
+    KernelLines.line(HEADER_LINE).map(|header| KernelTables { populated: header.word(0) })
 }
 
-/// The prefix tables of this installation.
+/// The prefix tables of this generation.
 pub struct KernelTables {
-    lengths: &'static LengthTable,
+    populated: u64,
 }
 
-struct Store<K: 'static>(&'static HashMap<K, u32>);
+/// The lines of this generation.
+struct KernelLines;
 
-impl<K> PrefixStore<K> for Store<K> {
+/// One of them. The controller may be writing it.
+#[derive(Clone, Copy)]
+struct KernelLine(*const [u64; WORDS]);
+
+impl Lines for KernelLines {
+    type Line = KernelLine;
+
     #[inline(always)]
-    fn find(&self, key: &K) -> Option<u32> {
-        // SAFETY: the value is copied at once. Elements that are removed meanwhile may be reused for another key,
-        // which can at worst show that key's set id: the search then still answers that a prefix was found that was
-        // there when it began.
-        unsafe { self.0.get(key) }.copied()
+    fn line(&self, index: u32) -> Option<KernelLine> {
+        LINES.get_ptr(index).map(KernelLine)
+    }
+
+    #[inline(always)]
+    fn narrow_lengths(&self, _multiplier: u64, region: Region, address: u32, lengths: u32) -> u32 {
+        find_32_lengths(address, lengths, region.first, region.buckets)
+    }
+
+    #[inline(always)]
+    fn upper_lengths(&self, _multiplier: u64, region: Region, first: u64, lengths: u64) -> u32 {
+        find_64_lengths(first, lengths, region.first, region.buckets)
+    }
+
+    #[inline(always)]
+    fn lower_lengths(&self, _multiplier: u64, region: Region, address: (u64, u64), lengths: u64) -> u32 {
+        find_128_lengths(address.0, address.1, lengths, region.first, region.buckets)
+    }
+
+    #[inline(always)]
+    fn narrow(&self, _multiplier: u64, region: Region, key: u32, length: u32) -> u32 {
+        find_32(key, length, region.first, region.buckets)
+    }
+
+    #[inline(always)]
+    fn upper(&self, _multiplier: u64, region: Region, key: u64, length: u32) -> u32 {
+        find_64(key, length, region.first, region.buckets)
+    }
+
+    #[inline(always)]
+    fn lower(&self, _multiplier: u64, region: Region, key: (u64, u64), length: u32) -> u32 {
+        find_128(key.0, key.1, length, region.first, region.buckets)
     }
 }
 
-/// Declares the search of one table as a function of its own.
-///
-/// A global function is verified once, by itself, for all arguments, where inlined code is verified anew on each path
-/// that reaches it: with the loops over prefix lengths inlined, the verifier passes its limit of a million
+impl Line for KernelLine {
+    #[inline(always)]
+    fn sign(mut number: u64) -> u64 {
+        // SAFETY: one shift of a register, which touches neither memory nor stack.
+        unsafe {
+            core::arch::asm!("{0} s>>= 63", inout(reg) number, options(pure, nomem, nostack, preserves_flags));
+        }
+        number
+    }
+
+    #[inline(always)]
+    fn word(self, index: u32) -> u64 {
+        let word = self.0.cast::<u64>().wrapping_add(index as usize & (WORDS - 1));
+        // SAFETY: the pointer is a map value's, which the map outlives, and the masked index lies within it. The read
+        // is volatile, once for each use, since the controller may store to the word at any time.
+        unsafe { core::ptr::read_volatile(word) }
+    }
+}
+
+#[inline(always)]
+fn multiplier() -> u64 {
+    // SAFETY: a valid, initialised static. Volatile, because the loader replaces its bytes after compilation.
+    unsafe { core::ptr::read_volatile(&raw const GEOMETRY.multiplier) }
+}
+
+/// The exact look-ups. A global function is verified once, by itself, for all arguments, where inlined code is verified
+/// anew on each path that reaches it: with these inlined into their loops, the verifier passes its limit of a million
 /// instructions (seen on 6.18). Arguments and result are plain numbers, so that no pointer has to be proved.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_32(key: u32, length: u32, first: u32, buckets: u32) -> u32 {
+    find_narrow(&KernelLines, multiplier(), Region { first, buckets }, key, length)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_64(key: u64, length: u32, first: u32, buckets: u32) -> u32 {
+    find_upper(&KernelLines, multiplier(), Region { first, buckets }, key, length)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_128(high: u64, low: u64, length: u32, first: u32, buckets: u32) -> u32 {
+    find_lower(&KernelLines, multiplier(), Region { first, buckets }, (high, low), length)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_32_lengths(address: u32, lengths: u32, first: u32, buckets: u32) -> u32 {
+    search::narrow_lengths(&KernelLines, multiplier(), Region { first, buckets }, address, lengths)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_64_lengths(address: u64, lengths: u64, first: u32, buckets: u32) -> u32 {
+    search::upper_lengths(&KernelLines, multiplier(), Region { first, buckets }, address, lengths)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_128_lengths(high: u64, low: u64, lengths: u64, first: u32, buckets: u32) -> u32 {
+    search::lower_lengths(&KernelLines, multiplier(), Region { first, buckets }, (high, low), lengths)
+}
+
+/// Declares the search of one table as a global function, for the same reason.
 macro_rules! search {
-    (v4 $name:ident, $map:ident, $table:ident) => {
+    (v4 $name:ident, $kind:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $name(address: u32) -> u32 {
-            let Some(lengths) = LENGTHS.get(0) else { return 0 };
-            let store = Store::<KeyV4>(&$map);
-            u32::from(longest_match(&store, &lengths.$table, &AddressV4::from_bits(address)).is_some())
+            let table = &raw const GEOMETRY.v4[TableKind::$kind as usize];
+            // SAFETY: as for the multiplier.
+            let table: TableV4 = unsafe { core::ptr::read_volatile(table) };
+            find_v4(&KernelLines, multiplier(), &table, address)
         }
     };
-    (v6 $name:ident, $map:ident, $table:ident) => {
+    (v6 $name:ident, $kind:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $name(first: u64, last: u64) -> u32 {
-            let Some(lengths) = LENGTHS.get(0) else { return 0 };
-            let store = Store::<KeyV6>(&$map);
-            u32::from(longest_match(&store, &lengths.$table, &AddressV6::from_halves(first, last)).is_some())
+            let table = &raw const GEOMETRY.v6[TableKind::$kind as usize];
+            // SAFETY: as for the multiplier.
+            let table: TableV6 = unsafe { core::ptr::read_volatile(table) };
+            find_v6(&KernelLines, multiplier(), &table, (first, last))
         }
     };
 }
 
-search!(v4 block_v4, BLOCK_V4, block);
-search!(v4 allow_src_v4, ALLOW_SRC_V4, allow_source);
-search!(v4 allow_dst_v4, ALLOW_DST_V4, allow_destination);
-search!(v6 block_v6, BLOCK_V6, block);
-search!(v6 allow_src_v6, ALLOW_SRC_V6, allow_source);
-search!(v6 allow_dst_v6, ALLOW_DST_V6, allow_destination);
+search!(v4 block_v4, Block);
+search!(v4 allow_src_v4, AllowSource);
+search!(v4 allow_dst_v4, AllowDestination);
+search!(v6 block_v6, Block);
+search!(v6 allow_src_v6, AllowSource);
+search!(v6 allow_dst_v6, AllowDestination);
+
+impl KernelTables {
+    #[inline(always)]
+    const fn holds(&self, kind: TableKind, is_v6: bool) -> bool {
+        self.populated & populated_bit(kind, is_v6) != 0
+    }
+}
 
 impl Tables<AddressV4> for KernelTables {
     #[inline(always)]
     fn allows_source(&self, source: &AddressV4) -> bool {
-        self.lengths.allow_source.v4 != [0] && allow_src_v4(source.bits()) != 0
+        self.holds(TableKind::AllowSource, false) && allow_src_v4(source.bits()) != 0
     }
 
     #[inline(always)]
     fn allows_destination(&self, destination: &AddressV4) -> bool {
-        self.lengths.allow_destination.v4 != [0] && allow_dst_v4(destination.bits()) != 0
+        self.holds(TableKind::AllowDestination, false) && allow_dst_v4(destination.bits()) != 0
     }
 
     #[inline(always)]
-    fn blocks(&self, source: &AddressV4) -> bool {
-        self.lengths.block.v4 != [0] && block_v4(source.bits()) != 0
+    fn blocked_by(&self, source: &AddressV4) -> u32 {
+        if self.holds(TableKind::Block, false) { block_v4(source.bits()) } else { 0 }
     }
 }
 
@@ -117,18 +223,18 @@ impl Tables<AddressV6> for KernelTables {
     #[inline(always)]
     fn allows_source(&self, source: &AddressV6) -> bool {
         let (first, last) = source.halves();
-        self.lengths.allow_source.v6 != [0; 3] && allow_src_v6(first, last) != 0
+        self.holds(TableKind::AllowSource, true) && allow_src_v6(first, last) != 0
     }
 
     #[inline(always)]
     fn allows_destination(&self, destination: &AddressV6) -> bool {
         let (first, last) = destination.halves();
-        self.lengths.allow_destination.v6 != [0; 3] && allow_dst_v6(first, last) != 0
+        self.holds(TableKind::AllowDestination, true) && allow_dst_v6(first, last) != 0
     }
 
     #[inline(always)]
-    fn blocks(&self, source: &AddressV6) -> bool {
+    fn blocked_by(&self, source: &AddressV6) -> u32 {
         let (first, last) = source.halves();
-        self.lengths.block.v6 != [0; 3] && block_v6(first, last) != 0
+        if self.holds(TableKind::Block, true) { block_v6(first, last) } else { 0 }
     }
 }

@@ -1,7 +1,6 @@
 //! Allowed sources and destinations pass, before anything but a structural fault can drop them.
 //!
-//! Costs nothing while the allow tables are empty but a test of their lengths; else one look-up for each prefix length
-//! in use.
+//! Costs nothing while the allow tables are empty but a test of one bit each; else a search of each.
 
 use crate::parse::Addresses;
 use crate::table::Tables;

@@ -1,13 +1,12 @@
 //! Blocked sources are dropped, whatever their packets carry.
 //!
-//! Costs one look-up for each prefix length in use, longest first.
+//! Costs one search of the block table.
 
 use crate::parse::Addresses;
 use crate::table::Tables;
-use crate::verdict::Reason;
 
-/// The block stage.
+/// The block stage: the set that the source is blocked by, or 0.
 #[inline(always)]
-pub fn block<A, T: Tables<A>>(addresses: &Addresses<A>, tables: &T) -> Option<Reason> {
-    tables.blocks(&addresses.source).then_some(Reason::BlockedSource)
+pub fn block<A, T: Tables<A>>(addresses: &Addresses<A>, tables: &T) -> u32 {
+    tables.blocked_by(&addresses.source)
 }

@@ -1,99 +1,128 @@
-//! Prefix tables in ordinary memory: the host's side of the differential tests.
+//! Tables in ordinary memory: the host's side of the differential tests, and the dataplane's shape without a kernel.
 
-use std::collections::HashMap;
+use super::contents::Contents;
+use super::draft::{Draft, Room};
+use super::memory::{LineCell, zeroed};
+use super::writer::{Full, Writer};
+use super::{FlatTables, TableKind, Tables};
+use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 
-use super::{LengthTable, Lengths, Prefix, PrefixStore, Tables, longest_match, mark};
-use crate::keys::{AddressV4, AddressV6, KeyV4, KeyV6};
-
-/// Exact prefixes of both families.
-#[derive(Clone, Debug, Default)]
-struct Stores {
-    v4: HashMap<KeyV4, u32>,
-    v6: HashMap<KeyV6, u32>,
-}
-
-impl PrefixStore<KeyV4> for Stores {
-    fn find(&self, key: &KeyV4) -> Option<u32> {
-        self.v4.get(key).copied()
-    }
-}
-
-impl PrefixStore<KeyV6> for Stores {
-    fn find(&self, key: &KeyV6) -> Option<u32> {
-        self.v6.get(key).copied()
-    }
-}
-
-/// The three tables, filled prefix by prefix and never emptied.
-#[derive(Clone, Debug, Default)]
+/// All tables, grown by a new generation whenever one is full, as the controller does.
+#[derive(Debug)]
 pub struct HostTables {
-    lengths: LengthTable,
-    block: Stores,
-    allow_source: Stores,
-    allow_destination: Stores,
+    contents: Contents,
+    writer: Writer<Box<[LineCell]>>,
+    seed: u64,
+}
+
+impl Default for HostTables {
+    fn default() -> Self {
+        Self::holding(Contents::default(), 0)
+    }
 }
 
 impl HostTables {
-    /// Blocks the IPv4 sources of a prefix.
-    pub fn block_v4(&mut self, address: AddressV4, length: u32, set: u32) {
-        insert_v4(&mut self.block, &mut self.lengths.block, address, length, set);
-    }
-
-    /// Blocks the IPv6 sources of a prefix.
-    pub fn block_v6(&mut self, address: AddressV6, length: u32, set: u32) {
-        insert_v6(&mut self.block, &mut self.lengths.block, address, length, set);
-    }
-
-    /// Allows the IPv4 sources of a prefix.
-    pub fn allow_source_v4(&mut self, address: AddressV4, length: u32, set: u32) {
-        insert_v4(&mut self.allow_source, &mut self.lengths.allow_source, address, length, set);
-    }
-
-    /// Allows the IPv6 sources of a prefix.
-    pub fn allow_source_v6(&mut self, address: AddressV6, length: u32, set: u32) {
-        insert_v6(&mut self.allow_source, &mut self.lengths.allow_source, address, length, set);
-    }
-
-    /// Allows the IPv4 destinations of a prefix.
-    pub fn allow_destination_v4(&mut self, address: AddressV4, length: u32, set: u32) {
-        insert_v4(&mut self.allow_destination, &mut self.lengths.allow_destination, address, length, set);
-    }
-
-    /// Allows the IPv6 destinations of a prefix.
-    pub fn allow_destination_v6(&mut self, address: AddressV6, length: u32, set: u32) {
-        insert_v6(&mut self.allow_destination, &mut self.lengths.allow_destination, address, length, set);
-    }
-}
-
-fn insert_v4(stores: &mut Stores, lengths: &mut Lengths, address: AddressV4, length: u32, set: u32) {
-    mark(&mut lengths.v4, KeyV4::BITS, length, true);
-    stores.v4.insert(KeyV4::containing(address, length), set);
-}
-
-fn insert_v6(stores: &mut Stores, lengths: &mut Lengths, address: AddressV6, length: u32, set: u32) {
-    mark(&mut lengths.v6, KeyV6::BITS, length, true);
-    stores.v6.insert(KeyV6::containing(address, length), set);
-}
-
-macro_rules! tables {
-    ($key:ty, $address:ty) => {
-        impl Tables<$address> for HostTables {
-            fn allows_source(&self, source: &$address) -> bool {
-                let (store, lengths) = (&self.allow_source, &self.lengths.allow_source);
-                longest_match::<$key, _>(store, lengths, source).is_some()
+    /// A generation of these contents.
+    ///
+    /// # Panics
+    /// When no seed spreads the keys, or they take more lines than there are line numbers.
+    #[must_use]
+    pub fn holding(contents: Contents, mut seed: u64) -> Self {
+        for _ in 0..16 {
+            let draft = Draft::new(&contents, Room { percent: 6, prefixes: 16 }, seed)
+                .expect("the contents fit into line numbers");
+            let memory = zeroed(draft.geometry().lines);
+            if let Ok(writer) = Writer::write(draft, memory) {
+                return Self { contents, writer, seed };
             }
-
-            fn allows_destination(&self, destination: &$address) -> bool {
-                let (store, lengths) = (&self.allow_destination, &self.lengths.allow_destination);
-                longest_match::<$key, _>(store, lengths, destination).is_some()
-            }
-
-            fn blocks(&self, source: &$address) -> bool {
-                longest_match::<$key, _>(&self.block, &self.lengths.block, source).is_some()
-            }
+            seed = seed.wrapping_add(1);
         }
-    };
+        panic!("no seed spreads the keys");
+    }
+
+    /// Adds an IPv4 prefix.
+    pub fn insert_v4(&mut self, kind: TableKind, prefix: PrefixV4, set: u16) {
+        let mut entries = self.contents.v4(kind).to_vec();
+        entries.retain(|(other, _)| *other != prefix);
+        entries.push((prefix, set));
+        self.contents.set_v4(kind, entries);
+        self.grow_unless(|writer| writer.insert_v4(kind, prefix, set));
+    }
+
+    /// Adds an IPv6 prefix.
+    pub fn insert_v6(&mut self, kind: TableKind, prefix: PrefixV6, set: u16) {
+        let mut entries = self.contents.v6(kind).to_vec();
+        entries.retain(|(other, _)| *other != prefix);
+        entries.push((prefix, set));
+        self.contents.set_v6(kind, entries);
+        self.grow_unless(|writer| writer.insert_v6(kind, prefix, set));
+    }
+
+    /// Removes an IPv4 prefix.
+    pub fn remove_v4(&mut self, kind: TableKind, prefix: PrefixV4) {
+        let mut entries = self.contents.v4(kind).to_vec();
+        entries.retain(|(other, _)| *other != prefix);
+        self.contents.set_v4(kind, entries);
+        self.grow_unless(|writer| writer.remove_v4(kind, prefix).map(drop));
+    }
+
+    /// Removes an IPv6 prefix.
+    pub fn remove_v6(&mut self, kind: TableKind, prefix: PrefixV6) {
+        let mut entries = self.contents.v6(kind).to_vec();
+        entries.retain(|(other, _)| *other != prefix);
+        self.contents.set_v6(kind, entries);
+        self.grow_unless(|writer| writer.remove_v6(kind, prefix).map(drop));
+    }
+
+    /// What the tables hold.
+    #[must_use]
+    pub const fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// The generation that is in use.
+    #[must_use]
+    pub const fn writer(&self) -> &Writer<Box<[LineCell]>> {
+        &self.writer
+    }
+
+    fn grow_unless(&mut self, change: impl Fn(&mut Writer<Box<[LineCell]>>) -> Result<(), Full>) {
+        // Nobody reads meanwhile.
+        self.writer.settle();
+        if change(&mut self.writer).is_err() {
+            *self = Self::holding(std::mem::take(&mut self.contents), self.seed);
+        }
+    }
+
+    fn flat(&self) -> FlatTables<'_, &[LineCell]> {
+        FlatTables::new(self.writer.lines(), self.writer.geometry())
+    }
 }
 
-tables!(KeyV4, AddressV4);
-tables!(KeyV6, AddressV6);
+impl Tables<AddressV4> for HostTables {
+    fn allows_source(&self, source: &AddressV4) -> bool {
+        self.flat().allows_source(source)
+    }
+
+    fn allows_destination(&self, destination: &AddressV4) -> bool {
+        self.flat().allows_destination(destination)
+    }
+
+    fn blocked_by(&self, source: &AddressV4) -> u32 {
+        self.flat().blocked_by(source)
+    }
+}
+
+impl Tables<AddressV6> for HostTables {
+    fn allows_source(&self, source: &AddressV6) -> bool {
+        self.flat().allows_source(source)
+    }
+
+    fn allows_destination(&self, destination: &AddressV6) -> bool {
+        self.flat().allows_destination(destination)
+    }
+
+    fn blocked_by(&self, source: &AddressV6) -> u32 {
+        self.flat().blocked_by(source)
+    }
+}

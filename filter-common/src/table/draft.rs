@@ -1,0 +1,253 @@
+//! From the contents of a generation to the memory that it needs, before any of it is taken.
+//!
+//! Decides how many lines each part gets: what the contents fill, and room for single additions to come. Everything is
+//! counted on the real contents, so a plan is what the kernel will take, to the line.
+
+use super::TableKind;
+use super::chunk::Encoded;
+use super::coarse::{COARSE_BITS, Prefixes, paint_all};
+use super::contents::Contents;
+use super::exact::{LOWER_SLOTS, NARROW_SLOTS, UPPER_SLOTS};
+use super::geometry::{Geometry, KINDS, ROOT_LINES, Region, TableV4, TableV6};
+use super::guides::Guides;
+use super::networks::{self, Network};
+use super::slot::MAX_GUIDES;
+use crate::keys::{PrefixV4, PrefixV6};
+
+/// How full the buckets of a new generation are, in percent of their slots, by slots of a line. Half full, one bucket of
+/// eight slots in twenty has overflowed; a key whose whole reach is taken is one in a billion.
+const fn fullness(slots: u32) -> u64 {
+    if slots <= LOWER_SLOTS { 40 } else { 50 }
+}
+
+/// Guides that fit into a line.
+const GUIDES_A_LINE: u32 = 4;
+
+/// Room for what is added in place later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// In percent of what is there.
+    pub percent: u32,
+    /// Prefixes on top.
+    pub prefixes: u32,
+}
+
+impl Room {
+    /// A sixteenth, and a thousand.
+    pub const USUAL: Self = Self { percent: 6, prefixes: 1024 };
+
+    /// `count` and the room for more.
+    fn around(self, count: usize) -> u64 {
+        let count = count as u64;
+        count + count * u64::from(self.percent) / 100 + u64::from(self.prefixes)
+    }
+}
+
+/// What a generation takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes of kernel memory.
+    pub bytes: u64,
+    /// Entries that are found by their whole key: IPv4 over 24 bits, IPv6 over 32.
+    pub exact: usize,
+    /// Entries that are expanded: wider ones.
+    pub expanded: usize,
+    /// IPv6 networks of 32 bits that something is known about.
+    pub networks: usize,
+}
+
+/// The contents would take more lines than a line number can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// One IPv4 table, ready to be written.
+#[derive(Debug)]
+pub(super) struct DraftV4 {
+    pub coarse: Prefixes,
+    pub roots: Vec<Encoded>,
+    /// Prefixes of more than 24 bits.
+    pub exact: Vec<(PrefixV4, u16)>,
+}
+
+/// One IPv6 table, ready to be written.
+#[derive(Debug)]
+pub(super) struct DraftV6 {
+    pub coarse: Prefixes,
+    pub roots: Vec<Encoded>,
+    /// Prefixes of 25 to 32 bits.
+    pub networks: Prefixes,
+    /// What each /32 says.
+    pub records: Vec<Network>,
+    pub guides: Guides,
+    /// Prefixes of more than 32 bits; those of at most 64 are counted.
+    pub deep: Vec<(PrefixV6, u16)>,
+    pub upper: usize,
+}
+
+/// A generation that has its contents and its size, and no memory yet.
+#[derive(Debug)]
+pub struct Draft {
+    pub(super) v4: [DraftV4; KINDS],
+    pub(super) v6: [DraftV6; KINDS],
+    geometry: Geometry,
+}
+
+impl Draft {
+    /// Counts what `contents` need. `seed` is any number; keys spread in another way with each.
+    ///
+    /// # Errors
+    /// [`TooLarge`], far beyond what a machine can hold.
+    pub fn new(contents: &Contents, room: Room, seed: u64) -> Result<Self, TooLarge> {
+        let v4 = TableKind::ALL.map(|kind| DraftV4::new(contents.v4(kind)));
+        let v6 = TableKind::ALL.map(|kind| DraftV6::new(contents.v6(kind)));
+        // Line 0 is the header.
+        let mut layout = Layout { next: 1 };
+        let mut geometry = Geometry { multiplier: multiplier(seed), ..Geometry::NONE };
+        for kind in TableKind::ALL {
+            geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room)?;
+            geometry.v6[kind as usize] = v6[kind as usize].place(&mut layout, room)?;
+        }
+        geometry.lines = layout.next;
+        Ok(Self { v4, v6, geometry })
+    }
+
+    /// Where everything will lie.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// What it will take, and for what.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        let mut footprint = Footprint { bytes: self.bytes(), ..Footprint::default() };
+        for table in &self.v4 {
+            footprint.exact += table.exact.len();
+            footprint.expanded += table.coarse.len();
+        }
+        for table in &self.v6 {
+            footprint.exact += table.deep.len();
+            footprint.expanded += table.coarse.len() + table.networks.len();
+            footprint.networks += table.records.len();
+        }
+        footprint
+    }
+
+    /// Bytes of the lines.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.geometry.lines as u64 * super::lines::LINE_BYTES as u64
+    }
+}
+
+/// A number whose bits look random, and odd (the finalizer of SplitMix64; Steele, Lea and Flood, 2014).
+const fn multiplier(seed: u64) -> u64 {
+    let mut bits = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (bits ^ (bits >> 31)) | 1
+}
+
+/// Gives out lines, one part after the other.
+struct Layout {
+    next: u32,
+}
+
+impl Layout {
+    fn lines(&mut self, lines: u64) -> Result<u32, TooLarge> {
+        let first = self.next;
+        // A map of lines counts its bytes in an i32's range of elements; stay well below.
+        let end = u64::from(first).checked_add(lines).filter(|end| *end < 1 << 30).ok_or(TooLarge)?;
+        self.next = u32::try_from(end).map_err(|_| TooLarge)?;
+        Ok(first)
+    }
+
+    fn region(&mut self, slots: u64, a_line: u32) -> Result<Region, TooLarge> {
+        let buckets = (slots * 100).div_ceil(u64::from(a_line) * fullness(a_line));
+        let buckets = u32::try_from(buckets).map_err(|_| TooLarge)?;
+        let mut region = Region { first: 0, buckets };
+        region.first = self.lines(u64::from(region.lines()))?;
+        Ok(region)
+    }
+}
+
+/// Lines that chunks take, and room for more: a prefix that is added rewrites one chunk beside the old one.
+fn chunk_lines(roots: &[Encoded], room: Room) -> u64 {
+    let lines = roots.iter().map(|root| match root {
+        Encoded::Uniform(_) => 0,
+        Encoded::Lines(lines) => lines.len(),
+    });
+    room.around(lines.sum())
+}
+
+fn small(count: u64) -> Result<u32, TooLarge> {
+    u32::try_from(count).map_err(|_| TooLarge)
+}
+
+impl DraftV4 {
+    fn new(entries: &[(PrefixV4, u16)]) -> Self {
+        let is_coarse = |prefix: &PrefixV4| prefix.length() <= COARSE_BITS;
+        let (mut coarse, mut exact) = (Prefixes::new(), Vec::with_capacity(entries.len()));
+        for (prefix, set) in entries {
+            if is_coarse(prefix) {
+                coarse.insert((prefix.address().bits(), prefix.length()), *set);
+            } else {
+                exact.push((*prefix, *set));
+            }
+        }
+        let roots = paint_all(&coarse);
+        Self { coarse, roots, exact }
+    }
+
+    fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV4, TooLarge> {
+        let root = layout.lines(ROOT_LINES.into())?;
+        let chunk_lines = small(chunk_lines(&self.roots, room))?;
+        Ok(TableV4 {
+            root,
+            chunks: layout.lines(chunk_lines.into())?,
+            chunk_lines,
+            reserved: 0,
+            exact: layout.region(room.around(self.exact.len()), NARROW_SLOTS)?,
+        })
+    }
+}
+
+impl DraftV6 {
+    fn new(entries: &[(PrefixV6, u16)]) -> Self {
+        let (mut coarse, mut networks) = (Prefixes::new(), Prefixes::new());
+        let (mut deep, mut upper) = (Vec::with_capacity(entries.len()), 0);
+        for (prefix, set) in entries {
+            let key = (networks::of(*prefix), prefix.length());
+            if prefix.length() <= COARSE_BITS {
+                coarse.insert(key, *set);
+            } else if prefix.length() <= networks::BITS {
+                networks.insert(key, *set);
+            } else {
+                upper += usize::from(prefix.length() <= 64);
+                deep.push((*prefix, *set));
+            }
+        }
+        let roots = paint_all(&coarse);
+        let mut guides = Guides::default();
+        let records = networks::records(&networks, &deep, &mut guides);
+        Self { coarse, roots, networks, records, guides, deep, upper }
+    }
+
+    fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV6, TooLarge> {
+        let root = layout.lines(ROOT_LINES.into())?;
+        let chunk_lines = small(chunk_lines(&self.roots, room))?;
+        let guides = room.around(self.guides.len()).min(MAX_GUIDES.into());
+        let guide_lines = small(guides)?.div_ceil(GUIDES_A_LINE);
+        Ok(TableV6 {
+            root,
+            chunks: layout.lines(chunk_lines.into())?,
+            chunk_lines,
+            guides: layout.lines(guide_lines.into())?,
+            guide_lines,
+            reserved: 0,
+            networks: layout.region(room.around(self.records.len()), NARROW_SLOTS)?,
+            upper: layout.region(room.around(self.upper), UPPER_SLOTS)?,
+            lower: layout.region(room.around(self.deep.len() - self.upper), LOWER_SLOTS)?,
+        })
+    }
+}

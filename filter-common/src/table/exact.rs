@@ -1,0 +1,133 @@
+//! Exact look-ups: hash tables whose buckets are one line each.
+//!
+//! A key lies in the bucket that it hashes to or, where that is full, in one of the [`REACH`] - 1 after it. A bucket
+//! whose last slot was never taken has not overflowed, so the search ends there: nearly every look-up, hit or miss,
+//! reads one line. Slots are never moved, so a search beside a change sees each key where it was.
+//!
+//! Three widths of key share that shape: 32 bits (eight slots a line, key and value in one word), 64 bits (five slots:
+//! five words of keys, then their values of 32 bits), 128 bits (three slots).
+
+use super::geometry::{REACH, Region};
+use super::lines::{Line, Lines};
+use super::slot::{PAYLOAD_MASK, narrow_key};
+
+/// Slots of a line for 64-bit keys.
+pub const UPPER_SLOTS: u32 = 5;
+/// Slots of a line for 128-bit keys.
+pub const LOWER_SLOTS: u32 = 3;
+/// Slots of a line for 32-bit keys.
+pub const NARROW_SLOTS: u32 = 8;
+/// First word of the values behind 64-bit keys.
+pub const UPPER_VALUES: u32 = 5;
+/// First word of the values behind 128-bit keys.
+pub const LOWER_VALUES: u32 = 6;
+
+/// The bucket of a product's high half, without a division (Lemire, "Fast random integer generation in an interval",
+/// 2019).
+#[inline(always)]
+const fn bucket(product: u64, buckets: u32) -> u32 {
+    (((product >> 32) * buckets as u64) >> 32) as u32
+}
+
+/// Where a 32-bit key belongs.
+#[inline(always)]
+#[must_use]
+pub const fn narrow_home(multiplier: u64, buckets: u32, key: u32, length: u32) -> u32 {
+    bucket(narrow_key(key, length).wrapping_mul(multiplier), buckets)
+}
+
+/// Where a 64-bit key belongs.
+#[inline(always)]
+#[must_use]
+pub const fn upper_home(multiplier: u64, buckets: u32, key: u64, length: u32) -> u32 {
+    bucket((key ^ length as u64).wrapping_mul(multiplier), buckets)
+}
+
+/// Where a 128-bit key belongs.
+#[inline(always)]
+#[must_use]
+pub const fn lower_home(multiplier: u64, buckets: u32, (first, last): (u64, u64), length: u32) -> u32 {
+    let mixed = first.wrapping_mul(multiplier).rotate_left(32) ^ last ^ length as u64;
+    bucket(mixed.wrapping_mul(multiplier), buckets)
+}
+
+/// What `key` of that length stands for; 0 where it is not there.
+#[inline(always)]
+pub fn find_narrow<L: Lines>(lines: &L, multiplier: u64, region: Region, key: u32, length: u32) -> u32 {
+    let wanted = narrow_key(key, length);
+    let mut index = region.first.wrapping_add(narrow_home(multiplier, region.buckets, key, length));
+    for _ in 0..REACH {
+        let Some(line) = lines.line(index) else { return 0 };
+        let (mut last, mut found) = (0, 0);
+        for slot in 0..NARROW_SLOTS {
+            last = line.word(slot);
+            // Keys have 40 bits, so only where there is no difference does this borrow, and the sign is all ones.
+            let same = L::Line::sign((last >> 24 ^ wanted).wrapping_sub(1));
+            found |= last & same;
+        }
+        // Found, or the last slot was never taken.
+        if found != 0 || last == 0 {
+            return (found & PAYLOAD_MASK) as u32;
+        }
+        index = index.wrapping_add(1);
+    }
+    0
+}
+
+/// The value of a slot whose values begin at `first`.
+#[inline(always)]
+fn value<L: Line>(line: L, first: u32, slot: u32) -> u32 {
+    (line.word(first + slot / 2) >> (slot % 2 * 32)) as u32
+}
+
+/// What a 64-bit key of that length stands for; 0 where it is not there.
+#[inline(always)]
+pub fn find_upper<L: Lines>(lines: &L, multiplier: u64, region: Region, key: u64, length: u32) -> u32 {
+    let mut index = region.first.wrapping_add(upper_home(multiplier, region.buckets, key, length));
+    for _ in 0..REACH {
+        let Some(line) = lines.line(index) else { return 0 };
+        let mut last = 0;
+        for slot in 0..UPPER_SLOTS {
+            // The value goes first: a slot that is being filled shows its key before its value.
+            last = value(line, UPPER_VALUES, slot);
+            // One comparison of everything: each branch on a key doubles the paths that the verifier walks.
+            if u64::from(last >> 24 ^ length) | (line.word(slot) ^ key) == 0 {
+                return last & PAYLOAD_MASK as u32;
+            }
+        }
+        if last == 0 {
+            return 0;
+        }
+        index = index.wrapping_add(1);
+    }
+    0
+}
+
+/// What a 128-bit key of that length stands for; 0 where it is not there.
+#[inline(always)]
+pub fn find_lower<L: Lines>(
+    lines: &L,
+    multiplier: u64,
+    region: Region,
+    (first, second): (u64, u64),
+    length: u32,
+) -> u32 {
+    let home = lower_home(multiplier, region.buckets, (first, second), length);
+    let mut index = region.first.wrapping_add(home);
+    for _ in 0..REACH {
+        let Some(line) = lines.line(index) else { return 0 };
+        let mut last = 0;
+        for slot in 0..LOWER_SLOTS {
+            last = value(line, LOWER_VALUES, slot);
+            let differs = line.word(2 * slot) ^ first | line.word(2 * slot + 1) ^ second;
+            if u64::from(last >> 24 ^ length) | differs == 0 {
+                return last & PAYLOAD_MASK as u32;
+            }
+        }
+        if last == 0 {
+            return 0;
+        }
+        index = index.wrapping_add(1);
+    }
+    0
+}

@@ -1,0 +1,115 @@
+//! Where each part of the tables lies. Fixed when a generation is made, and read-only data of its program.
+//!
+//! All positions are line numbers, so that one array of lines holds everything.
+
+use super::TableKind;
+
+/// Tables of a family.
+pub const KINDS: usize = TableKind::ALL.len();
+/// Lines of a root: 65,536 slots of four bytes.
+pub const ROOT_LINES: u32 = 4096;
+/// Lines that an exact look-up reads at most: the bucket that a key hashes to and those after it.
+pub const REACH: u32 = 16;
+
+/// A hash table's buckets, one a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Region {
+    /// Its first line.
+    pub first: u32,
+    /// Buckets that keys hash to; [`REACH`] - 1 more lie behind them for what overflows the last.
+    pub buckets: u32,
+}
+
+impl Region {
+    /// No bucket.
+    pub const NONE: Self = Self { first: 0, buckets: 0 };
+
+    /// Lines that it takes.
+    #[must_use]
+    pub const fn lines(self) -> u32 {
+        if self.buckets == 0 { 0 } else { self.buckets + REACH - 1 }
+    }
+}
+
+/// The parts of one IPv4 table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TableV4 {
+    /// First line of the root: a slot for each first 16 bits.
+    pub root: u32,
+    /// First line of the chunks, and how many there is room for: the prefixes of 17 to 24 bits.
+    pub chunks: u32,
+    /// Lines of the chunks.
+    pub chunk_lines: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// Prefixes of 25 to 32 bits.
+    pub exact: Region,
+}
+
+/// The parts of one IPv6 table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TableV6 {
+    /// First line of the root: a slot for each first 16 bits.
+    pub root: u32,
+    /// First line of the chunks: the prefixes of 17 to 24 bits.
+    pub chunks: u32,
+    /// Lines of the chunks.
+    pub chunk_lines: u32,
+    /// First line of the guides: which lengths lie under a /32.
+    pub guides: u32,
+    /// Lines of the guides.
+    pub guide_lines: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// Every /32 that a prefix of 25 to 32 bits covers, or that longer ones lie in.
+    pub networks: Region,
+    /// Prefixes of 33 to 64 bits.
+    pub upper: Region,
+    /// Prefixes of 65 to 128 bits.
+    pub lower: Region,
+}
+
+/// Where everything lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Geometry {
+    /// What keys are multiplied with: odd, and drawn anew for each generation, so that no list can be made to crowd
+    /// one bucket.
+    pub multiplier: u64,
+    /// Lines in all.
+    pub lines: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// By [`TableKind`].
+    pub v4: [TableV4; KINDS],
+    /// By [`TableKind`].
+    pub v6: [TableV6; KINDS],
+}
+
+impl Geometry {
+    /// That of no tables at all.
+    pub const NONE: Self = Self {
+        multiplier: 0,
+        lines: 0,
+        reserved: 0,
+        v4: [TableV4 { root: 0, chunks: 0, chunk_lines: 0, reserved: 0, exact: Region::NONE }; KINDS],
+        v6: [TableV6 {
+            root: 0,
+            chunks: 0,
+            chunk_lines: 0,
+            guides: 0,
+            guide_lines: 0,
+            reserved: 0,
+            networks: Region::NONE,
+            upper: Region::NONE,
+            lower: Region::NONE,
+        }; KINDS],
+    };
+}
+
+const _: () = assert!(size_of::<TableV4>() == 24);
+const _: () = assert!(size_of::<TableV6>() == 48);
+const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (24 + 48));

@@ -1,0 +1,69 @@
+//! The memory that the tables lie in: an array of cache lines, each of eight words.
+//!
+//! The XDP program reads it as a map; the controller maps the same memory and writes it word by word. A word is the
+//! unit of change: whoever reads sees all of the old word or all of the new one.
+
+use super::geometry::Region;
+use super::{exact, search};
+
+/// Words in a line.
+pub const WORDS: usize = 8;
+/// Bytes in a line: what the CPUs that Levee runs on fetch from memory at once.
+pub const LINE_BYTES: usize = 8 * WORDS;
+
+/// An array of lines, and the exact look-ups in it.
+pub trait Lines: Sized {
+    /// One line of it.
+    type Line: Line;
+
+    /// The line of an index; `None` past the end, which only a damaged table can make a reader ask for.
+    fn line(&self, index: u32) -> Option<Self::Line>;
+
+    /// [`search::narrow_lengths`]. This and the others are here so that the XDP program can make them functions of
+    /// their own: inlined, they are more paths than the verifier walks.
+    #[inline(always)]
+    fn narrow_lengths(&self, multiplier: u64, region: Region, address: u32, lengths: u32) -> u32 {
+        search::narrow_lengths(self, multiplier, region, address, lengths)
+    }
+
+    /// [`search::upper_lengths`].
+    #[inline(always)]
+    fn upper_lengths(&self, multiplier: u64, region: Region, first: u64, lengths: u64) -> u32 {
+        search::upper_lengths(self, multiplier, region, first, lengths)
+    }
+
+    /// [`search::lower_lengths`].
+    #[inline(always)]
+    fn lower_lengths(&self, multiplier: u64, region: Region, address: (u64, u64), lengths: u64) -> u32 {
+        search::lower_lengths(self, multiplier, region, address, lengths)
+    }
+
+    /// [`exact::find_narrow`].
+    #[inline(always)]
+    fn narrow(&self, multiplier: u64, region: Region, key: u32, length: u32) -> u32 {
+        exact::find_narrow(self, multiplier, region, key, length)
+    }
+
+    /// [`exact::find_upper`].
+    #[inline(always)]
+    fn upper(&self, multiplier: u64, region: Region, key: u64, length: u32) -> u32 {
+        exact::find_upper(self, multiplier, region, key, length)
+    }
+
+    /// [`exact::find_lower`].
+    #[inline(always)]
+    fn lower(&self, multiplier: u64, region: Region, key: (u64, u64), length: u32) -> u32 {
+        exact::find_lower(self, multiplier, region, key, length)
+    }
+}
+
+/// One line.
+pub trait Line: Copy {
+    /// All ones where the highest bit is set, else zero; in a way that a compiler cannot see through. eBPF has no
+    /// conditional move, so what a compiler recognises as a choice it turns into a branch, which random keys make the
+    /// CPU mispredict.
+    fn sign(number: u64) -> u64;
+
+    /// The word at `index`, of which only the lowest three bits count.
+    fn word(self, index: u32) -> u64;
+}

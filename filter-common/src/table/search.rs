@@ -1,0 +1,184 @@
+//! The longest prefix that covers an address: what both sides run.
+//!
+//! Cost, in lines read. IPv4: the root (256 KiB, so mostly in the CPU's cache), then one for each length from 32 to 25
+//! in use under those 16 bits, then one or two of a chunk where prefixes of 17 to 24 bits lie there. IPv6: the root,
+//! one for the /32, one for each longer length in use within that /32, then the chunk. So a miss among single IPv4
+//! addresses reads two lines, one of them hot.
+
+use super::exact::find_narrow;
+use super::geometry::{Region, TableV4, TableV6};
+use super::lines::{Line, Lines};
+use super::slot::{FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS, SET_MASK};
+
+/// Lengths of IPv4 prefixes that are looked up exactly.
+const EXACT_LENGTHS: u32 = 8;
+
+/// The set of the longest prefix that covers an IPv4 address; 0 where there is none.
+#[inline(always)]
+pub fn find_v4<L: Lines>(lines: &L, multiplier: u64, table: &TableV4, address: u32) -> u32 {
+    let root = root(lines, table.root, address >> 16);
+    let finer = root >> ROOT_FINER;
+    if finer & 1 != 0 {
+        let set = find_narrow(lines, multiplier, table.exact, address, 32);
+        if set != 0 {
+            return set;
+        }
+    }
+    if finer > 1 {
+        let set = lines.narrow_lengths(multiplier, table.exact, address, finer & !1);
+        if set != 0 {
+            return set;
+        }
+    }
+    coarse(lines, table.chunks, root, address >> 8)
+}
+
+/// The set of the longest prefix that covers an IPv6 address; 0 where there is none.
+#[inline(always)]
+pub fn find_v6<L: Lines>(lines: &L, multiplier: u64, table: &TableV6, (first, last): (u64, u64)) -> u32 {
+    let network = (first >> 32) as u32;
+    let root = root(lines, table.root, network >> 16);
+    if root >> ROOT_FINER != 0 {
+        let found = lines.narrow(multiplier, table.networks, network, 32);
+        let guide = found >> SET_BITS;
+        if guide != 0 {
+            let set = find_guided(lines, multiplier, table, (first, last), guide);
+            if set != 0 {
+                return set;
+            }
+        }
+        if found & SET_MASK != 0 {
+            return found & SET_MASK;
+        }
+    }
+    coarse(lines, table.chunks, root, network >> 8)
+}
+
+/// The longest prefix of more than 32 bits, among the lengths that a guide names.
+#[inline(always)]
+fn find_guided<L: Lines>(
+    lines: &L,
+    multiplier: u64,
+    table: &TableV6,
+    (first, last): (u64, u64),
+    guide: u32,
+) -> u32 {
+    let Some(line) = lines.line(table.guides.wrapping_add(guide / 4)) else { return 0 };
+    let lengths = line.word(guide % 4 * 2);
+    if lengths != 0 {
+        let set = lines.lower_lengths(multiplier, table.lower, (first, last), lengths);
+        if set != 0 {
+            return set;
+        }
+    }
+    let lengths = line.word(guide % 4 * 2 + 1);
+    if lengths == 0 {
+        return 0;
+    }
+    lines.upper_lengths(multiplier, table.upper, first, lengths)
+}
+
+/// The longest prefix of some lengths up to 32 bits: bit `i` stands for 32 - `i`.
+#[inline(always)]
+pub fn narrow_lengths<L: Lines>(
+    lines: &L,
+    multiplier: u64,
+    region: Region,
+    address: u32,
+    mut lengths: u32,
+) -> u32 {
+    for bit in 0..EXACT_LENGTHS {
+        if lengths & 1 != 0 {
+            let set = lines.narrow(multiplier, region, address >> bit << bit, 32 - bit);
+            if set != 0 {
+                return set;
+            }
+        }
+        lengths >>= 1;
+        if lengths == 0 {
+            break;
+        }
+    }
+    0
+}
+
+/// The longest prefix of some lengths up to 64 bits: bit `i` stands for 64 - `i`.
+#[inline(always)]
+pub fn upper_lengths<L: Lines>(
+    lines: &L,
+    multiplier: u64,
+    region: Region,
+    first: u64,
+    mut lengths: u64,
+) -> u32 {
+    // The bound is what a word holds; it is there for the verifier.
+    for _ in 0..u64::BITS {
+        let bit = lengths.trailing_zeros() & 63;
+        let set = lines.upper(multiplier, region, first & (u64::MAX << bit), 64 - bit);
+        lengths &= lengths.wrapping_sub(1);
+        if set != 0 || lengths == 0 {
+            return set;
+        }
+    }
+    0
+}
+
+/// The longest prefix of some lengths up to 128 bits: bit `i` stands for 128 - `i`.
+#[inline(always)]
+pub fn lower_lengths<L: Lines>(
+    lines: &L,
+    multiplier: u64,
+    region: Region,
+    (first, last): (u64, u64),
+    mut lengths: u64,
+) -> u32 {
+    for _ in 0..u64::BITS {
+        let bit = lengths.trailing_zeros() & 63;
+        let key = (first, last & (u64::MAX << bit));
+        let set = lines.lower(multiplier, region, key, 128 - bit);
+        lengths &= lengths.wrapping_sub(1);
+        if set != 0 || lengths == 0 {
+            return set;
+        }
+    }
+    0
+}
+
+/// The root slot of 16 bits.
+#[inline(always)]
+pub fn root<L: Lines>(lines: &L, first: u32, bits: u32) -> u32 {
+    match lines.line(first.wrapping_add(bits >> 4)) {
+        Some(line) => (line.word(bits >> 1) >> ((bits & 1) * 32)) as u32,
+        None => 0,
+    }
+}
+
+/// The set that a root slot, or the chunk that it points to, gives to 24 bits.
+#[inline(always)]
+pub fn coarse<L: Lines>(lines: &L, chunks: u32, root: u32, bits: u32) -> u32 {
+    let payload = root & ROOT_PAYLOAD;
+    if root & ROOT_CHUNK == 0 {
+        return payload;
+    }
+    let first = chunks.wrapping_add(payload);
+    let Some(line) = lines.line(first) else { return 0 };
+    let (word, bit) = (bits >> 6 & 3, bits & 63);
+    let begun = (line.word(word) & (u64::MAX >> (63 - bit))).count_ones();
+    let before = (line.word(4) >> (word * 8)) as u32 & 0xff;
+    // The first run begins at the first value, so at least one has begun.
+    let run = before.wrapping_add(begun).wrapping_sub(1);
+    if run < FIRST_RUNS {
+        return half_word(line, 4, run + 2);
+    }
+    let run = run - FIRST_RUNS;
+    match lines.line(first.wrapping_add(1 + run / MORE_RUNS)) {
+        Some(line) => half_word(line, 0, run % MORE_RUNS),
+        None => 0,
+    }
+}
+
+/// Sixteen bits of a line: the `index`th from the word `from`.
+#[inline(always)]
+fn half_word<L: Line>(line: L, from: u32, index: u32) -> u32 {
+    (line.word(from + index / 4) >> (index % 4 * 16)) as u32 & 0xffff
+}

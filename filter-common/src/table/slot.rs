@@ -1,0 +1,53 @@
+//! What the words of a table say. Every number here is part of the contract between program and controller.
+//!
+//! * A root slot is 32 bits, two a word: which longer lengths are in use below it (8 bits), whether the rest is the
+//!   place of a chunk (1 bit), and a set or a chunk's place (23 bits).
+//! * A chunk says which set each of the 256 values of the next eight bits belongs to, as runs: four words of bits, one
+//!   where a run begins; then four bytes, how many runs begin before each of those words; then a set of two bytes a
+//!   run, 14 in the first line and 32 in each that follows.
+//! * An exact slot is a key, its length in bits (8) and what it stands for (24): a set, and for a /32 of IPv6 also its
+//!   guide. Nothing stands for a set of zero.
+
+/// Sets that a table can name: 1 to this.
+pub const MAX_SET: u32 = 1023;
+/// Bits of a payload that hold a set.
+pub const SET_BITS: u32 = 12;
+/// What masks them.
+pub const SET_MASK: u32 = (1 << SET_BITS) - 1;
+/// What masks a payload in an exact slot.
+pub const PAYLOAD_MASK: u64 = 0xff_ffff;
+/// An exact slot that was in use: matches nothing, and keeps a full bucket looking full.
+pub const TOMBSTONE: u32 = 1;
+
+/// Guides that a table can hold, the empty one (0) among them.
+pub const MAX_GUIDES: u32 = 1 << (24 - SET_BITS);
+/// The guide that names every length in use anywhere, for when there are more combinations than guides.
+pub const UNIVERSAL_GUIDE: u32 = 1;
+
+/// Set in a root slot that points to a chunk.
+pub const ROOT_CHUNK: u32 = 1 << 23;
+/// What masks its set or place.
+pub const ROOT_PAYLOAD: u32 = ROOT_CHUNK - 1;
+/// Where its bits for longer lengths begin. IPv4: bit `i` stands for the length 32 - `i`. IPv6: the first bit stands
+/// for all lengths over 24.
+pub const ROOT_FINER: u32 = 24;
+
+/// Sets in the first line of a chunk.
+pub const FIRST_RUNS: u32 = 14;
+/// Sets in each further line.
+pub const MORE_RUNS: u32 = 32;
+/// Values that a chunk tells apart.
+pub const CHUNK_VALUES: usize = 256;
+
+/// What an exact slot of a 32-bit key is found by.
+#[inline(always)]
+#[must_use]
+pub const fn narrow_key(key: u32, length: u32) -> u64 {
+    (key as u64) << 8 | length as u64
+}
+
+/// Lines of a chunk of that many runs.
+#[must_use]
+pub const fn chunk_lines(runs: u32) -> u32 {
+    1 + runs.saturating_sub(FIRST_RUNS).div_ceil(MORE_RUNS)
+}

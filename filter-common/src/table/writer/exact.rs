@@ -1,0 +1,183 @@
+//! The slots of the hash tables: one store makes an entry appear or disappear.
+//!
+//! The lowest free slot is taken first, so a bucket's last slot is used only once the others are; it then stays in use,
+//! if need be by a tombstone, because keys may lie behind it.
+
+use super::super::exact::{
+    LOWER_SLOTS, LOWER_VALUES, NARROW_SLOTS, UPPER_SLOTS, UPPER_VALUES, lower_home, narrow_home, upper_home,
+};
+use super::super::geometry::{REACH, Region};
+use super::super::lines::Line as _;
+use super::super::memory::LineCell;
+use super::super::slot::{PAYLOAD_MASK, TOMBSTONE, narrow_key};
+use super::{Full, Place};
+
+/// More keys hash to one place than fit there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowded;
+
+impl From<Full> for Crowded {
+    fn from(_: Full) -> Self {
+        Self
+    }
+}
+
+/// A key of one of the three widths, with its length in bits.
+pub(super) trait Key: Copy {
+    /// Slots of a line.
+    const SLOTS: u32;
+    /// The bucket that it hashes to.
+    fn home(self, multiplier: u64, buckets: u32) -> u32;
+    /// What a slot holds: zero when free, else its length in the upper 8 bits, and what it stands for.
+    fn value(line: &LineCell, slot: u32) -> u32;
+    /// Whether a slot is this key's.
+    fn is_at(self, line: &LineCell, slot: u32) -> bool;
+    /// Fills a slot.
+    fn put(self, line: &LineCell, slot: u32, payload: u32);
+    /// Empties a slot: `value` is 0 or a tombstone.
+    fn clear(line: &LineCell, slot: u32, value: u32);
+}
+
+/// An IPv4 prefix, or an IPv6 network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Narrow(pub u32, pub u8);
+
+/// An IPv6 prefix of 33 to 64 bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Upper(pub u64, pub u8);
+
+/// An IPv6 prefix of 65 to 128 bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lower(pub u64, pub u64, pub u8);
+
+impl Key for Narrow {
+    const SLOTS: u32 = NARROW_SLOTS;
+
+    fn home(self, multiplier: u64, buckets: u32) -> u32 {
+        narrow_home(multiplier, buckets, self.0, self.1.into())
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    fn value(line: &LineCell, slot: u32) -> u32 {
+        line.word(slot) as u32
+    }
+
+    fn is_at(self, line: &LineCell, slot: u32) -> bool {
+        line.word(slot) >> 24 == narrow_key(self.0, self.1.into())
+    }
+
+    fn put(self, line: &LineCell, slot: u32, payload: u32) {
+        line.store(slot, narrow_key(self.0, self.1.into()) << 24 | u64::from(payload));
+    }
+
+    fn clear(line: &LineCell, slot: u32, value: u32) {
+        line.store(slot, u64::from(value));
+    }
+}
+
+impl Key for Upper {
+    const SLOTS: u32 = UPPER_SLOTS;
+
+    fn home(self, multiplier: u64, buckets: u32) -> u32 {
+        upper_home(multiplier, buckets, self.0, self.1.into())
+    }
+
+    fn value(line: &LineCell, slot: u32) -> u32 {
+        half(line, UPPER_VALUES, slot)
+    }
+
+    fn is_at(self, line: &LineCell, slot: u32) -> bool {
+        Self::value(line, slot) >> 24 == u32::from(self.1) && line.word(slot) == self.0
+    }
+
+    fn put(self, line: &LineCell, slot: u32, payload: u32) {
+        line.store(slot, self.0);
+        line.store_half(UPPER_VALUES + slot / 2, slot, u32::from(self.1) << 24 | payload);
+    }
+
+    fn clear(line: &LineCell, slot: u32, value: u32) {
+        line.store_half(UPPER_VALUES + slot / 2, slot, value);
+    }
+}
+
+impl Key for Lower {
+    const SLOTS: u32 = LOWER_SLOTS;
+
+    fn home(self, multiplier: u64, buckets: u32) -> u32 {
+        lower_home(multiplier, buckets, (self.0, self.1), self.2.into())
+    }
+
+    fn value(line: &LineCell, slot: u32) -> u32 {
+        half(line, LOWER_VALUES, slot)
+    }
+
+    fn is_at(self, line: &LineCell, slot: u32) -> bool {
+        Self::value(line, slot) >> 24 == u32::from(self.2)
+            && (line.word(2 * slot), line.word(2 * slot + 1)) == (self.0, self.1)
+    }
+
+    fn put(self, line: &LineCell, slot: u32, payload: u32) {
+        line.store(2 * slot, self.0);
+        line.store(2 * slot + 1, self.1);
+        line.store_half(LOWER_VALUES + slot / 2, slot, u32::from(self.2) << 24 | payload);
+    }
+
+    fn clear(line: &LineCell, slot: u32, value: u32) {
+        line.store_half(LOWER_VALUES + slot / 2, slot, value);
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "half of a word is meant")]
+fn half(line: &LineCell, first: u32, slot: u32) -> u32 {
+    (line.word(first + slot / 2) >> (slot % 2 * 32)) as u32
+}
+
+/// What `key` stands for; 0 where it is not there.
+pub(super) fn find<K: Key>(place: Place<'_>, region: Region, key: K) -> u32 {
+    locate(place, region, key).map_or(0, |(line, slot)| K::value(line, slot) & PAYLOAD_MASK as u32)
+}
+
+/// Adds `key`, or changes what it stands for; says whether it was there.
+pub(super) fn insert<K: Key>(place: Place<'_>, region: Region, key: K, payload: u32) -> Result<bool, Full> {
+    if let Some((line, slot)) = locate(place, region, key) {
+        key.put(line, slot, payload);
+        return Ok(true);
+    }
+    let free = reachable(place, region, key)
+        .flat_map(|line| (0..K::SLOTS).map(move |slot| (line, slot)))
+        .find(|(line, slot)| matches!(K::value(line, *slot), 0 | TOMBSTONE));
+    let (line, slot) = free.ok_or(Full::Bucket)?;
+    key.put(line, slot, payload);
+    Ok(false)
+}
+
+/// Removes `key`; says whether it was there.
+pub(super) fn remove<K: Key>(place: Place<'_>, region: Region, key: K) -> bool {
+    let Some((line, slot)) = locate(place, region, key) else { return false };
+    K::clear(line, slot, if slot == K::SLOTS - 1 { TOMBSTONE } else { 0 });
+    true
+}
+
+/// Slots of a region that are in use and whose value is `wanted`.
+pub(super) fn count<K: Key>(lines: &[LineCell], region: Region, wanted: impl Fn(u32) -> bool) -> usize {
+    let lines = &lines[region.first as usize..(region.first + region.lines()) as usize];
+    let slots = lines.iter().flat_map(|line| (0..K::SLOTS).map(move |slot| K::value(line, slot)));
+    slots.filter(|value| !matches!(*value, 0 | TOMBSTONE) && wanted(*value)).count()
+}
+
+fn locate<K: Key>(place: Place<'_>, region: Region, key: K) -> Option<(&LineCell, u32)> {
+    for line in reachable(place, region, key) {
+        if let Some(slot) = (0..K::SLOTS).find(|slot| key.is_at(line, *slot)) {
+            return Some((line, slot));
+        }
+        if K::value(line, K::SLOTS - 1) == 0 {
+            break;
+        }
+    }
+    None
+}
+
+fn reachable<K: Key>(place: Place<'_>, region: Region, key: K) -> impl Iterator<Item = &LineCell> {
+    let home = region.first + key.home(place.multiplier, region.buckets);
+    place.lines[home as usize..(home + REACH) as usize].iter()
+}

@@ -1,0 +1,196 @@
+//! Writing the tables: a whole generation at once, and single changes beside readers that never wait.
+//!
+//! Decides the order of stores so that a search that runs meanwhile sees the old state or the new one: what is pointed
+//! to is written before the pointer, slots are never moved, and what readers may still look at rests until the caller
+//! says that all of them are gone ([`Writer::settle`]). There is one writer. A change that does not fit changes nothing
+//! and says so; the caller then makes a larger generation.
+
+mod chunks;
+mod coarse;
+mod exact;
+mod v4;
+mod v6;
+
+use super::TableKind;
+use super::contents::Contents;
+use super::draft::Draft;
+use super::geometry::{Geometry, KINDS};
+use super::lines::Line as _;
+use super::memory::LineCell;
+use super::{HEADER_LINE, populated_bit};
+use crate::keys::{PrefixV4, PrefixV6};
+
+pub use self::exact::Crowded;
+use self::v4::WriterV4;
+use self::v6::WriterV6;
+
+/// What a change runs into when a generation has no room left for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// The lines that the key may lie in are taken.
+    Bucket,
+    /// No chunk is left. There may be after [`Writer::settle`].
+    Chunks,
+}
+
+/// The tables of one generation, open for changes.
+#[derive(Debug)]
+pub struct Writer<M> {
+    memory: M,
+    geometry: Geometry,
+    v4: [WriterV4; KINDS],
+    v6: [WriterV6; KINDS],
+}
+
+/// One table's memory and where its exact keys hash to.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    lines: &'a [LineCell],
+    multiplier: u64,
+}
+
+impl<M: AsRef<[LineCell]>> Writer<M> {
+    /// Writes a draft into zeroed memory that nobody reads yet.
+    ///
+    /// # Errors
+    /// [`Crowded`] where more keys hash to one place than fit: another multiplier will do.
+    pub fn write(draft: Draft, memory: M) -> Result<Self, Crowded> {
+        let geometry = *draft.geometry();
+        let place = Place { lines: memory.as_ref(), multiplier: geometry.multiplier };
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (table, draft) in geometry.v4.into_iter().zip(draft.v4) {
+            v4.push(WriterV4::write(table, draft, place)?);
+        }
+        for (table, draft) in geometry.v6.into_iter().zip(draft.v6) {
+            v6.push(WriterV6::write(table, draft, place)?);
+        }
+        let (Ok(v4), Ok(v6)) = (v4.try_into(), v6.try_into()) else { unreachable!("one for each kind") };
+        let writer = Self { memory, geometry, v4, v6 };
+        for kind in TableKind::ALL {
+            writer.mark(kind);
+        }
+        Ok(writer)
+    }
+
+    /// Takes over memory that holds these contents already; `None` where it holds anything else.
+    pub fn adopt(geometry: Geometry, memory: M, contents: &Contents) -> Option<Self> {
+        if memory.as_ref().len() < geometry.lines as usize {
+            return None;
+        }
+        let place = Place { lines: memory.as_ref(), multiplier: geometry.multiplier };
+        let draft = Draft::new(contents, super::Room { percent: 0, prefixes: 0 }, 0).ok()?;
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (table, draft) in geometry.v4.into_iter().zip(draft.v4) {
+            v4.push(WriterV4::adopt(table, draft, place)?);
+        }
+        for (table, draft) in geometry.v6.into_iter().zip(draft.v6) {
+            v6.push(WriterV6::adopt(table, draft, place)?);
+        }
+        let (Ok(v4), Ok(v6)) = (v4.try_into(), v6.try_into()) else { unreachable!("one for each kind") };
+        let writer = Self { memory, geometry, v4, v6 };
+        let header = writer.memory.as_ref().first()?.word(0);
+        for kind in TableKind::ALL {
+            writer.mark(kind);
+        }
+        let marked = writer.memory.as_ref().first()?.word(0);
+        (header == marked).then_some(writer)
+    }
+
+    /// The memory.
+    #[must_use]
+    pub fn lines(&self) -> &[LineCell] {
+        self.memory.as_ref()
+    }
+
+    /// Gives the memory back.
+    #[must_use]
+    pub fn into_memory(self) -> M {
+        self.memory
+    }
+
+    /// Where everything lies.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Adds an IPv4 prefix, or changes the set that it belongs to (1 to [`super::slot::MAX_SET`]).
+    ///
+    /// # Errors
+    /// [`Full`]; nothing changed then.
+    pub fn insert_v4(&mut self, kind: TableKind, prefix: PrefixV4, set: u16) -> Result<(), Full> {
+        let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
+        self.v4[kind as usize].insert(place, prefix, set)?;
+        self.mark(kind);
+        Ok(())
+    }
+
+    /// Adds an IPv6 prefix, or changes the set that it belongs to.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing changed then.
+    pub fn insert_v6(&mut self, kind: TableKind, prefix: PrefixV6, set: u16) -> Result<(), Full> {
+        let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
+        self.v6[kind as usize].insert(place, prefix, set)?;
+        self.mark(kind);
+        Ok(())
+    }
+
+    /// Removes an IPv4 prefix; says whether it was there.
+    ///
+    /// # Errors
+    /// [`Full`]: without a wide prefix a chunk may need more lines than there are; nothing changed then.
+    pub fn remove_v4(&mut self, kind: TableKind, prefix: PrefixV4) -> Result<bool, Full> {
+        let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
+        self.v4[kind as usize].remove(place, prefix)
+    }
+
+    /// Removes an IPv6 prefix; says whether it was there.
+    ///
+    /// # Errors
+    /// As [`Self::remove_v4`].
+    pub fn remove_v6(&mut self, kind: TableKind, prefix: PrefixV6) -> Result<bool, Full> {
+        let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
+        self.v6[kind as usize].remove(place, prefix)
+    }
+
+    /// The longest prefix in the table that covers all of `prefix`, and its set.
+    #[must_use]
+    pub fn covering_v4(&self, kind: TableKind, prefix: PrefixV4) -> Option<(PrefixV4, u16)> {
+        let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
+        self.v4[kind as usize].covering(place, prefix)
+    }
+
+    /// The longest prefix in the table that covers all of `prefix`, and its set.
+    #[must_use]
+    pub fn covering_v6(&self, kind: TableKind, prefix: PrefixV6) -> Option<(PrefixV6, u16)> {
+        let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
+        self.v6[kind as usize].covering(place, prefix)
+    }
+
+    /// Lines that rest because a reader may still be looking at them.
+    #[must_use]
+    pub fn resting(&self) -> u32 {
+        let v4 = self.v4.iter().map(WriterV4::resting);
+        v4.chain(self.v6.iter().map(WriterV6::resting)).sum()
+    }
+
+    /// Takes back what rests: every search that began before the last change has ended.
+    pub fn settle(&mut self) {
+        self.v4.iter_mut().for_each(WriterV4::settle);
+        self.v6.iter_mut().for_each(WriterV6::settle);
+    }
+
+    /// Tells readers which tables of a kind are worth a search.
+    fn mark(&self, kind: TableKind) {
+        let header = &self.memory.as_ref()[HEADER_LINE as usize];
+        let mut word = header.word(0);
+        if !self.v4[kind as usize].is_empty() {
+            word |= populated_bit(kind, false);
+        }
+        if !self.v6[kind as usize].is_empty() {
+            word |= populated_bit(kind, true);
+        }
+        header.store(0, word);
+    }
+}

@@ -1,0 +1,106 @@
+//! One IPv4 table.
+
+use super::super::coarse::COARSE_BITS;
+use super::super::draft::DraftV4;
+use super::super::geometry::TableV4;
+use super::super::slot::ROOT_FINER;
+use super::coarse::{Coarse, CoarsePlace};
+use super::exact::{Crowded, Narrow, count, find, insert, remove};
+use super::{Full, Place};
+use crate::keys::{AddressV4, PrefixV4};
+
+/// Bits of an address.
+const BITS: u8 = 32;
+
+#[derive(Debug)]
+pub(super) struct WriterV4 {
+    table: TableV4,
+    coarse: Coarse,
+    /// Prefixes of more than 24 bits.
+    exact: usize,
+}
+
+const fn coarse_place(table: &TableV4) -> CoarsePlace {
+    CoarsePlace { root: table.root, chunks: table.chunks, chunk_lines: table.chunk_lines }
+}
+
+const fn narrow(prefix: PrefixV4) -> Narrow {
+    Narrow(prefix.address().bits(), prefix.length())
+}
+
+const fn coarse_key(prefix: PrefixV4) -> (u32, u8) {
+    (prefix.address().bits(), prefix.length())
+}
+
+/// The root slot of a prefix of more than 24 bits, and its length's bit there.
+const fn finer(prefix: PrefixV4) -> (u16, u32) {
+    ((prefix.address().bits() >> 16) as u16, 1 << (ROOT_FINER + (BITS - prefix.length()) as u32))
+}
+
+impl WriterV4 {
+    pub(super) fn write(table: TableV4, draft: DraftV4, place: Place<'_>) -> Result<Self, Crowded> {
+        let coarse = Coarse::write(coarse_place(&table), draft.coarse, &draft.roots, place.lines)?;
+        let mut writer = Self { table, coarse, exact: 0 };
+        for (prefix, set) in draft.exact {
+            writer.insert(place, prefix, set)?;
+        }
+        Ok(writer)
+    }
+
+    pub(super) fn adopt(table: TableV4, draft: DraftV4, place: Place<'_>) -> Option<Self> {
+        let coarse = Coarse::adopt(coarse_place(&table), draft.coarse, &draft.roots, place.lines)?;
+        let exact = draft.exact.len();
+        let same = count::<Narrow>(place.lines, table.exact, |_| true) == exact
+            && draft.exact.iter().all(|(prefix, set)| {
+                let (index, bit) = finer(*prefix);
+                find(place, table.exact, narrow(*prefix)) == u32::from(*set)
+                    && coarse.has_finer(place.lines, index, bit)
+            });
+        same.then_some(Self { table, coarse, exact })
+    }
+
+    pub(super) fn insert(&mut self, place: Place<'_>, prefix: PrefixV4, set: u16) -> Result<(), Full> {
+        if prefix.length() <= COARSE_BITS {
+            return self.coarse.insert(place.lines, coarse_key(prefix), set);
+        }
+        let was_there = insert(place, self.table.exact, narrow(prefix), set.into())?;
+        self.exact += usize::from(!was_there);
+        let (index, bit) = finer(prefix);
+        self.coarse.mark_finer(place.lines, index, bit);
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, place: Place<'_>, prefix: PrefixV4) -> Result<bool, Full> {
+        if prefix.length() <= COARSE_BITS {
+            return self.coarse.remove(place.lines, coarse_key(prefix));
+        }
+        let was_there = remove(place, self.table.exact, narrow(prefix));
+        self.exact -= usize::from(was_there);
+        Ok(was_there)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a set has 16 bits")]
+    pub(super) fn covering(&self, place: Place<'_>, prefix: PrefixV4) -> Option<(PrefixV4, u16)> {
+        let exact = (COARSE_BITS + 1..=prefix.length()).rev().find_map(|length| {
+            let wider = PrefixV4::containing(prefix.address(), length);
+            let set = find(place, self.table.exact, narrow(wider)) as u16;
+            (set != 0).then_some((wider, set))
+        });
+        exact.or_else(|| {
+            let ((address, length), set) = self.coarse.covering(prefix.address().bits(), prefix.length())?;
+            Some((PrefixV4::containing(AddressV4::from_bits(address), length), set))
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact == 0 && self.coarse.is_empty()
+    }
+
+    pub(super) fn resting(&self) -> u32 {
+        self.coarse.resting()
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.coarse.settle();
+    }
+}

@@ -1,0 +1,277 @@
+//! One IPv6 table.
+//!
+//! Keeps the prefixes of 25 to 32 bits beside the table: a network's slot names only the longest of those that cover
+//! it. Longer prefixes are exact, so the table itself tells which are there.
+
+use super::super::coarse::{COARSE_BITS, Prefixes, truncated};
+use super::super::draft::DraftV6;
+use super::super::geometry::TableV6;
+use super::super::guides::{Guides, length_bit, union};
+use super::super::memory::LineCell;
+use super::super::networks::{self, LEAST_BITS, payload};
+use super::super::slot::{ROOT_FINER, SET_BITS, SET_MASK, UNIVERSAL_GUIDE};
+use super::coarse::{Coarse, CoarsePlace};
+use super::exact::{Crowded, Lower, Narrow, Upper, count, find, insert, remove};
+use super::{Full, Place};
+use crate::keys::{AddressV6, PrefixV6};
+
+/// In a root slot: longer prefixes than 24 bits lie below it.
+const FINER: u32 = 1 << ROOT_FINER;
+/// Bits of the longest prefix whose key is one word.
+const UPPER_BITS: u8 = 64;
+
+#[derive(Debug)]
+pub(super) struct WriterV6 {
+    table: TableV6,
+    coarse: Coarse,
+    /// Prefixes of 25 to 32 bits.
+    networks: Prefixes,
+    guides: Guides,
+    /// Prefixes of more than 32 bits.
+    deep: usize,
+}
+
+const fn coarse_place(table: &TableV6) -> CoarsePlace {
+    CoarsePlace { root: table.root, chunks: table.chunks, chunk_lines: table.chunk_lines }
+}
+
+const fn network_key(network: u32) -> Narrow {
+    Narrow(network, networks::BITS)
+}
+
+const fn coarse_key(prefix: PrefixV6) -> (u32, u8) {
+    (networks::of(prefix), prefix.length())
+}
+
+fn prefix_of((address, length): (u32, u8)) -> PrefixV6 {
+    PrefixV6::containing(AddressV6::from_halves(u64::from(address) << 32, 0), length)
+}
+
+const fn root_of(network: u32) -> u16 {
+    (network >> 16) as u16
+}
+
+fn insert_deep(place: Place<'_>, table: &TableV6, prefix: PrefixV6, set: u16) -> Result<bool, Full> {
+    let (first, last) = prefix.address().halves();
+    if prefix.length() <= UPPER_BITS {
+        insert(place, table.upper, Upper(first, prefix.length()), set.into())
+    } else {
+        insert(place, table.lower, Lower(first, last, prefix.length()), set.into())
+    }
+}
+
+fn remove_deep(place: Place<'_>, table: &TableV6, prefix: PrefixV6) -> bool {
+    let (first, last) = prefix.address().halves();
+    if prefix.length() <= UPPER_BITS {
+        remove(place, table.upper, Upper(first, prefix.length()))
+    } else {
+        remove(place, table.lower, Lower(first, last, prefix.length()))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a set has 16 bits")]
+fn find_deep(place: Place<'_>, table: &TableV6, prefix: PrefixV6) -> u16 {
+    let (first, last) = prefix.address().halves();
+    let found = if prefix.length() <= UPPER_BITS {
+        find(place, table.upper, Upper(first, prefix.length()))
+    } else {
+        find(place, table.lower, Lower(first, last, prefix.length()))
+    };
+    found as u16
+}
+
+/// Writes one guide's two words.
+fn write_guide(lines: &[LineCell], table: &TableV6, guide: u32, lengths: [u64; 2]) {
+    let line = &lines[(table.guides + guide / 4) as usize];
+    line.store(guide % 4 * 2, lengths[0]);
+    line.store(guide % 4 * 2 + 1, lengths[1]);
+}
+
+impl WriterV6 {
+    pub(super) fn write(table: TableV6, draft: DraftV6, place: Place<'_>) -> Result<Self, Crowded> {
+        let DraftV6 { coarse, roots, networks, records, mut guides, deep, .. } = draft;
+        let coarse = Coarse::write(coarse_place(&table), coarse, &roots, place.lines)?;
+        guides.set_limit(table.guide_lines as usize * 4);
+        for (guide, lengths) in guides.iter() {
+            write_guide(place.lines, &table, guide, lengths);
+        }
+        for (prefix, set) in &deep {
+            insert_deep(place, &table, *prefix, *set)?;
+        }
+        for (network, payload) in records {
+            insert(place, table.networks, network_key(network), payload)?;
+            coarse.mark_finer(place.lines, root_of(network), FINER);
+        }
+        Ok(Self { table, coarse, networks, guides, deep: deep.len() })
+    }
+
+    pub(super) fn adopt(table: TableV6, draft: DraftV6, place: Place<'_>) -> Option<Self> {
+        let DraftV6 { coarse, roots, networks, records, guides, deep, upper } = draft;
+        let coarse = Coarse::adopt(coarse_place(&table), coarse, &roots, place.lines)?;
+        let live = LiveGuides { place, table: &table };
+        let same_records = records.iter().all(|(network, payload)| {
+            let found = find(place, table.networks, network_key(*network));
+            let wanted = guides.lengths(payload >> SET_BITS);
+            let named = live.lengths(found >> SET_BITS);
+            found & SET_MASK == payload & SET_MASK
+                && union(named, wanted) == named
+                && coarse.has_finer(place.lines, root_of(*network), FINER)
+        });
+        // A network whose longer prefixes are gone keeps its guide, so only those that a set covers are counted.
+        let covered = records.iter().filter(|(_, payload)| payload & SET_MASK != 0).count();
+        let same = count::<Narrow>(place.lines, table.networks, |value| value & SET_MASK != 0) == covered
+            && count::<Upper>(place.lines, table.upper, |_| true) == upper
+            && count::<Lower>(place.lines, table.lower, |_| true) == deep.len() - upper
+            && deep.iter().all(|(prefix, set)| find_deep(place, &table, *prefix) == *set)
+            && same_records;
+        let guides = same.then(|| live.all())?;
+        Some(Self { table, coarse, networks, guides, deep: deep.len() })
+    }
+
+    pub(super) fn insert(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
+        match prefix.length() {
+            0..=COARSE_BITS => self.coarse.insert(place.lines, coarse_key(prefix), set),
+            LEAST_BITS..=networks::BITS => {
+                let key = coarse_key(prefix);
+                let before = self.networks.insert(key, set);
+                self.tell_networks(place, key).inspect_err(|_| {
+                    match before {
+                        Some(before) => self.networks.insert(key, before),
+                        None => self.networks.remove(&key),
+                    };
+                    self.untell_networks(place, key);
+                })
+            }
+            _ => self.insert_deep(place, prefix, set),
+        }
+    }
+
+    pub(super) fn remove(&mut self, place: Place<'_>, prefix: PrefixV6) -> Result<bool, Full> {
+        match prefix.length() {
+            0..=COARSE_BITS => self.coarse.remove(place.lines, coarse_key(prefix)),
+            LEAST_BITS..=networks::BITS => {
+                let key = coarse_key(prefix);
+                let was_there = self.networks.remove(&key).is_some();
+                if was_there {
+                    self.untell_networks(place, key);
+                }
+                Ok(was_there)
+            }
+            _ => {
+                let was_there = remove_deep(place, &self.table, prefix);
+                self.deep -= usize::from(was_there);
+                Ok(was_there)
+            }
+        }
+    }
+
+    pub(super) fn covering(&self, place: Place<'_>, prefix: PrefixV6) -> Option<(PrefixV6, u16)> {
+        let deep = (networks::BITS + 1..=prefix.length()).rev().find_map(|length| {
+            let wider = PrefixV6::containing(prefix.address(), length);
+            let set = find_deep(place, &self.table, wider);
+            (set != 0).then_some((wider, set))
+        });
+        let network = || {
+            (LEAST_BITS..=prefix.length().min(networks::BITS)).rev().find_map(|length| {
+                let key = (truncated(networks::of(prefix), length), length);
+                self.networks.get(&key).map(|set| (prefix_of(key), *set))
+            })
+        };
+        let coarse = || {
+            let (key, set) = self.coarse.covering(networks::of(prefix), prefix.length())?;
+            Some((prefix_of(key), set))
+        };
+        deep.or_else(network).or_else(coarse)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.deep == 0 && self.networks.is_empty() && self.coarse.is_empty()
+    }
+
+    pub(super) fn resting(&self) -> u32 {
+        self.coarse.resting()
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.coarse.settle();
+    }
+
+    /// The prefix first, then its network's guide: a search that has the guide finds the prefix.
+    fn insert_deep(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
+        let was_there = insert_deep(place, &self.table, prefix, set)?;
+        if was_there {
+            return Ok(());
+        }
+        let network = networks::of(prefix);
+        let known = find(place, self.table.networks, network_key(network));
+        let lengths = union(self.guides.lengths(known >> SET_BITS), length_bit(prefix.length()));
+        let guide = self.guides.number(lengths);
+        for guide in [UNIVERSAL_GUIDE, guide] {
+            write_guide(place.lines, &self.table, guide, self.guides.lengths(guide));
+        }
+        let set = networks::set_of(&self.networks, network);
+        let told = insert(place, self.table.networks, network_key(network), payload(set, guide));
+        if let Err(full) = told {
+            remove_deep(place, &self.table, prefix);
+            return Err(full);
+        }
+        self.coarse.mark_finer(place.lines, root_of(network), FINER);
+        self.deep += 1;
+        Ok(())
+    }
+
+    /// Brings the slots of a prefix's networks to what the prefixes say.
+    fn tell_networks(&self, place: Place<'_>, key: (u32, u8)) -> Result<(), Full> {
+        for network in networks::of_prefix(key) {
+            let guide = find(place, self.table.networks, network_key(network)) >> SET_BITS;
+            let set = networks::set_of(&self.networks, network);
+            if set == 0 && guide == 0 {
+                remove(place, self.table.networks, network_key(network));
+            } else {
+                insert(place, self.table.networks, network_key(network), payload(set, guide))?;
+                self.coarse.mark_finer(place.lines, root_of(network), FINER);
+            }
+        }
+        Ok(())
+    }
+
+    /// The same where no slot is new, so that it cannot fail.
+    fn untell_networks(&self, place: Place<'_>, key: (u32, u8)) {
+        for network in networks::of_prefix(key) {
+            let known = find(place, self.table.networks, network_key(network));
+            if known == 0 {
+                continue;
+            }
+            let set = networks::set_of(&self.networks, network);
+            let told = payload(set, known >> SET_BITS);
+            if told == 0 {
+                remove(place, self.table.networks, network_key(network));
+            } else {
+                // The slot is there, so it is written in place.
+                let _ = insert(place, self.table.networks, network_key(network), told);
+            }
+        }
+    }
+}
+
+/// Guides as the table has them.
+struct LiveGuides<'a> {
+    place: Place<'a>,
+    table: &'a TableV6,
+}
+
+impl LiveGuides<'_> {
+    fn lengths(&self, guide: u32) -> [u64; 2] {
+        use super::super::lines::Line as _;
+        if guide / 4 >= self.table.guide_lines {
+            return [0, 0];
+        }
+        let line = &self.place.lines[(self.table.guides + guide / 4) as usize];
+        [line.word(guide % 4 * 2), line.word(guide % 4 * 2 + 1)]
+    }
+
+    fn all(&self) -> Guides {
+        let limit = self.table.guide_lines * 4;
+        Guides::from_table((0..limit).map(|guide| self.lengths(guide)), limit as usize)
+    }
+}
