@@ -2,55 +2,77 @@
 //!
 //! The live tables are the kernel's ([`crate::dataplane`]); the engine's own tests run on [`MemoryTables`], which is
 //! also the plain reference that the live ones are tested against. A change is visible to the next packet when the
-//! call returns. Nothing here is atomic across calls: undoing a half-applied batch is the engine's work.
+//! call returns. Single changes go one by one, and undoing a half-applied batch is the engine's work; a replacement is
+//! one step for every packet.
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
+use filter_common::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
+pub use filter_common::table::TableKind;
+use filter_common::table::slot;
+pub use filter_common::table::{Contents, Footprint};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// A set's number, as stored beside each prefix in the kernel. Never 0, never reused while the state lives.
+/// A set's number, as stored beside each prefix in the kernel: from 1 to [`MAX_SET`].
 pub type SetId = u32;
 
-/// Which question a table answers about a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TableKind {
-    /// Is this source blocked?
-    Block,
-    /// Is this source allowed?
-    AllowSource,
-    /// Is this destination allowed?
-    AllowDestination,
-}
+/// The highest number that a set can have.
+pub const MAX_SET: SetId = slot::MAX_SET;
 
-impl TableKind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Block, Self::AllowSource, Self::AllowDestination];
-}
-
-/// A table could not be changed or read.
+/// The tables could not be changed or read.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// The table has no room for another prefix of that family.
-    #[error("the {family} table is full: it has room for {capacity} prefixes")]
-    Full {
-        /// "IPv4" or "IPv6".
-        family: &'static str,
-        /// Prefixes that fit.
-        capacity: usize,
+    /// The live tables have no room for the prefix; a replacement makes it.
+    #[error("the tables have no room left for it")]
+    Full,
+    /// The tables would take more memory than they may.
+    #[error(
+        "the tables would take {} in the kernel, and the limit is {}; raise it with `levee run --max-memory`",
+        bytes(*.needed),
+        bytes(*.limit)
+    )]
+    OverLimit {
+        /// Bytes that they would take.
+        needed: u64,
+        /// Bytes that they may take.
+        limit: u64,
     },
+    /// The tables would be larger than Levee can make them.
+    #[error("the tables would be larger than the 64 GiB that one generation can have")]
+    TooLarge,
     /// The kernel refused.
-    #[error("the kernel refused to {action} a table entry")]
+    #[error("the kernel refused to {action}")]
     Kernel {
-        /// "insert", "remove" or "read".
+        /// What was tried.
         action: &'static str,
         /// What it said.
         #[source]
-        source: aya::maps::MapError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// A number of bytes for people.
+fn bytes(count: u64) -> String {
+    humansize::format_size(count, humansize::BINARY)
+}
+
+/// What became of tables that were there before the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// They hold what they should, and are used as they are.
+    Adopted,
+    /// There were none, or they held something else: they were replaced.
+    Replaced,
 }
 
 /// The three prefix tables, each for both families.
 pub trait PrefixTables: Send {
+    /// Takes over the tables that are there, if they hold just `contents`, else replaces them.
+    ///
+    /// # Errors
+    /// As [`Self::replace`].
+    fn open(&mut self, contents: &Contents) -> Result<Opened, TableError>;
+
     /// Adds `prefix`, or changes the set that it names.
     ///
     /// # Errors
@@ -61,42 +83,112 @@ pub trait PrefixTables: Send {
     /// Removes exactly `prefix`; says whether it was there.
     ///
     /// # Errors
-    /// [`TableError::Kernel`] when the kernel refuses; the table is then as it was.
+    /// As [`Self::insert`]: without a wide prefix, the rest may take more room.
     fn remove(&mut self, table: TableKind, prefix: IpNet) -> Result<bool, TableError>;
 
+    /// Puts `contents` in force in place of all that the tables hold, in one step for every packet. What was in force
+    /// is kept until [`Self::keep`] or [`Self::put_back`].
+    ///
+    /// # Errors
+    /// [`TableError::OverLimit`], [`TableError::TooLarge`] and [`TableError::Kernel`]; nothing changed then.
+    fn replace(&mut self, contents: &Contents) -> Result<(), TableError>;
+
+    /// Goes back to what was in force before the last replacement.
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`]: the replacement may then be in force still.
+    fn put_back(&mut self) -> Result<(), TableError>;
+
+    /// Lets go of what was in force before the last replacement.
+    fn keep(&mut self);
+
     /// The longest prefix in the table that covers all of `prefix`, and its set.
+    fn longest_match(&self, table: TableKind, prefix: IpNet) -> Option<(IpNet, SetId)>;
+
+    /// What tables that an earlier controller left hold, as far as it can be told: the addresses are right, but wide
+    /// prefixes may come out divided or joined.
     ///
     /// # Errors
-    /// [`TableError::Kernel`] when a table cannot be read.
-    fn longest_match(&self, table: TableKind, prefix: IpNet) -> Result<Option<(IpNet, SetId)>, TableError>;
+    /// [`TableError::Kernel`] when they cannot be read.
+    fn found(&self) -> Result<Contents, TableError>;
 
-    /// Every prefix in the table.
+    /// Lets the counters of a set number begin at zero.
     ///
     /// # Errors
-    /// [`TableError::Kernel`] when a table cannot be read.
-    fn entries(&self, table: TableKind) -> Result<Vec<(IpNet, SetId)>, TableError>;
+    /// [`TableError::Kernel`] when the kernel refuses.
+    fn forget_set(&mut self, set: SetId) -> Result<(), TableError>;
 
-    /// Prefixes that fit into each family of the table.
-    fn capacity(&self, table: TableKind) -> usize;
+    /// What `contents` would take.
+    ///
+    /// # Errors
+    /// [`TableError::TooLarge`].
+    fn plan(&self, contents: &Contents) -> Result<Footprint, TableError>;
+
+    /// What the tables in force take, and may take.
+    fn memory(&self) -> TableMemory;
 }
 
-/// Prefix tables in ordinary memory.
-#[derive(Debug)]
-pub struct MemoryTables {
-    capacity: usize,
-    tables: BTreeMap<TableKind, BTreeMap<IpNet, SetId>>,
+/// Memory of the tables, in bytes of the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableMemory {
+    /// Of the generation in force.
+    pub live: u64,
+    /// That a generation may take.
+    pub limit: u64,
+    /// Number of the generation in force.
+    pub generation: u32,
 }
 
-impl MemoryTables {
-    /// Tables with room for `capacity` prefixes a family.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self { capacity, tables: TableKind::ALL.into_iter().map(|kind| (kind, BTreeMap::new())).collect() }
-    }
+/// A prefix as the tables have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TablePrefix {
+    /// IPv4.
+    V4(PrefixV4),
+    /// IPv6.
+    V6(PrefixV6),
+}
 
-    fn table(&self, table: TableKind) -> &BTreeMap<IpNet, SetId> {
-        &self.tables[&table]
+impl From<IpNet> for TablePrefix {
+    fn from(prefix: IpNet) -> Self {
+        match prefix {
+            IpNet::V4(prefix) => Self::V4(prefix_v4(prefix)),
+            IpNet::V6(prefix) => Self::V6(prefix_v6(prefix)),
+        }
     }
+}
+
+/// An IPv4 prefix as the tables have it.
+#[must_use]
+pub fn prefix_v4(prefix: Ipv4Net) -> PrefixV4 {
+    PrefixV4::containing(AddressV4::from_bits(prefix.addr().to_bits()), prefix.prefix_len())
+}
+
+/// An IPv6 prefix as the tables have it.
+#[must_use]
+pub fn prefix_v6(prefix: Ipv6Net) -> PrefixV6 {
+    PrefixV6::containing(AddressV6::from_octets(prefix.addr().octets()), prefix.prefix_len())
+}
+
+/// A table's IPv4 prefix as the engine has it.
+#[must_use]
+pub fn ipnet_v4(prefix: PrefixV4) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(prefix.address().bits().into(), prefix.length()))
+}
+
+/// A table's IPv6 prefix as the engine has it.
+#[must_use]
+pub fn ipnet_v6(prefix: PrefixV6) -> IpNet {
+    let (first, last) = prefix.address().halves();
+    let bits = u128::from(first) << 64 | u128::from(last);
+    IpNet::V6(Ipv6Net::new_assert(bits.into(), prefix.length()))
+}
+
+/// Every prefix of one table, with its set.
+#[must_use]
+pub fn entries(contents: &Contents, table: TableKind) -> BTreeMap<IpNet, SetId> {
+    let v4 = contents.v4(table).iter().map(|(prefix, set)| (ipnet_v4(*prefix), SetId::from(*set)));
+    let v6 = contents.v6(table).iter().map(|(prefix, set)| (ipnet_v6(*prefix), SetId::from(*set)));
+    v4.chain(v6).collect()
 }
 
 /// "IPv4" or "IPv6".
@@ -108,37 +200,129 @@ pub const fn family(prefix: &IpNet) -> &'static str {
     }
 }
 
+/// Prefix tables in ordinary memory.
+#[derive(Debug)]
+pub struct MemoryTables {
+    /// Prefixes that fit before a replacement is needed.
+    room: usize,
+    /// Prefixes that a generation may hold at most.
+    limit: usize,
+    live: Tables,
+    before: Option<Tables>,
+    generation: u32,
+}
+
+type Tables = BTreeMap<TableKind, BTreeMap<IpNet, SetId>>;
+
+/// What one prefix takes of a limit in bytes.
+const MEMORY_BYTES_A_PREFIX: u64 = 16;
+
+impl MemoryTables {
+    /// Tables that may hold `limit` prefixes, and take `room` single ones beyond each replacement.
+    #[must_use]
+    pub fn new(room: usize, limit: usize) -> Self {
+        Self { room, limit, live: Tables::new(), before: None, generation: 0 }
+    }
+
+    /// Sets how many prefixes still fit, and how many a replacement may have.
+    #[cfg(test)]
+    pub(crate) const fn limit(&mut self, room: usize, limit: usize) {
+        (self.room, self.limit) = (room, limit);
+    }
+
+    /// Every prefix in a table, in order.
+    #[must_use]
+    pub fn entries(&self, table: TableKind) -> Vec<(IpNet, SetId)> {
+        let entries = self.live.get(&table).into_iter().flatten();
+        entries.map(|(prefix, set)| (*prefix, *set)).collect()
+    }
+
+    fn len(&self) -> usize {
+        self.live.values().map(BTreeMap::len).sum()
+    }
+}
+
 impl PrefixTables for MemoryTables {
-    fn insert(&mut self, table: TableKind, prefix: IpNet, set: SetId) -> Result<(), TableError> {
-        let family = family(&prefix);
-        let capacity = self.capacity;
-        let entries = self.tables.entry(table).or_default();
-        let used = entries.keys().filter(|other| self::family(other) == family).count();
-        if used >= capacity && !entries.contains_key(&prefix) {
-            return Err(TableError::Full { family, capacity });
+    fn open(&mut self, contents: &Contents) -> Result<Opened, TableError> {
+        let wanted: Tables = TableKind::ALL.into_iter().map(|kind| (kind, entries(contents, kind))).collect();
+        if self.generation > 0 && TableKind::ALL.iter().all(|kind| self.live.get(kind) == wanted.get(kind)) {
+            return Ok(Opened::Adopted);
         }
-        entries.insert(prefix, set);
+        self.replace(contents)?;
+        self.keep();
+        Ok(Opened::Replaced)
+    }
+
+    fn insert(&mut self, table: TableKind, prefix: IpNet, set: SetId) -> Result<(), TableError> {
+        let is_new = !self.live.get(&table).is_some_and(|entries| entries.contains_key(&prefix));
+        if is_new {
+            self.room = self.room.checked_sub(1).ok_or(TableError::Full)?;
+        }
+        self.live.entry(table).or_default().insert(prefix, set);
         Ok(())
     }
 
     fn remove(&mut self, table: TableKind, prefix: IpNet) -> Result<bool, TableError> {
-        Ok(self.tables.entry(table).or_default().remove(&prefix).is_some())
+        let was_there = self.live.entry(table).or_default().remove(&prefix).is_some();
+        self.room += usize::from(was_there);
+        Ok(was_there)
     }
 
-    fn longest_match(&self, table: TableKind, prefix: IpNet) -> Result<Option<(IpNet, SetId)>, TableError> {
-        Ok(self
-            .table(table)
-            .iter()
-            .filter(|(entry, _)| entry.contains(&prefix))
-            .max_by_key(|(entry, _)| entry.prefix_len())
-            .map(|(entry, set)| (*entry, *set)))
+    fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
+        if contents.len() > self.limit {
+            let [needed, limit] =
+                [contents.len(), self.limit].map(|count| count as u64 * MEMORY_BYTES_A_PREFIX);
+            return Err(TableError::OverLimit { needed, limit });
+        }
+        let next = TableKind::ALL.into_iter().map(|kind| (kind, entries(contents, kind))).collect();
+        self.before = Some(std::mem::replace(&mut self.live, next));
+        self.generation += 1;
+        Ok(())
     }
 
-    fn entries(&self, table: TableKind) -> Result<Vec<(IpNet, SetId)>, TableError> {
-        Ok(self.table(table).iter().map(|(prefix, set)| (*prefix, *set)).collect())
+    fn put_back(&mut self) -> Result<(), TableError> {
+        if let Some(before) = self.before.take() {
+            self.live = before;
+        }
+        Ok(())
     }
 
-    fn capacity(&self, _table: TableKind) -> usize {
-        self.capacity
+    fn keep(&mut self) {
+        self.before = None;
+    }
+
+    fn longest_match(&self, table: TableKind, prefix: IpNet) -> Option<(IpNet, SetId)> {
+        let covering = self.live.get(&table)?.iter().filter(|(entry, _)| entry.contains(&prefix));
+        covering.max_by_key(|(entry, _)| entry.prefix_len()).map(|(entry, set)| (*entry, *set))
+    }
+
+    fn found(&self) -> Result<Contents, TableError> {
+        let mut contents = Contents::default();
+        for (kind, entries) in &self.live {
+            let (mut v4, mut v6) = (Vec::new(), Vec::new());
+            for (prefix, set) in entries {
+                let set = u16::try_from(*set).map_err(|_| TableError::TooLarge)?;
+                match TablePrefix::from(*prefix) {
+                    TablePrefix::V4(prefix) => v4.push((prefix, set)),
+                    TablePrefix::V6(prefix) => v6.push((prefix, set)),
+                }
+            }
+            contents.set_v4(*kind, v4);
+            contents.set_v6(*kind, v6);
+        }
+        Ok(contents)
+    }
+
+    fn forget_set(&mut self, _set: SetId) -> Result<(), TableError> {
+        Ok(())
+    }
+
+    fn plan(&self, contents: &Contents) -> Result<Footprint, TableError> {
+        Ok(Footprint { bytes: contents.len() as u64 * MEMORY_BYTES_A_PREFIX, ..Footprint::default() })
+    }
+
+    fn memory(&self) -> TableMemory {
+        let [live, limit] = [self.len(), self.limit].map(|count| count as u64 * MEMORY_BYTES_A_PREFIX);
+        TableMemory { live, limit, generation: self.generation }
     }
 }

@@ -84,7 +84,8 @@ fn wrong_usage_exits_with_2_and_says_what_is_expected() {
         ("set import x", "<FILE>"),
         ("set import x - --action drop", "block"),
         ("set change x", "--add-from <FILE>"),
-        ("run --max-prefixes 0", "0 is not in"),
+        ("run --max-memory 1KiB", "the empty tables take more than that"),
+        ("run --max-memory lots", "expected a number of bytes"),
         ("stats --watch never", "expected a duration"),
     ] {
         levee(&dir.path().join("none"))

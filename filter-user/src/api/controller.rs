@@ -3,27 +3,29 @@
 //! Two locks, always taken in this order: engine, dataplane. Counters are read under the second alone, so figures
 //! come also while an import is applied. Lists are parsed before any lock is taken.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use filter_common::abi::ABI_VERSION;
 use filter_common::config::Switches;
+use filter_common::counters::Counter;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use super::error::{ApiError, chain};
 use super::problem::Problem;
 use super::types::{
-    Action, ControllerStatus, Entry, Interface, InterfaceStats, PrefixMatch, SCHEMA, SetEntries, SetList,
-    SetSummary, Stats, StatsController, Status, TableStatus, TestRequest, TestResult, Tested, Timestamp,
-    Traffic,
+    Action, ControllerStatus, Count, Entry, Interface, InterfaceStats, Memory, PrefixMatch, SCHEMA,
+    SetEntries, SetList, SetSummary, Stats, StatsController, Status, TableStatus, TestRequest, TestResult,
+    Tested, Timestamp, Traffic,
 };
 use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport};
 use crate::engine::{self, Engine, EngineError, SetName};
 use crate::feeds::parse_prefix;
 use crate::interface::InterfaceMode;
-use crate::tables::TableKind;
+use crate::tables::{SetId, TableKind};
 
 /// What the controller needs of the dataplane; the kernel's is [`Dataplane`].
 pub trait Interfaces: Send {
@@ -55,35 +57,60 @@ pub trait Interfaces: Send {
     /// # Errors
     /// When the kernel refuses.
     fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError>;
+
+    /// What each of these sets dropped on the interface that runs this program.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn set_counters(&self, program_id: u32, sets: &[SetId]) -> Result<SetCounters, DataplaneError>;
 }
 
-impl Interfaces for Dataplane {
+/// Counters by set number.
+pub type SetCounters = Vec<(SetId, Counter)>;
+
+impl Interfaces for Arc<Mutex<Dataplane>> {
     fn attach(
         &mut self,
         name: &str,
         mode: InterfaceMode,
         switches: Switches,
     ) -> Result<InterfaceReport, DataplaneError> {
-        Self::attach(self, name, mode, switches)
+        held(self).attach(name, mode, switches)
     }
 
     fn detach(&mut self, name: &str) -> Result<(), DataplaneError> {
-        Self::detach(self, name)
+        held(self).detach(name)
     }
 
     fn detach_all(&mut self) -> Result<Vec<String>, DataplaneError> {
-        Self::detach_all(self)
+        held(self).detach_all()
     }
 
     fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError> {
-        Self::interfaces(self)
+        held(self).interfaces()
     }
+
+    fn set_counters(&self, program_id: u32, sets: &[SetId]) -> Result<SetCounters, DataplaneError> {
+        let dataplane = held(self);
+        let reports = dataplane.interfaces()?;
+        match reports.iter().find(|report| report.program_id == program_id) {
+            Some(report) => dataplane.set_counters(report.ifindex, sets),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// What a panic can leave half-done is told by the kernel, not by this value.
+fn held(dataplane: &Mutex<Dataplane>) -> MutexGuard<'_, Dataplane> {
+    dataplane.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The daemon's state.
 pub struct Controller {
     engine: Mutex<Engine>,
     interfaces: Mutex<Box<dyn Interfaces>>,
+    /// The sets as last seen, for counters that are asked for while a change is under way.
+    sets: Mutex<Vec<(SetId, SetName)>>,
     state_dir: PathBuf,
     started: SystemTime,
     pub(super) changed: Notify,
@@ -97,19 +124,22 @@ impl Controller {
         Self {
             engine: Mutex::new(engine),
             interfaces: Mutex::new(interfaces),
+            sets: Mutex::default(),
             state_dir: state_dir.to_owned(),
             started: SystemTime::now(),
             changed: Notify::new(),
         }
     }
 
-    /// Removes entries whose time is over; says in how long the next one's will be.
+    /// Removes entries whose time is over, and shortens the journal when that is due; says in how long the next
+    /// entry's time will be.
     ///
     /// # Errors
     /// When the engine fails.
     pub fn expire(&self) -> Result<Option<Duration>, ApiError> {
         let now = SystemTime::now();
         let mut engine = self.engine()?;
+        engine.maintain();
         let expired = engine.expire(now)?;
         if expired > 0 {
             tracing::info!(expired, "removed entries whose time is over");
@@ -142,14 +172,16 @@ impl Controller {
     /// # Errors
     /// When the kernel refuses.
     pub fn status(&self) -> Result<Status, ApiError> {
-        let (sets, tables, mut warnings, wanted) = {
+        let (sets, tables, memory, mut warnings, wanted) = {
             let engine = self.engine()?;
             let warning = engine
                 .compaction_failure()
                 .map(|error| format!("the journal grows, as it cannot be shortened: {}", chain(error)));
             let tables = TableKind::ALL.into_iter().flat_map(|kind| tables(&engine, kind)).collect();
             let wanted: Vec<String> = engine.interfaces().keys().cloned().collect();
-            (engine.sets().map(SetSummary::from).collect(), tables, Vec::from_iter(warning), wanted)
+            let memory = engine.table_memory();
+            let memory = Memory { tables: memory.live, limit: memory.limit };
+            (engine.sets().collect(), tables, memory, Vec::from_iter(warning), wanted)
         };
         let interfaces = self.attached()?;
         let is_attached =
@@ -174,7 +206,8 @@ impl Controller {
             total: Traffic::total(&interfaces),
             interfaces,
             tables: Some(tables),
-            sets: Some(sets),
+            memory: Some(memory),
+            sets: Some(self.summaries(sets)?),
         })
     }
 
@@ -184,13 +217,62 @@ impl Controller {
     /// When the kernel refuses.
     pub fn stats(&self) -> Result<Stats, ApiError> {
         let interfaces = self.attached()?;
+        let sets = self.known_sets()?;
+        let total = Traffic::total(&interfaces);
+        let interfaces = interfaces.into_iter().map(InterfaceStats::from).map(|mut interface| {
+            let counters = self.set_counters(interface.program_id, &sets)?;
+            interface.sets = Some(
+                counters.into_iter().map(|(name, counter)| (name.to_string(), counter.into())).collect(),
+            );
+            Ok(interface)
+        });
         Ok(Stats {
             schema: SCHEMA,
             time: Timestamp(SystemTime::now()),
             controller: StatsController { running: true },
-            total: Traffic::total(&interfaces),
-            interfaces: interfaces.into_iter().map(InterfaceStats::from).collect(),
+            total,
+            interfaces: interfaces.collect::<Result<_, ApiError>>()?,
         })
+    }
+
+    /// The sets that block; while a change is under way, those of before.
+    fn known_sets(&self) -> Result<Vec<(SetId, SetName)>, ApiError> {
+        let mut known = self.sets.lock().map_err(|_| ApiError::Panicked)?;
+        match self.engine.try_lock() {
+            Ok(engine) => {
+                let blocks = engine.sets().filter(|set| set.kind == TableKind::Block);
+                *known = blocks.map(|set| (set.id, set.name)).collect();
+            }
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Poisoned(_)) => return Err(ApiError::Panicked),
+        }
+        Ok(known.clone())
+    }
+
+    /// What each of these sets dropped on the interface that runs this program.
+    fn set_counters(
+        &self,
+        program_id: u32,
+        sets: &[(SetId, SetName)],
+    ) -> Result<Vec<(SetName, Counter)>, ApiError> {
+        let ids: Vec<SetId> = sets.iter().map(|(id, _)| *id).collect();
+        let counters = self.dataplane()?.set_counters(program_id, &ids)?;
+        let name = |id| sets.iter().find(|(set, _)| *set == id).map(|(_, name)| name.clone());
+        Ok(counters.into_iter().filter_map(|(id, counter)| Some((name(id)?, counter))).collect())
+    }
+
+    /// The sets with what each dropped on all interfaces.
+    fn summaries(&self, sets: Vec<engine::SetSummary>) -> Result<Vec<SetSummary>, ApiError> {
+        let blocks = sets.iter().filter(|set| set.kind == TableKind::Block);
+        let ids: Vec<(SetId, SetName)> = blocks.map(|set| (set.id, set.name.clone())).collect();
+        let mut dropped: BTreeMap<SetName, Counter> = BTreeMap::new();
+        for interface in self.attached()? {
+            for (name, counter) in self.set_counters(interface.program_id, &ids)? {
+                dropped.entry(name).or_default().add(counter);
+            }
+        }
+        let count = |name: &SetName| dropped.get(name).copied().unwrap_or_default().into();
+        Ok(sets.into_iter().map(|set| SetSummary { dropped: count(&set.name), ..set.into() }).collect())
     }
 
     /// Every set.
@@ -198,7 +280,8 @@ impl Controller {
     /// # Errors
     /// After a panic only.
     pub fn sets(&self) -> Result<SetList, ApiError> {
-        Ok(SetList { schema: SCHEMA, sets: self.engine()?.sets().map(SetSummary::from).collect() })
+        let sets = self.engine()?.sets().collect();
+        Ok(SetList { schema: SCHEMA, sets: self.summaries(sets)? })
     }
 
     /// One set with its prefixes.
@@ -246,6 +329,7 @@ impl From<engine::SetSummary> for SetSummary {
             ipv6: set.v6 as u64,
             created: Timestamp(set.created),
             changed: Timestamp(set.changed),
+            dropped: Count::default(),
         }
     }
 }
@@ -256,7 +340,6 @@ fn tables(engine: &Engine, kind: TableKind) -> [TableStatus; 2] {
         kind: Action::from(kind).name().to_owned(),
         family: family.to_owned(),
         entries: entries as u64,
-        capacity: table.capacity as u64,
     })
 }
 

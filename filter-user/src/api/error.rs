@@ -11,6 +11,7 @@ use super::types::{Action, SCHEMA};
 use crate::dataplane::DataplaneError;
 use crate::engine::{EngineError, SetNameError};
 use crate::feeds::{FeedError, FeedProblem};
+use crate::tables::TableError;
 
 /// A request that was refused or failed. Nothing was changed, unless the text says so.
 #[derive(Debug, thiserror::Error)]
@@ -215,7 +216,10 @@ fn engine(error: &EngineError) -> (StatusCode, &'static str) {
     match error {
         EngineError::UnknownSet { .. } => (StatusCode::NOT_FOUND, "no_such_set"),
         EngineError::OtherKind { .. } => (StatusCode::CONFLICT, "other_action"),
-        EngineError::NoRoom { .. } => (StatusCode::CONFLICT, "no_room"),
+        EngineError::Tables { source: TableError::OverLimit { .. } | TableError::TooLarge } => {
+            (StatusCode::CONFLICT, "no_room")
+        }
+        EngineError::TooManySets => (StatusCode::CONFLICT, "too_many_sets"),
         EngineError::AlreadyExpired => (StatusCode::UNPROCESSABLE_ENTITY, "already_expired"),
         EngineError::TextTooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "text_too_long"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "engine"),

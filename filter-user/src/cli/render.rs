@@ -212,10 +212,8 @@ fn checks(interface: &Interface) -> String {
 
 fn tables(tables: &[TableStatus]) -> String {
     aligned(
-        &["TABLE", "FAMILY", ">PREFIXES", ">CAPACITY"],
-        tables.iter().map(|table| {
-            vec![table.kind.clone(), table.family.clone(), grouped(table.entries), grouped(table.capacity)]
-        }),
+        &["TABLE", "FAMILY", ">PREFIXES"],
+        tables.iter().map(|table| vec![table.kind.clone(), table.family.clone(), grouped(table.entries)]),
     )
 }
 
@@ -225,13 +223,14 @@ pub fn sets(sets: &[SetSummary]) -> String {
         return "sets: none; `levee block add` or `levee set import` makes one\n".to_owned();
     }
     aligned(
-        &["SET", "ACTION", ">IPV4", ">IPV6", "CHANGED"],
+        &["SET", "ACTION", ">IPV4", ">IPV6", ">DROPPED", "CHANGED"],
         sets.iter().map(|set| {
             vec![
                 set.name.clone(),
                 set.action.name().to_owned(),
                 grouped(set.ipv4),
                 grouped(set.ipv6),
+                grouped(set.dropped.packets),
                 set.changed.to_string(),
             ]
         }),

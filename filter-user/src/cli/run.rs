@@ -7,6 +7,9 @@ use anyhow::Result;
 use super::{DEFAULT_BPFFS, DEFAULT_STATE_DIR};
 use crate::daemon::{self, Options};
 
+/// What the empty tables take, rounded up.
+const SMALLEST: u64 = 4 << 20;
+
 /// Run the daemon, in the foreground
 ///
 /// It takes over what an earlier daemon left attached, with its counters and lists. When it stops, whatever is
@@ -23,15 +26,21 @@ pub struct Args {
     /// Directory of the BPF file system that programs and maps are pinned in
     #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS, env = "LEVEE_BPFFS")]
     bpffs: PathBuf,
-    /// Room for blocked prefixes, a family (IPv4, IPv6); more room makes each miss a little slower
-    #[arg(long, value_name = "N", default_value_t = 1 << 18, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
-    max_prefixes: u32,
-    /// Room for allowed prefixes, a family
-    #[arg(long, value_name = "N", default_value_t = 1 << 16, value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
-    max_allowed: u32,
+    /// Kernel memory that the prefix tables may take; what would take more is refused. Replacing them takes as much
+    /// again, until the new ones are in force. A million single addresses take about 19 MiB
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
+    max_memory: u64,
 }
 
 pub fn run(args: Args, socket: PathBuf) -> Result<()> {
-    let Args { state_dir, bpffs, max_prefixes, max_allowed } = args;
-    daemon::run(&Options { socket, state_dir, bpffs, max_prefixes, max_allowed })
+    let Args { state_dir, bpffs, max_memory } = args;
+    daemon::run(&Options { socket, state_dir, bpffs, max_memory })
+}
+
+/// A number of bytes, as people write it.
+fn size(text: &str) -> Result<u64, String> {
+    let size = parse_size::parse_size(text);
+    let expected = "expected a number of bytes, with a unit if need be: 512MiB, 2GB";
+    let size = size.map_err(|error| format!("{error}; {expected}"))?;
+    if size < SMALLEST { Err(format!("the empty tables take more than that; {expected}")) } else { Ok(size) }
 }

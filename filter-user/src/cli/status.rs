@@ -74,6 +74,7 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
         total: Traffic::total(&interfaces),
         interfaces,
         tables: None,
+        memory: None,
         sets: None,
     })
 }

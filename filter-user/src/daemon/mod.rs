@@ -8,7 +8,7 @@ mod privileges;
 mod socket;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -20,8 +20,9 @@ use tracing_subscriber::EnvFilter;
 use crate::api::controller::Controller;
 use crate::api::error::chain;
 use crate::api::server;
-use crate::dataplane::{Capacity, Dataplane};
+use crate::dataplane::{Dataplane, KernelTables};
 use crate::engine::{Engine, Recovery};
+use crate::tables::Opened;
 
 /// What the daemon is started with.
 #[derive(Clone, Debug)]
@@ -32,10 +33,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Where programs and maps are pinned.
     pub bpffs: PathBuf,
-    /// Room for blocked prefixes, a family.
-    pub max_prefixes: u32,
-    /// Room for allowed prefixes, a family.
-    pub max_allowed: u32,
+    /// Bytes of kernel memory that the prefix tables may take.
+    pub max_memory: u64,
 }
 
 /// Longest sleep of the expiry task: a clock that was set reaches it no later than that.
@@ -72,9 +71,8 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Opens dataplane and state. Opening pins nothing, so a failure leaves nothing behind.
 fn open(options: &Options) -> Result<Arc<Controller>> {
-    let Options { bpffs, state_dir, max_prefixes, max_allowed, .. } = options;
-    let capacity = Capacity { block: *max_prefixes, allow: *max_allowed };
-    let (dataplane, adopted) = Dataplane::open(bpffs, capacity)
+    let Options { bpffs, state_dir, max_memory, .. } = options;
+    let (dataplane, adopted) = Dataplane::open(bpffs)
         .with_context(|| format!("cannot open the dataplane in {}", bpffs.display()))?;
     for interface in &adopted {
         info!(
@@ -84,7 +82,8 @@ fn open(options: &Options) -> Result<Arc<Controller>> {
             "adopted"
         );
     }
-    let tables = dataplane.tables().context("cannot open the prefix tables")?;
+    let dataplane = Arc::new(Mutex::new(dataplane));
+    let tables = KernelTables::new(Arc::clone(&dataplane), *max_memory);
     let (engine, recovery) = Engine::open(state_dir, Box::new(tables), SystemTime::now())
         .with_context(|| format!("cannot open the state in {}", state_dir.display()))?;
     tell(recovery);
@@ -92,10 +91,10 @@ fn open(options: &Options) -> Result<Arc<Controller>> {
 }
 
 fn tell(recovery: Recovery) {
-    let Recovery { sets, prefixes, interfaces, expired, inserted, corrected, removed, .. } = recovery;
+    let Recovery { sets, prefixes, interfaces, expired, .. } = recovery;
     info!(sets, prefixes, interfaces, expired, "read the state");
-    if inserted + corrected + removed > 0 {
-        info!(inserted, corrected, removed, "brought the tables to it");
+    if recovery.tables == Opened::Replaced {
+        info!("made the tables anew from it");
     }
     if recovery.adopted > 0 {
         warn!(

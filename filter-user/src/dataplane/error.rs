@@ -10,7 +10,6 @@ use aya::programs::ProgramError;
 use aya::programs::links::LinkError;
 
 use crate::interface::InterfaceMode;
-use crate::tables::TableError;
 
 /// The dataplane could not be opened, changed or read; nothing was changed unless the text says so.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +81,9 @@ pub enum DataplaneError {
         /// The interface.
         name: String,
     },
+    /// An interface is to be attached before there are tables.
+    #[error("there are no prefix tables yet")]
+    NoTables,
     /// No BPF file system to pin in.
     #[error(
         "{path} is not on a BPF file system, so nothing could outlive the controller; mount one: `mount -t bpf bpf {mount}`"
@@ -194,9 +196,6 @@ pub enum DataplaneError {
         /// What the kernel said.
         source: LinkError,
     },
-    /// A table call failed.
-    #[error(transparent)]
-    Table(#[from] TableError),
     /// The kernel did not answer about its interfaces.
     #[error("cannot ask the kernel about its interfaces: {0}")]
     Netlink(String),

@@ -1,311 +1,216 @@
 //! The live prefix tables, as the engine uses them.
 //!
-//! One system call a change. A prefix's length is marked in use before the prefix goes in, and unmarked after the
-//! last of that length is out, so a search that runs meanwhile sees the old table or the new one.
+//! A single change is a few stores into mapped memory, without a system call. A replacement makes the next generation
+//! beside the live one: memory as large as its contents need, filled while the verifier looks at its programs, then
+//! put in force by one swap an interface. What was in force before stays whole until the engine lets go of it.
 
-use std::borrow::Borrow;
-use std::io;
-use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use filter_common::abi::map;
-use filter_common::keys::{AddressV4, AddressV6, KeyV4, KeyV6};
-use filter_common::table::{LengthTable, Lengths, Prefix, PrefixStore, longest_match_within, mark};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use filter_common::table::writer::Full;
+use filter_common::table::{Contents, Draft, Footprint, Room, Writer};
+use ipnet::IpNet;
 
-use super::DataplaneError;
-use crate::tables::{PrefixTables, SetId, TableError, TableKind};
+use super::generation::Generation;
+use super::mapping::{Mapping, wait_for_readers};
+use super::swap::{Prepared, swap_back};
+use super::{Dataplane, DataplaneError};
+use crate::tables::{
+    Opened, PrefixTables, SetId, TableError, TableKind, TableMemory, TablePrefix, ipnet_v4, ipnet_v6,
+};
 
-/// Names of the six table maps and of the map of lengths.
-pub(super) const TABLE_MAPS: [&str; 7] = [
-    map::BLOCK_V4,
-    map::BLOCK_V6,
-    map::ALLOW_SRC_V4,
-    map::ALLOW_SRC_V6,
-    map::ALLOW_DST_V4,
-    map::ALLOW_DST_V6,
-    map::LENGTHS,
-];
+/// How often keys are spread anew before the kernel's memory is given up on. One try in a million fails.
+const TRIES: u64 = 8;
 
-/// The live tables.
+/// The live tables of a dataplane.
 pub struct KernelTables {
-    lengths: Array<MapData, LengthTable>,
-    marked: LengthTable,
-    block: Table,
-    allow_source: Table,
-    allow_destination: Table,
-}
-
-/// One table: a map a family, and how many prefixes of each length it holds.
-struct Table {
-    capacity: usize,
-    v4: Family<KeyV4>,
-    v6: Family<KeyV6>,
-}
-
-struct Family<K> {
-    map: HashMap<MapData, K, SetId>,
-    counts: Vec<usize>,
+    dataplane: Arc<Mutex<Dataplane>>,
+    live: Option<Writer<Mapping>>,
+    before: Option<(Generation, Writer<Mapping>)>,
+    limit: u64,
 }
 
 impl KernelTables {
-    /// Opens the tables behind these maps and counts what is in them.
-    pub(super) fn open(
-        mut take: impl FnMut(&'static str) -> Result<MapData, DataplaneError>,
-        block_capacity: usize,
-        allow_capacity: usize,
-    ) -> Result<Self, DataplaneError> {
-        let lengths =
-            Array::try_from(Map::Array(take(map::LENGTHS)?)).map_err(DataplaneError::map(map::LENGTHS))?;
-        let mut table = |v4, v6, capacity| {
-            Ok::<_, DataplaneError>(Table {
-                capacity,
-                v4: Family::open(v4, take(v4)?)?,
-                v6: Family::open(v6, take(v6)?)?,
-            })
-        };
-        let mut tables = Self {
-            lengths,
-            marked: LengthTable::default(),
-            block: table(map::BLOCK_V4, map::BLOCK_V6, block_capacity)?,
-            allow_source: table(map::ALLOW_SRC_V4, map::ALLOW_SRC_V6, allow_capacity)?,
-            allow_destination: table(map::ALLOW_DST_V4, map::ALLOW_DST_V6, allow_capacity)?,
-        };
-        tables.mark_what_is_there().map_err(DataplaneError::map(map::LENGTHS))?;
-        Ok(tables)
+    /// The tables of `dataplane`, which may take so many bytes a generation. There are none until they are opened.
+    #[must_use]
+    pub const fn new(dataplane: Arc<Mutex<Dataplane>>, limit: u64) -> Self {
+        Self { dataplane, live: None, before: None, limit }
     }
 
-    /// Sets the length marks by what the tables hold: a controller that was killed between a mark and its prefix may
-    /// have left one too many, which would cost every packet a look-up.
-    fn mark_what_is_there(&mut self) -> Result<(), MapError> {
-        for kind in TableKind::ALL {
-            let (table, lengths) = self.parts(kind);
-            for length in 0..=KeyV6::BITS {
-                let holds = |counts: &[usize]| counts.get(length as usize).is_some_and(|count| *count > 0);
-                mark(&mut lengths.v4, KeyV4::BITS, length, holds(&table.v4.counts));
-                mark(&mut lengths.v6, KeyV6::BITS, length, holds(&table.v6.counts));
+    fn dataplane(&self) -> MutexGuard<'_, Dataplane> {
+        // What a panic can leave half-done is told by the kernel, not by this value.
+        self.dataplane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&mut self) -> Result<&mut Writer<Mapping>, TableError> {
+        self.live.as_mut().ok_or(TableError::Full)
+    }
+
+    /// Makes a change; where only lines that may still be looked at are in its way, waits until they are not.
+    fn change<T>(
+        &mut self,
+        change: impl Fn(&mut Writer<Mapping>) -> Result<T, Full>,
+    ) -> Result<T, TableError> {
+        let live = self.live()?;
+        match change(live) {
+            Err(Full::Chunks) if live.resting() > 0 && wait_for_readers().is_ok() => {
+                live.settle();
+                change(live).map_err(|_| TableError::Full)
+            }
+            changed => changed.map_err(|_| TableError::Full),
+        }
+    }
+
+    /// A generation with these contents, and its writer.
+    fn build(&mut self, contents: &Contents) -> Result<(), TableError> {
+        let seeds = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), self.limit);
+        let mut crowded = Ok(());
+        for turn in 0..TRIES {
+            let draft = Draft::new(contents, Room::USUAL, seeds.wrapping_add(turn));
+            let draft = draft.map_err(|_| TableError::TooLarge)?;
+            if draft.bytes() > self.limit {
+                return Err(TableError::OverLimit { needed: draft.bytes(), limit: self.limit });
+            }
+            crowded = self.put_in_force(draft)?;
+            if crowded.is_ok() {
+                break;
             }
         }
-        if self.lengths.get(&0, 0)? == self.marked { Ok(()) } else { self.lengths.set(0, self.marked, 0) }
+        crowded.map_err(|_| TableError::TooLarge)
     }
 
-    fn table(&self, kind: TableKind) -> &Table {
-        match kind {
-            TableKind::Block => &self.block,
-            TableKind::AllowSource => &self.allow_source,
-            TableKind::AllowDestination => &self.allow_destination,
-        }
-    }
-
-    fn parts(&mut self, kind: TableKind) -> (&mut Table, &mut Lengths) {
-        match kind {
-            TableKind::Block => (&mut self.block, &mut self.marked.block),
-            TableKind::AllowSource => (&mut self.allow_source, &mut self.marked.allow_source),
-            TableKind::AllowDestination => (&mut self.allow_destination, &mut self.marked.allow_destination),
-        }
-    }
-
-    fn mark(&mut self, kind: TableKind, prefix: IpNet, present: bool) -> Result<(), TableError> {
-        let before = self.marked;
-        let (_, lengths) = self.parts(kind);
-        let length = u32::from(prefix.prefix_len());
-        match prefix {
-            IpNet::V4(_) => mark(&mut lengths.v4, KeyV4::BITS, length, present),
-            IpNet::V6(_) => mark(&mut lengths.v6, KeyV6::BITS, length, present),
-        }
-        if self.marked == before {
-            return Ok(());
-        }
-        self.lengths.set(0, self.marked, 0).map_err(|source| {
-            self.marked = before;
-            TableError::Kernel { action: if present { "insert" } else { "remove" }, source }
-        })
-    }
-}
-
-impl<K: Pod + Prefix> Family<K> {
-    fn open(name: &'static str, data: MapData) -> Result<Self, DataplaneError> {
-        let map = HashMap::<_, K, SetId>::try_from(Map::HashMap(data)).map_err(DataplaneError::map(name))?;
-        let mut counts = vec![0; K::BITS as usize + 1];
-        for key in map.keys() {
-            let key = key.map_err(DataplaneError::map(name))?;
-            if let Some(count) = counts.get_mut(key.length() as usize) {
-                *count += 1;
-            }
-        }
-        Ok(Self { map, counts })
-    }
-
-    /// Inserts or changes; says whether the key is new.
-    fn insert(&mut self, key: K, set: SetId, full: TableError) -> Result<(), TableError> {
-        let new = self.get(&key)?.is_none();
-        match self.map.insert(key, set, 0) {
-            Ok(()) => {}
-            Err(error) if is(&error, rustix::io::Errno::TOOBIG) => return Err(full),
-            Err(source) => return Err(TableError::Kernel { action: "insert", source }),
-        }
-        if new && let Some(count) = self.counts.get_mut(key.length() as usize) {
-            *count += 1;
-        }
-        Ok(())
-    }
-
-    fn get(&self, key: &K) -> Result<Option<SetId>, TableError> {
-        match self.map.get(key, 0) {
-            Ok(set) => Ok(Some(set)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(source) => Err(TableError::Kernel { action: "read", source }),
-        }
-    }
-
-    fn remove(&mut self, key: K) -> Result<bool, TableError> {
-        match self.map.remove(&key) {
-            Ok(()) => {}
-            Err(MapError::KeyNotFound) => return Ok(false),
-            Err(error) if is(&error, rustix::io::Errno::NOENT) => return Ok(false),
-            Err(source) => return Err(TableError::Kernel { action: "remove", source }),
-        }
-        if let Some(count) = self.counts.get_mut(key.length() as usize) {
-            *count = count.saturating_sub(1);
-        }
-        Ok(true)
-    }
-
-    fn holds(&self, length: u8) -> bool {
-        self.counts.get(usize::from(length)).is_some_and(|count| *count > 0)
-    }
-
-    fn search(
-        &self,
-        lengths: &Lengths,
-        address: &K::Address,
-        longest: u8,
-    ) -> Result<Option<(u8, SetId)>, TableError> {
-        let store = Reader { family: self, failure: std::cell::Cell::new(None) };
-        let found = longest_match_within(&store, lengths, address, |length| length <= u32::from(longest));
-        match store.failure.take() {
-            Some(error) => Err(error),
-            None => Ok(found.map(|found| (u8::try_from(found.length).unwrap_or(u8::MAX), found.set))),
-        }
+    /// Fills a draft's memory and loads its programs, both at once, then swaps.
+    fn put_in_force(
+        &mut self,
+        draft: Draft,
+    ) -> Result<Result<(), filter_common::table::writer::Crowded>, TableError> {
+        let dataplane = Arc::clone(&self.dataplane);
+        let (pins, number, interfaces) = {
+            let dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = dataplane.next_generation().map_err(kernel("number the tables"))?;
+            let interfaces = dataplane.interfaces().map_err(kernel("tell what is attached"))?;
+            (dataplane.pins().clone(), number, interfaces)
+        };
+        let generation = Generation::create(number, *draft.geometry()).map_err(kernel("take the memory"))?;
+        let mapping = generation.map().map_err(kernel("map the memory"))?;
+        let (written, prepared) = std::thread::scope(|scope| {
+            let writing = scope.spawn(|| Writer::write(draft, mapping));
+            let prepared = Prepared::load(&pins, &generation, &interfaces);
+            (writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), prepared)
+        });
+        let prepared = prepared.map_err(kernel("take the program of the new tables"))?;
+        let writer = match written {
+            Ok(writer) => writer,
+            Err(crowded) => return Ok(Err(crowded)),
+        };
+        let mut dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.swap(dataplane.generation_number()).map_err(kernel("put the new tables in force"))?;
+        let before = dataplane.install(generation);
+        let live = self.live.replace(writer);
+        self.before = before.zip(live);
+        Ok(Ok(()))
     }
 }
 
-/// Answers the search from the live map, and keeps the first failure for its caller.
-struct Reader<'a, K> {
-    family: &'a Family<K>,
-    failure: std::cell::Cell<Option<TableError>>,
+/// The kernel's refusal to do something.
+fn kernel(action: &'static str) -> impl Fn(DataplaneError) -> TableError {
+    move |source| TableError::Kernel { action, source: Box::new(source) }
 }
 
-impl<K: Pod + Prefix> PrefixStore<K> for Reader<'_, K> {
-    fn find(&self, key: &K) -> Option<SetId> {
-        self.family.get(key).unwrap_or_else(|error| {
-            self.failure.set(Some(error));
-            None
-        })
-    }
+fn set_number(set: SetId) -> Result<u16, TableError> {
+    u16::try_from(set).map_err(|_| TableError::TooLarge)
 }
 
 impl PrefixTables for KernelTables {
-    fn insert(&mut self, kind: TableKind, prefix: IpNet, set: SetId) -> Result<(), TableError> {
-        self.mark(kind, prefix, true)?;
-        let (table, _) = self.parts(kind);
-        let full = TableError::Full { family: crate::tables::family(&prefix), capacity: table.capacity };
-        let inserted = match prefix {
-            IpNet::V4(net) => table.v4.insert(key_v4(net), set, full),
-            IpNet::V6(net) => table.v6.insert(key_v6(net), set, full),
+    fn open(&mut self, contents: &Contents) -> Result<Opened, TableError> {
+        let adopted = {
+            let dataplane = self.dataplane();
+            match dataplane.generation() {
+                Some(generation) => {
+                    let mapping = generation.map().map_err(kernel("map the memory"))?;
+                    Writer::adopt(generation.geometry, mapping, contents)
+                }
+                None => None,
+            }
         };
-        if inserted.is_err() {
-            self.unmark_if_unused(kind, prefix)?;
+        if let Some(writer) = adopted {
+            self.live = Some(writer);
+            return Ok(Opened::Adopted);
         }
-        inserted
+        self.build(contents)?;
+        self.keep();
+        Ok(Opened::Replaced)
     }
 
-    fn remove(&mut self, kind: TableKind, prefix: IpNet) -> Result<bool, TableError> {
-        let (table, _) = self.parts(kind);
-        let removed = match prefix {
-            IpNet::V4(net) => table.v4.remove(key_v4(net)),
-            IpNet::V6(net) => table.v6.remove(key_v6(net)),
-        }?;
-        self.unmark_if_unused(kind, prefix)?;
-        Ok(removed)
-    }
-
-    fn longest_match(&self, kind: TableKind, prefix: IpNet) -> Result<Option<(IpNet, SetId)>, TableError> {
-        let table = self.table(kind);
-        let lengths = match kind {
-            TableKind::Block => &self.marked.block,
-            TableKind::AllowSource => &self.marked.allow_source,
-            TableKind::AllowDestination => &self.marked.allow_destination,
-        };
-        let found = match prefix {
-            IpNet::V4(net) => table.v4.search(lengths, &address_v4(net), net.prefix_len()),
-            IpNet::V6(net) => table.v6.search(lengths, &address_v6(net), net.prefix_len()),
-        }?;
-        Ok(found.and_then(|(length, set)| {
-            IpNet::new(prefix.network(), length).ok().map(|net| (net.trunc(), set))
-        }))
-    }
-
-    fn entries(&self, kind: TableKind) -> Result<Vec<(IpNet, SetId)>, TableError> {
-        let table = self.table(kind);
-        let mut entries = Vec::new();
-        collect(&table.v4.map, &mut entries, |key| (IpAddr::from(key.octets()), key.length()))?;
-        collect(&table.v6.map, &mut entries, |key| (IpAddr::from(key.octets()), key.length()))?;
-        Ok(entries)
-    }
-
-    fn capacity(&self, kind: TableKind) -> usize {
-        self.table(kind).capacity
-    }
-}
-
-impl KernelTables {
-    fn unmark_if_unused(&mut self, kind: TableKind, prefix: IpNet) -> Result<(), TableError> {
-        let (table, _) = self.parts(kind);
-        let used = match prefix {
-            IpNet::V4(net) => table.v4.holds(net.prefix_len()),
-            IpNet::V6(net) => table.v6.holds(net.prefix_len()),
-        };
-        if used { Ok(()) } else { self.mark(kind, prefix, false) }
-    }
-}
-
-fn collect<K: Pod>(
-    map: &HashMap<MapData, K, SetId>,
-    entries: &mut Vec<(IpNet, SetId)>,
-    prefix: impl Fn(K) -> (IpAddr, u32),
-) -> Result<(), TableError> {
-    for entry in map.iter() {
-        let (key, set) = entry.map_err(|source| TableError::Kernel { action: "read", source })?;
-        let (address, length) = prefix(key);
-        if let Ok(length) = u8::try_from(length)
-            && let Ok(net) = IpNet::new(address, length)
-        {
-            entries.push((net, set));
+    fn insert(&mut self, table: TableKind, prefix: IpNet, set: SetId) -> Result<(), TableError> {
+        let set = set_number(set)?;
+        match TablePrefix::from(prefix) {
+            TablePrefix::V4(prefix) => self.change(|live| live.insert_v4(table, prefix, set)),
+            TablePrefix::V6(prefix) => self.change(|live| live.insert_v6(table, prefix, set)),
         }
     }
-    Ok(())
-}
 
-fn is(error: &MapError, errno: rustix::io::Errno) -> bool {
-    let MapError::SyscallError(error) = error else { return false };
-    let error: &io::Error = error.io_error.borrow();
-    error.raw_os_error() == Some(errno.raw_os_error())
-}
+    fn remove(&mut self, table: TableKind, prefix: IpNet) -> Result<bool, TableError> {
+        match TablePrefix::from(prefix) {
+            TablePrefix::V4(prefix) => self.change(|live| live.remove_v4(table, prefix)),
+            TablePrefix::V6(prefix) => self.change(|live| live.remove_v6(table, prefix)),
+        }
+    }
 
-fn address_v4(net: Ipv4Net) -> AddressV4 {
-    AddressV4::from_octets(net.network().octets())
-}
+    fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
+        self.build(contents)
+    }
 
-fn address_v6(net: Ipv6Net) -> AddressV6 {
-    AddressV6::from_octets(net.network().octets())
-}
+    fn put_back(&mut self) -> Result<(), TableError> {
+        let Some((generation, writer)) = self.before.take() else { return Ok(()) };
+        let dataplane = Arc::clone(&self.dataplane);
+        let mut dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
+        let interfaces = dataplane.interfaces().map_err(kernel("tell what is attached"))?;
+        let back = swap_back(dataplane.pins(), generation.number, &interfaces);
+        if let Err(error) = back {
+            self.before = Some((generation, writer));
+            return Err(kernel("put the former tables back in force")(error));
+        }
+        dataplane.install(generation);
+        dataplane.remove_other_generations();
+        self.live = Some(writer);
+        Ok(())
+    }
 
-fn key_v4(net: Ipv4Net) -> KeyV4 {
-    KeyV4::containing(address_v4(net), u32::from(net.prefix_len()))
-}
+    fn keep(&mut self) {
+        self.before = None;
+        self.dataplane().remove_other_generations();
+    }
 
-fn key_v6(net: Ipv6Net) -> KeyV6 {
-    KeyV6::containing(address_v6(net), u32::from(net.prefix_len()))
+    fn longest_match(&self, table: TableKind, prefix: IpNet) -> Option<(IpNet, SetId)> {
+        let live = self.live.as_ref()?;
+        match TablePrefix::from(prefix) {
+            TablePrefix::V4(prefix) => {
+                live.covering_v4(table, prefix).map(|(prefix, set)| (ipnet_v4(prefix), set.into()))
+            }
+            TablePrefix::V6(prefix) => {
+                live.covering_v6(table, prefix).map(|(prefix, set)| (ipnet_v6(prefix), set.into()))
+            }
+        }
+    }
+
+    fn found(&self) -> Result<Contents, TableError> {
+        let dataplane = self.dataplane();
+        let Some(generation) = dataplane.generation() else { return Ok(Contents::default()) };
+        let mapping = generation.map().map_err(kernel("map the memory"))?;
+        Ok(filter_common::table::found(&generation.geometry, mapping.as_ref()))
+    }
+
+    fn forget_set(&mut self, set: SetId) -> Result<(), TableError> {
+        self.dataplane().clear_set_counters(set).map_err(kernel("clear the counters of a set"))
+    }
+
+    fn plan(&self, contents: &Contents) -> Result<Footprint, TableError> {
+        Draft::new(contents, Room::USUAL, 0).map(|draft| draft.footprint()).map_err(|_| TableError::TooLarge)
+    }
+
+    fn memory(&self) -> TableMemory {
+        let live = self.live.as_ref().map_or(0, |live| std::mem::size_of_val(live.lines()) as u64);
+        let generation = self.dataplane().generation_number().unwrap_or(0);
+        TableMemory { live, limit: self.limit, generation }
+    }
 }

@@ -8,99 +8,131 @@
 //! dropping it changes nothing. Calls block (system calls, and up to a second for the verifier).
 
 mod error;
+mod generation;
 mod kernel_tables;
 mod link;
+mod mapping;
 mod netlink;
 mod pins;
 mod program;
 mod report;
+mod swap;
 mod values;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::SystemTime;
 
-use aya::maps::MapData;
 use aya::programs::ProgramInfo;
 use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
+use filter_common::counters::Counter;
 use netlink_packet_route::link::LinkLayerType;
 
 pub use error::DataplaneError;
 pub use kernel_tables::KernelTables;
-pub use program::Capacity;
 pub use report::InterfaceReport;
 
-use self::kernel_tables::TABLE_MAPS;
+use self::generation::Generation;
 use self::netlink::Interface;
 use self::pins::{InterfacePins, Lock, Pins};
-use self::report::{names, program_on, report, reports, running};
-use self::values::{duplicate, map_id, open_map, pin_value, read_meta};
+use self::report::{clear_set_counter, names, program_on, read_set_counters, report, reports, running};
+use self::values::{pin_value, read_meta};
 use crate::interface::InterfaceMode;
+use crate::tables::SetId;
 
 /// The right to change a dataplane.
 pub struct Dataplane {
     pins: Pins,
-    capacity: Capacity,
-    tables: HashMap<&'static str, MapData>,
+    /// What the interfaces run with, or will: none before the first tables.
+    generation: Option<Generation>,
     lock: Option<Lock>,
 }
 
 impl Dataplane {
-    /// Adopts what is pinned at `bpffs`, or makes new tables of that capacity. Pins nothing yet. Adopted tables keep
-    /// the capacity that they were made with.
+    /// Adopts what is pinned at `bpffs`. Pins nothing.
     ///
     /// # Errors
     /// Refuses what another controller owns, what another ABI version made, what is not Levee's, and a directory that
     /// is not on a BPF file system.
-    pub fn open(bpffs: &Path, capacity: Capacity) -> Result<(Self, Vec<InterfaceReport>), DataplaneError> {
+    pub fn open(bpffs: &Path) -> Result<(Self, Vec<InterfaceReport>), DataplaneError> {
         let pins = Pins::new(bpffs);
         pins.check_bpffs()?;
-        let fresh = |pins| {
-            let tables = program::create_tables(capacity)?;
-            Ok((Self { pins, capacity, tables, lock: None }, Vec::new()))
-        };
+        let none = |pins| Ok((Self { pins, generation: None, lock: None }, Vec::new()));
         if !pins.exist()? {
-            return fresh(pins);
+            return none(pins);
         }
         let lock = pins.lock()?;
         pins.check_entries()?;
         let meta = read_meta(&pins)?;
         pins.remove_defunct()?;
-        let Some(meta) = meta.filter(|_| pins.interfaces().is_ok_and(|indexes| !indexes.is_empty())) else {
-            // Nothing filters with these tables: what a crash left before the first attach or after the last detach.
+        if meta.is_none() || pins.interfaces()?.is_empty() {
+            // Nothing filters here: what a crash left before the first attach or after the last detach.
             pins.remove_shared()?;
-            return fresh(pins);
+            return none(pins);
+        }
+        let adopted = reports(&pins)?;
+        let generation = match generation_of(&pins, &adopted)? {
+            Some(number) => Some(Generation::open(&pins, number)?),
+            None => None,
         };
-        let capacity = Capacity { block: meta.block_capacity, allow: meta.allow_capacity };
-        let tables = TABLE_MAPS
-            .into_iter()
-            .map(|name| Ok((name, open_map(name, &pins.table(name))?)))
-            .collect::<Result<_, DataplaneError>>()?;
-        let dataplane = Self { pins, capacity, tables, lock: Some(lock) };
-        let adopted = dataplane.interfaces()?;
-        Ok((dataplane, adopted))
+        Ok((Self { pins, generation, lock: Some(lock) }, adopted))
     }
 
-    /// The live prefix tables.
+    /// The generation in force; none when there are no tables yet, or when a crash in a swap left interfaces with
+    /// different ones.
+    const fn generation(&self) -> Option<&Generation> {
+        self.generation.as_ref()
+    }
+
+    fn generation_number(&self) -> Option<u32> {
+        self.generation.as_ref().map(|generation| generation.number)
+    }
+
+    /// A number that no generation has.
+    fn next_generation(&self) -> Result<u32, DataplaneError> {
+        let pinned = self.pins.generations()?.into_iter().max();
+        Ok(pinned.max(self.generation_number()).map_or(1, |number| number.wrapping_add(1)))
+    }
+
+    const fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// Takes note of the generation that is in force now; returns the one before.
+    const fn install(&mut self, generation: Generation) -> Option<Generation> {
+        self.generation.replace(generation)
+    }
+
+    /// Unpins every generation but the one in force.
+    fn remove_other_generations(&self) {
+        if self.lock.is_none() {
+            return;
+        }
+        let removed = self.pins.generations().and_then(|numbers| {
+            let others = numbers.into_iter().filter(|number| Some(*number) != self.generation_number());
+            others.map(|number| self.pins.remove_generation(number)).collect::<Result<Vec<()>, _>>()
+        });
+        if let Err(error) = removed {
+            tracing::warn!(%error, "cannot remove tables that are not in force any more");
+        }
+    }
+
+    /// Lets the counters of a set number begin at zero, on every interface.
+    fn clear_set_counters(&self, set: SetId) -> Result<(), DataplaneError> {
+        let clear = |index| clear_set_counter(&self.pins.interface(index), set);
+        self.pins.interfaces()?.into_iter().try_for_each(clear)
+    }
+
+    /// What each of these sets dropped on the interface of that index.
     ///
     /// # Errors
-    /// When the kernel does not let them be read.
-    pub fn tables(&self) -> Result<KernelTables, DataplaneError> {
-        let take = |name| {
-            let data = self.tables.get(name).ok_or_else(|| DataplaneError::ForeignPins {
-                path: self.pins.root().to_owned(),
-                what: format!("no map {name}"),
-            })?;
-            duplicate(name, data)
-        };
-        KernelTables::open(take, self.capacity.block as usize, self.capacity.allow as usize)
-    }
-
-    /// Prefixes that the tables have room for.
-    #[must_use]
-    pub const fn capacity(&self) -> Capacity {
-        self.capacity
+    /// When the kernel does not let the counters be read.
+    pub fn set_counters(
+        &self,
+        ifindex: u32,
+        sets: &[SetId],
+    ) -> Result<Vec<(SetId, Counter)>, DataplaneError> {
+        read_set_counters(&self.pins.interface(ifindex), sets)
     }
 
     /// Puts the filter on an interface; where it already runs so, reports that.
@@ -242,29 +274,16 @@ impl Dataplane {
         }
     }
 
-    /// Pins each shared map that is not pinned, and refuses one that is not the one held here: a program on it would
-    /// filter by another list than the one that is shown.
+    /// Pins the generation in force.
     fn pin_shared(&self) -> Result<(), DataplaneError> {
-        for (name, data) in &self.tables {
-            let path = self.pins.table(name);
-            if !path.exists() {
-                data.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
-            } else if map_id(name, &open_map(name, &path)?)? != map_id(name, data)? {
-                let what = format!("tables/{name}, which is another map than this controller's");
-                return Err(DataplaneError::ForeignPins { path: self.pins.root().to_owned(), what });
-            }
+        if let Some(generation) = &self.generation {
+            generation.pin(&self.pins, &self.pins.generation(generation.number))?;
         }
         if self.pins.meta().exists() {
             return Ok(());
         }
-        let meta = Meta {
-            magic: META_MAGIC,
-            abi_version: ABI_VERSION,
-            block_capacity: self.capacity.block,
-            allow_capacity: self.capacity.allow,
-        };
         // Last, as it vouches for the rest.
-        pin_value(map::META, &self.pins.meta(), meta)
+        pin_value(map::META, &self.pins.meta(), Meta { magic: META_MAGIC, abi_version: ABI_VERSION })
     }
 
     fn attach_pinned(
@@ -274,14 +293,14 @@ impl Dataplane {
         mode: InterfaceMode,
         switches: Switches,
     ) -> Result<InterfaceReport, DataplaneError> {
-        let mut loaded = program::load(&self.pins, self.capacity, switches)?;
+        let generation = self.generation.as_ref().ok_or(DataplaneError::NoTables)?;
         std::fs::create_dir_all(pins.directory())
             .map_err(|error| self.pins.failed("make", pins.directory(), error))?;
-        loaded.pin(&pins.program())?;
-        loaded.pin_counters(&pins.counters())?;
+        let mut loaded = program::load(&self.pins, generation, pins, switches)?;
+        loaded.pin(&self.pins.generation(generation.number).program(interface.index))?;
         let meta = InterfaceMeta {
             switches,
-            generation: 1,
+            generation: generation.number,
             frags: u32::from(loaded.takes_frags()),
             attached_at_s: now_s(),
             name: padded(&interface.name),
@@ -308,6 +327,21 @@ impl Dataplane {
         }
         Ok(())
     }
+}
+
+/// The generation whose programs these interfaces run; none where they run those of different ones.
+fn generation_of(pins: &Pins, reports: &[InterfaceReport]) -> Result<Option<u32>, DataplaneError> {
+    for number in pins.generations()? {
+        let runs = |report: &InterfaceReport| {
+            let pinned = pins.generation(number).program(report.ifindex);
+            let program = ProgramInfo::from_pin(&pinned);
+            program.is_ok_and(|program| program.id() == report.program_id)
+        };
+        if reports.iter().all(runs) {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
 }
 
 /// What runs where, without the right to change it; nothing when nothing is pinned.

@@ -1,14 +1,15 @@
 //! Where a dataplane is pinned, and who may touch it.
 //!
 //! ```text
-//! <root>/LEVEE_META               what made it, and for how many prefixes
-//! <root>/tables/<MAP>             the prefix tables, shared by all interfaces
-//! <root>/interfaces/<ifindex>/    link, program, COUNTERS, INTERFACE
+//! <root>/LEVEE_META                       what made it
+//! <root>/generations/<number>/            LINES, LEVEE_GEOMETRY, and a program for each interface by its index
+//! <root>/interfaces/<ifindex>/            link, COUNTERS, SET_COUNTERS, INTERFACE
 //! ```
 //!
 //! Interfaces go by index, since bpffs takes no dots in a name. `link` is pinned last and unpinned first, so a
-//! directory without one is what a crash left of an attach or a detach, and no program runs for it. The root exists
-//! only while something is attached; whoever changes anything below it holds a lock on it.
+//! directory without one is what a crash left of an attach or a detach, and no program runs for it. The program that a
+//! link runs tells which generation is in force; the others are what a crash left of a swap. The root exists only
+//! while something is attached; whoever changes anything below it holds a lock on it.
 
 use std::fs::{self, File};
 use std::io;
@@ -48,8 +49,18 @@ impl Pins {
         self.root.join(map::META)
     }
 
-    pub(super) fn table(&self, name: &str) -> PathBuf {
-        self.root.join("tables").join(name)
+    pub(super) fn generation(&self, number: u32) -> GenerationPins {
+        GenerationPins { directory: self.root.join("generations").join(number.to_string()) }
+    }
+
+    /// Numbers of the generations that have a directory, whole or not.
+    pub(super) fn generations(&self) -> Result<Vec<u32>, DataplaneError> {
+        numbers(&self.root.join("generations"))
+    }
+
+    /// Removes a generation's pins. A program that still runs goes on: its link holds it.
+    pub(super) fn remove_generation(&self, number: u32) -> Result<(), DataplaneError> {
+        self.remove_all(&self.generation(number).directory)
     }
 
     pub(super) fn interface(&self, index: u32) -> InterfacePins {
@@ -58,10 +69,7 @@ impl Pins {
 
     /// Indexes of the interfaces that have a directory, attached or not.
     pub(super) fn interfaces(&self) -> Result<Vec<u32>, DataplaneError> {
-        let path = self.root.join("interfaces");
-        let mut indexes: Vec<u32> = list(&path)?.iter().filter_map(|name| name.parse().ok()).collect();
-        indexes.sort_unstable();
-        Ok(indexes)
+        numbers(&self.root.join("interfaces"))
     }
 
     /// Refuses a root that is not on a BPF file system.
@@ -81,7 +89,7 @@ impl Pins {
     pub(super) fn create(&self) -> Result<Lock, DataplaneError> {
         fs::create_dir_all(&self.root).map_err(|error| self.failed("make", &self.root, error))?;
         let lock = self.lock()?;
-        for directory in [self.root.join("tables"), self.root.join("interfaces")] {
+        for directory in [self.root.join("generations"), self.root.join("interfaces")] {
             fs::create_dir_all(&directory).map_err(|error| self.failed("make", &directory, error))?;
         }
         Ok(lock)
@@ -113,7 +121,8 @@ impl Pins {
 
     /// Refuses a root with entries that Levee does not make.
     pub(super) fn check_entries(&self) -> Result<(), DataplaneError> {
-        let known = [map::META, "tables", "interfaces"];
+        // Tables are those of ABI version 1: its version says more than a word about files.
+        let known = [map::META, "generations", "interfaces", "tables"];
         match self.entries()?.into_iter().find(|name| !known.contains(&name.as_str())) {
             Some(what) => Err(DataplaneError::ForeignPins { path: self.root.clone(), what }),
             None => Ok(()),
@@ -142,13 +151,13 @@ impl Pins {
 
     /// Removes the shared pins and the directories; the last interface must be gone.
     pub(super) fn remove_shared(&self) -> Result<(), DataplaneError> {
-        for name in list(&self.root.join("tables"))? {
-            self.remove_file(&self.table(&name))?;
+        for directory in ["tables", "generations"] {
+            self.remove_all(&self.root.join(directory))?;
         }
         if self.meta().exists() {
             self.remove_file(&self.meta())?;
         }
-        for directory in [self.root.join("tables"), self.root.join("interfaces"), self.root.clone()] {
+        for directory in [self.root.join("interfaces"), self.root.clone()] {
             self.remove_directory(&directory)?;
         }
         Ok(())
@@ -161,10 +170,13 @@ impl Pins {
             detach(&pins.link()).map_err(|error| self.failed("detach", &pins.link(), error))?;
             self.remove_file(&pins.link())?;
         }
-        for name in list(&pins.directory)? {
-            self.remove_file(&pins.directory.join(name))?;
+        for number in self.generations()? {
+            let program = self.generation(number).program(index);
+            if program.exists() {
+                self.remove_file(&program)?;
+            }
         }
-        self.remove_directory(&pins.directory)
+        self.remove_all(&pins.directory)
     }
 
     /// An error about a path below this root; a refusal for lack of rights says what would help.
@@ -173,6 +185,16 @@ impl Pins {
             return DataplaneError::NotPermitted { action: "reading the pinned dataplane", source };
         }
         DataplaneError::Pins { action, path: path.to_owned(), source }
+    }
+
+    /// Removes a directory with all pins in it and below it; none is fine.
+    fn remove_all(&self, directory: &Path) -> Result<(), DataplaneError> {
+        match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed("remove", directory, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn remove_file(&self, path: &Path) -> Result<(), DataplaneError> {
@@ -214,17 +236,49 @@ impl InterfacePins {
         self.directory.join("link")
     }
 
-    pub(super) fn program(&self) -> PathBuf {
-        self.directory.join("program")
-    }
-
     pub(super) fn counters(&self) -> PathBuf {
         self.directory.join(map::COUNTERS)
+    }
+
+    pub(super) fn set_counters(&self) -> PathBuf {
+        self.directory.join(map::SET_COUNTERS)
     }
 
     pub(super) fn meta(&self) -> PathBuf {
         self.directory.join(map::INTERFACE)
     }
+}
+
+/// Paths of one generation.
+#[derive(Clone, Debug)]
+pub(super) struct GenerationPins {
+    directory: PathBuf,
+}
+
+impl GenerationPins {
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn lines(&self) -> PathBuf {
+        self.directory.join(map::LINES)
+    }
+
+    pub(super) fn geometry(&self) -> PathBuf {
+        self.directory.join(map::GEOMETRY)
+    }
+
+    /// The program that was loaded for the interface of that index.
+    pub(super) fn program(&self, index: u32) -> PathBuf {
+        self.directory.join(index.to_string())
+    }
+}
+
+/// Numbers among the names in a directory, ascending.
+fn numbers(path: &Path) -> Result<Vec<u32>, DataplaneError> {
+    let mut numbers: Vec<u32> = list(path)?.iter().filter_map(|name| name.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 /// Names in a directory; none when it does not exist.

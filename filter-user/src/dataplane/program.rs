@@ -1,20 +1,20 @@
 //! Loading the program for one interface and putting it on the hook.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use aya::maps::MapData;
-use aya::programs::links::{FdLink, LinkError};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use filter_common::abi::{PROGRAM, PROGRAM_FRAGS, SWITCHES_GLOBAL, map};
+use aya_obj::programs::XdpAttachType;
+use filter_common::abi::{GEOMETRY_GLOBAL, PROGRAM, PROGRAM_FRAGS, SWITCHES_GLOBAL, map};
 use filter_common::config::Switches;
 
 use super::DataplaneError;
-use super::kernel_tables::TABLE_MAPS;
-use super::pins::Pins;
+use super::generation::Generation;
+use super::pins::{InterfacePins, Pins};
 use crate::interface::InterfaceMode;
 use crate::object;
 
@@ -23,44 +23,20 @@ const KERNEL_LINKS: KernelVersion = KernelVersion::new(5, 9, 0);
 /// First kernel with frames in several buffers.
 const KERNEL_FRAGS: KernelVersion = KernelVersion::new(5, 18, 0);
 
-/// Sizes of the tables, in prefixes a family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// The block table.
-    pub block: u32,
-    /// Each of the two allow tables.
-    pub allow: u32,
-}
-
-/// Room for the large public lists with some to spare. Not more, as a hash map's buckets are laid out for its capacity:
-/// with room for a million the buckets alone outgrow the CPU's caches, and a miss, which is what legitimate traffic
-/// is, was measured at 170 ns in place of 30.
-impl Default for Capacity {
-    fn default() -> Self {
-        Self { block: 1 << 18, allow: 1 << 16 }
-    }
-}
-
 /// A program in the kernel, on no interface yet.
 pub(super) struct Loaded {
     ebpf: Ebpf,
     name: &'static str,
 }
 
-/// Makes the shared maps, pinned nowhere.
-pub(super) fn create_tables(capacity: Capacity) -> Result<HashMap<&'static str, MapData>, DataplaneError> {
-    let mut ebpf = loader(capacity).load(object::DATAPLANE).map_err(load_error)?;
-    TABLE_MAPS
-        .into_iter()
-        .map(|name| match ebpf.take_map(name) {
-            Some(aya::maps::Map::HashMap(data) | aya::maps::Map::Array(data)) => Ok((name, data)),
-            _ => Err(DataplaneError::map(name)(aya::maps::MapError::InvalidName { name: name.to_owned() })),
-        })
-        .collect()
-}
-
-/// Loads a program with these switches on the pinned tables.
-pub(super) fn load(pins: &Pins, capacity: Capacity, switches: Switches) -> Result<Loaded, DataplaneError> {
+/// Loads a program with these switches on a pinned generation. It counts where the interface's pins are; what is not
+/// there yet is made and pinned.
+pub(super) fn load(
+    pins: &Pins,
+    generation: &Generation,
+    interface: &InterfacePins,
+    switches: Switches,
+) -> Result<Loaded, DataplaneError> {
     let kernel = KernelVersion::current().map_err(|error| DataplaneError::Netlink(error.to_string()))?;
     if kernel < KERNEL_LINKS {
         return Err(DataplaneError::KernelTooOld {
@@ -69,27 +45,20 @@ pub(super) fn load(pins: &Pins, capacity: Capacity, switches: Switches) -> Resul
             feature: "programs that outlive their controller",
         });
     }
-    let paths = TABLE_MAPS.map(|name| (name, pins.table(name)));
-    let mut loader = loader(capacity);
-    loader.override_global(SWITCHES_GLOBAL, &switches, true);
-    for (name, path) in &paths {
-        loader.map_pin_path(name, path.as_path());
-    }
+    let (lines, counters) = (pins.generation(generation.number).lines(), interface.counters());
+    let set_counters = interface.set_counters();
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(SWITCHES_GLOBAL, &switches, true)
+        .override_global(GEOMETRY_GLOBAL, &generation.geometry, true)
+        .map_max_entries(map::LINES, generation.geometry.lines)
+        .map_pin_path(map::LINES, &lines)
+        .map_pin_path(map::COUNTERS, &counters)
+        .map_pin_path(map::SET_COUNTERS, &set_counters);
     let mut ebpf = loader.load(object::DATAPLANE).map_err(load_error)?;
     let name = if kernel >= KERNEL_FRAGS { PROGRAM_FRAGS } else { PROGRAM };
     program(&mut ebpf, name)?.load().map_err(program_error)?;
     Ok(Loaded { ebpf, name })
-}
-
-fn loader<'a>(capacity: Capacity) -> EbpfLoader<'a> {
-    let mut loader = EbpfLoader::new();
-    for name in [map::BLOCK_V4, map::BLOCK_V6] {
-        loader.map_max_entries(name, capacity.block);
-    }
-    for name in [map::ALLOW_SRC_V4, map::ALLOW_SRC_V6, map::ALLOW_DST_V4, map::ALLOW_DST_V6] {
-        loader.map_max_entries(name, capacity.allow);
-    }
-    loader
 }
 
 impl Loaded {
@@ -105,14 +74,9 @@ impl Loaded {
             .map_err(|source| DataplaneError::Pin { path: path.to_owned(), source })
     }
 
-    /// Pins the counters, which are this program's own.
-    pub(super) fn pin_counters(&self, path: &Path) -> Result<(), DataplaneError> {
-        let counters = self.ebpf.map(map::COUNTERS).ok_or_else(|| {
-            DataplaneError::map(map::COUNTERS)(aya::maps::MapError::InvalidName {
-                name: map::COUNTERS.to_owned(),
-            })
-        })?;
-        counters.pin(path).map_err(|source| DataplaneError::Pin { path: path.to_owned(), source })
+    /// Takes the place of the program that a pinned link runs: one step, no packet between.
+    pub(super) fn replace_on(&mut self, link: &Path) -> Result<(), DataplaneError> {
+        replace(program(&mut self.ebpf, self.name)?, link)
     }
 
     /// Puts it on the interface's hook, through a link that another program cannot push off.
@@ -141,6 +105,20 @@ impl Loaded {
             source: io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()),
         })
     }
+}
+
+/// Puts a pinned program, of whatever ABI, back on a pinned link.
+pub(super) fn put_back(pinned: &Path, link: &Path) -> Result<(), DataplaneError> {
+    replace(&mut Xdp::from_pin(pinned, XdpAttachType::Interface)?, link)
+}
+
+fn replace(program: &mut Xdp, link: &Path) -> Result<(), DataplaneError> {
+    let failed = |source| DataplaneError::Link { name: link.display().to_string(), source };
+    let held = FdLink::from(PinnedLink::from_pin(link).map_err(failed)?);
+    let id = program.attach_to_link(XdpLink::try_from(held).map_err(failed)?)?;
+    // The pin keeps the link; this only lets go of the handle.
+    drop(program.take_link(id)?);
+    Ok(())
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, DataplaneError> {

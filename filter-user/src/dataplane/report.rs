@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use aya::maps::{Map, PerCpuArray};
+use aya::maps::{Map, PerCpuArray, PerCpuValues};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use filter_common::abi::{InterfaceMeta, map};
 use filter_common::config::Switches;
-use filter_common::counters::Counters;
+use filter_common::counters::{Counter, Counters};
 
 use super::DataplaneError;
 use super::netlink::{self, Interface};
@@ -14,6 +14,7 @@ use super::pins::{InterfacePins, Pins};
 use super::program;
 use super::values::{open_map, read_value};
 use crate::interface::InterfaceMode;
+use crate::tables::SetId;
 
 /// What runs on one interface.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ pub struct InterfaceReport {
     pub program_id: u32,
     /// Id of the link, as in `bpftool link`.
     pub link_id: u32,
-    /// Number of the program load on this interface, from 1.
+    /// The generation of tables that it runs with.
     pub generation: u32,
     /// Whether the program takes frames in several buffers.
     pub frags: bool,
@@ -109,6 +110,33 @@ fn read_counters(pins: &InterfacePins) -> Result<Counters, DataplaneError> {
     let mut total = Counters::default();
     values.iter().for_each(|counters| total.add(counters));
     Ok(total)
+}
+
+/// What each of these sets dropped on one interface, summed over CPUs.
+pub(super) fn read_set_counters(
+    pins: &InterfacePins,
+    sets: &[SetId],
+) -> Result<Vec<(SetId, Counter)>, DataplaneError> {
+    let error = || DataplaneError::map(map::SET_COUNTERS);
+    let data = open_map(map::SET_COUNTERS, &pins.set_counters())?;
+    let map = PerCpuArray::<_, Counter>::try_from(Map::PerCpuArray(data)).map_err(error())?;
+    let read = |set: &SetId| {
+        let mut total = Counter::default();
+        map.get(set, 0).map_err(error())?.iter().for_each(|counter| total.add(*counter));
+        Ok((*set, total))
+    };
+    sets.iter().map(read).collect()
+}
+
+/// Lets a set number's counters begin at zero; no program counts there now.
+pub(super) fn clear_set_counter(pins: &InterfacePins, set: SetId) -> Result<(), DataplaneError> {
+    let error = || DataplaneError::map(map::SET_COUNTERS);
+    let data = open_map(map::SET_COUNTERS, &pins.set_counters())?;
+    let mut map = PerCpuArray::<_, Counter>::try_from(Map::PerCpuArray(data)).map_err(error())?;
+    let cpus = map.get(&set, 0).map_err(error())?.len();
+    let zero = PerCpuValues::try_from(vec![Counter::default(); cpus])
+        .map_err(|source| error()(aya::maps::MapError::IoError(source)))?;
+    map.set(set, zero, 0).map_err(error())
 }
 
 pub(super) fn names(reports: &[InterfaceReport]) -> Vec<String> {

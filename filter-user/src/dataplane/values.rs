@@ -1,9 +1,8 @@
 //! Pinned maps of one value, and handles on maps.
 
-use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use aya::maps::{Array, Map, MapData, MapError};
+use aya::maps::{Array, Map, MapData};
 use filter_common::abi::{ABI_VERSION, META_MAGIC, Meta, map};
 
 use super::DataplaneError;
@@ -11,14 +10,6 @@ use super::pins::Pins;
 
 pub(super) fn open_map(name: &'static str, path: &Path) -> Result<MapData, DataplaneError> {
     MapData::from_pin(path).map_err(DataplaneError::map(name))
-}
-
-pub(super) fn duplicate(name: &'static str, data: &MapData) -> Result<MapData, DataplaneError> {
-    let error = DataplaneError::map(name);
-    match data.fd().as_fd().try_clone_to_owned() {
-        Ok(fd) => MapData::from_fd(fd).map_err(error),
-        Err(source) => Err(error(MapError::IoError(source))),
-    }
 }
 
 pub(super) fn map_id(name: &'static str, data: &MapData) -> Result<u32, DataplaneError> {
@@ -40,6 +31,17 @@ pub(super) fn pin_value<V: aya::Pod>(
     let mut map = Array::<MapData, V>::create(1, 0).map_err(DataplaneError::map(name))?;
     map.set(0, value, 0).map_err(DataplaneError::map(name))?;
     map.pin(path).map_err(|source| DataplaneError::Pin { path: path.to_owned(), source })
+}
+
+/// Changes the value of a pinned map of one.
+pub(super) fn write_value<V: aya::Pod>(
+    name: &'static str,
+    path: &Path,
+    value: V,
+) -> Result<(), DataplaneError> {
+    let data = open_map(name, path)?;
+    let mut map = Array::<_, V>::try_from(Map::Array(data)).map_err(DataplaneError::map(name))?;
+    map.set(0, value, 0).map_err(DataplaneError::map(name))
 }
 
 /// What made the pins; none when nothing did.

@@ -1,6 +1,5 @@
 //! How a change is made: planned, brought into the tables, journalled, and only then taken as the state.
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
@@ -10,9 +9,21 @@ use super::error::EngineError;
 use super::name::SetName;
 use super::plan::{self, TableStep};
 use super::record::{Change, Record, Step};
-use super::state::Set;
+use super::state::{Origin, Set};
 use super::types::{ChangeReport, Provenance, seconds};
-use crate::tables::{SetId, TableKind};
+use crate::tables::{Opened, TableError, TableKind, entries};
+
+/// Steps that are always taken one by one, if they fit: what they take is less than loading a program does.
+const FEW: usize = 4096;
+
+/// How the tables come to what a change wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// In one step for every packet.
+    AtOnce,
+    /// Entry by entry, while they fit and are not too many.
+    OneByOne,
+}
 
 /// What a change takes out of a set while it puts other prefixes in.
 pub(super) enum Leaving {
@@ -45,35 +56,14 @@ impl Engine {
             return Err(EngineError::OtherKind { name: name.clone(), is: set.kind, asked: kind });
         }
         let mut report = ChangeReport::default();
-        match (leaving, set) {
-            (Leaving::None, _) | (Leaving::Others, None) => {}
-            (Leaving::Others, Some(set)) => {
-                let others = set.entries.keys().filter(|prefix| prefixes.binary_search(prefix).is_err());
-                report.removed = others.copied().collect();
-            }
-            (Leaving::These(leaving), _) => {
-                let is_there = |prefix: &IpNet| set.is_some_and(|set| set.entries.contains_key(prefix));
-                (report.removed, report.unchanged) = leaving.iter().copied().partition(is_there);
-            }
-        }
-        for prefix in prefixes {
-            match set.and_then(|set| set.entries.get(&prefix)) {
-                None => report.added.push(prefix),
-                Some(origin) if provenance.refreshes(expires, origin) => report.refreshed.push(prefix),
-                Some(_) => report.unchanged.push(prefix),
-            }
-        }
-        if matches!(leaving, Leaving::These(_)) {
-            report.unchanged.sort_unstable();
-        }
+        sort_out(set, prefixes, leaving, |origin| provenance.refreshes(expires, origin), &mut report);
         let mut journalled = Vec::new();
         let id = if let Some(set) = set {
             set.id
         } else {
-            let id = self.state.next_id();
-            if id == SetId::MAX {
-                return Err(EngineError::NoMoreSets);
-            }
+            let id = self.state.free_id().ok_or(EngineError::TooManySets)?;
+            // The number may have been another set's, whose counters are not this one's.
+            self.tables.forget_set(id).map_err(|source| EngineError::Tables { source })?;
             let create = Step::CreateSet { id, name: name.clone(), kind: kind.into(), created: self.now };
             journalled.push(create);
             id
@@ -87,7 +77,8 @@ impl Engine {
             journalled.push(Step::Remove { set: id, prefixes: report.removed.clone() });
         }
         let steps = plan::steps(&self.state, kind, id, &report.added, &report.removed);
-        self.commit(kind, steps, journalled)?;
+        let how = if matches!(leaving, Leaving::Others) { How::AtOnce } else { How::OneByOne };
+        self.commit(kind, steps, journalled, how)?;
         Ok(report)
     }
 
@@ -97,6 +88,7 @@ impl Engine {
         kind: TableKind,
         steps: Vec<TableStep>,
         journalled: Vec<Step>,
+        how: How,
     ) -> Result<(), EngineError> {
         if journalled.is_empty() {
             return Ok(());
@@ -104,20 +96,61 @@ impl Engine {
         if self.drifted {
             self.repair()?;
         }
-        let steps = plan::order(steps, kind, &self.used, self.tables.capacity(kind))?;
-        let applied = plan::apply(self.tables.as_mut(), kind, &steps);
-        let done = applied.and_then(|()| {
+        let steps = plan::order(steps);
+        let at_once = match how {
+            How::AtOnce => steps.len() > 1,
+            How::OneByOne => steps.len() > FEW.max(self.used.all() / 4),
+        };
+        if at_once {
+            return self.commit_at_once(kind, &steps, journalled);
+        }
+        match plan::apply(self.tables.as_mut(), kind, &steps) {
+            Err(EngineError::Table { source: TableError::Full, .. }) => {
+                return self.commit_at_once(kind, &steps, journalled);
+            }
+            Err(EngineError::NotUndone { cause, source }) => {
+                self.drifted = true;
+                return Err(EngineError::NotUndone { cause, source });
+            }
+            applied => applied?,
+        }
+        let done =
             self.record(journalled).map_err(|cause| match plan::undo(self.tables.as_mut(), kind, &steps) {
                 Ok(()) => cause,
-                Err(source) => EngineError::NotUndone { cause: Box::new(cause), source },
-            })
-        });
-        match done {
-            Ok(()) => self.used.take(kind, &steps),
-            Err(EngineError::NotUndone { .. }) => self.drifted = true,
-            Err(_) => {}
+                Err(source) => {
+                    self.drifted = true;
+                    EngineError::NotUndone { cause: Box::new(cause), source }
+                }
+            });
+        if done.is_ok() {
+            self.used.take(kind, &steps);
         }
         done
+    }
+
+    /// The same by a new generation of the tables.
+    fn commit_at_once(
+        &mut self,
+        kind: TableKind,
+        steps: &[TableStep],
+        journalled: Vec<Step>,
+    ) -> Result<(), EngineError> {
+        let contents = plan::contents(&self.state, kind, steps)?;
+        self.tables.replace(&contents).map_err(|source| EngineError::Tables { source })?;
+        match self.record(journalled) {
+            Ok(()) => {
+                self.tables.keep();
+                self.used.set(&contents);
+                Ok(())
+            }
+            Err(cause) => Err(match self.tables.put_back() {
+                Ok(()) => cause,
+                Err(source) => {
+                    self.drifted = true;
+                    EngineError::NotUndone { cause: Box::new(cause), source }
+                }
+            }),
+        }
     }
 
     /// Journals a change and then takes it in the state.
@@ -129,23 +162,27 @@ impl Engine {
             let fits = self.state.apply(change);
             debug_assert_eq!(fits, Ok(()));
         }
+        Ok(())
+    }
+
+    /// Shortens the journal when it is worth it. Apart from changes, as it writes everything anew.
+    pub fn maintain(&mut self) {
         if self.journal.is_compaction_due() {
             self.compaction_failure = self.journal.compact(&self.state).err();
         }
-        Ok(())
     }
 
     /// Makes a set of what each table holds, all in one change; says how many prefixes. The sets' numbers reach the
     /// tables with [`Self::repair`].
     pub(super) fn adopt_tables(&mut self) -> Result<usize, EngineError> {
-        let (mut adopted, mut set, added) = (0, self.state.next_id(), self.now);
+        let found = self.tables.found().map_err(|source| EngineError::Tables { source })?;
+        let (mut adopted, mut set, added) = (0, 1, self.now);
         let mut steps = Vec::new();
         for kind in TableKind::ALL {
-            let is = self.tables.entries(kind).map_err(|source| EngineError::Unreadable { kind, source })?;
-            if is.is_empty() {
+            let prefixes: Vec<IpNet> = entries(&found, kind).into_keys().collect();
+            if prefixes.is_empty() {
                 continue;
             }
-            let prefixes = distinct(&is.into_iter().map(|(prefix, _)| prefix).collect::<Vec<_>>());
             adopted += prefixes.len();
             steps.push(Step::CreateSet {
                 id: set,
@@ -180,30 +217,75 @@ impl Engine {
         Ok(count)
     }
 
-    /// Brings the tables to what the sets say, whatever they hold; says how many entries came, changed, went.
-    pub(super) fn repair(&mut self) -> Result<(usize, usize, usize), EngineError> {
+    /// Brings the tables to what the sets say, whatever they hold; says whether that took anything.
+    pub(super) fn repair(&mut self) -> Result<Opened, EngineError> {
         self.drifted = true;
-        let mut total = (0, 0, 0);
-        for kind in TableKind::ALL {
-            let is = self.tables.entries(kind).map_err(|source| EngineError::Unreadable { kind, source })?;
-            let is: BTreeMap<IpNet, SetId> = is.into_iter().collect();
-            let steps = plan::repair(&is, &self.state.table(kind));
-            self.used.set(kind, is.into_keys());
-            let (inserted, corrected, removed) = plan::count(&steps);
-            total = (total.0 + inserted, total.1 + corrected, total.2 + removed);
-            let steps = plan::order(steps, kind, &self.used, self.tables.capacity(kind))?;
-            plan::apply(self.tables.as_mut(), kind, &steps)?;
-            self.used.take(kind, &steps);
-        }
+        let contents = plan::contents(&self.state, TableKind::Block, &[])?;
+        let opened = self.tables.open(&contents).map_err(|source| EngineError::Tables { source })?;
+        self.used.set(&contents);
         self.drifted = false;
-        Ok(total)
+        Ok(opened)
+    }
+}
+
+/// Tells what becomes of each prefix of a change. Both lists are in order, and so is the set: where they are long, all
+/// are walked through side by side.
+fn sort_out(
+    set: Option<&Set>,
+    prefixes: Vec<IpNet>,
+    leaving: &Leaving,
+    refreshes: impl Fn(&Origin) -> bool,
+    report: &mut ChangeReport,
+) {
+    let Some(set) = set else {
+        report.added = prefixes;
+        if let Leaving::These(leaving) = leaving {
+            report.unchanged.clone_from(leaving);
+        }
+        return;
+    };
+    match leaving {
+        Leaving::None => {}
+        Leaving::Others => {
+            let mut staying = prefixes.iter().peekable();
+            for prefix in set.entries.keys() {
+                while staying.next_if(|staying| *staying < prefix).is_some() {}
+                if staying.next_if_eq(&prefix).is_none() {
+                    report.removed.push(*prefix);
+                }
+            }
+        }
+        Leaving::These(leaving) => {
+            let is_there = |prefix: &IpNet| set.entries.contains_key(prefix);
+            (report.removed, report.unchanged) = leaving.iter().copied().partition(is_there);
+        }
+    }
+    let walk = prefixes.len() > set.entries.len() / 16;
+    let mut there = set.entries.iter().peekable();
+    for prefix in prefixes {
+        let origin = if walk {
+            while there.next_if(|(there, _)| **there < prefix).is_some() {}
+            there.next_if(|(there, _)| **there == prefix).map(|(_, origin)| origin)
+        } else {
+            set.entries.get(&prefix)
+        };
+        match origin {
+            None => report.added.push(prefix),
+            Some(origin) if refreshes(origin) => report.refreshed.push(prefix),
+            Some(_) => report.unchanged.push(prefix),
+        }
+    }
+    if matches!(leaving, Leaving::These(_)) {
+        report.unchanged.sort_unstable();
     }
 }
 
 /// The prefixes in order, each once, without host bits.
 pub(super) fn distinct(prefixes: &[IpNet]) -> Vec<IpNet> {
     let mut distinct: Vec<IpNet> = prefixes.iter().map(IpNet::trunc).collect();
-    distinct.sort_unstable();
-    distinct.dedup();
+    if !distinct.is_sorted_by(|a, b| a < b) {
+        distinct.sort_unstable();
+        distinct.dedup();
+    }
     distinct
 }

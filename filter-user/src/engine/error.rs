@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::name::{SetName, kind_name};
-use crate::tables::{SetId, TableError, TableKind};
+use crate::tables::{MAX_SET, SetId, TableError, TableKind};
 
 /// A change that was not made, or a question that has no answer. Nothing changed unless the variant says so.
 #[derive(Debug, thiserror::Error)]
@@ -49,17 +49,11 @@ pub enum EngineError {
         /// The kind asked for.
         asked: TableKind,
     },
-    /// The tables have no room for the change.
-    #[error("the {} table has room for {capacity} {family} prefixes, and this change needs {needed}", kind_name(*.kind))]
-    NoRoom {
-        /// The table.
-        kind: TableKind,
-        /// "IPv4" or "IPv6".
-        family: &'static str,
-        /// Prefixes that fit.
-        capacity: usize,
-        /// Prefixes that there would be.
-        needed: usize,
+    /// The tables as a whole could not be changed or read.
+    #[error("the tables are as they were: {source}")]
+    Tables {
+        /// Why.
+        source: TableError,
     },
     /// A table call failed; what the change had done until then was undone.
     #[error("{prefix} could not be changed in the {} table", kind_name(*.kind))]
@@ -68,15 +62,6 @@ pub enum EngineError {
         kind: TableKind,
         /// The prefix.
         prefix: IpNet,
-        /// Why.
-        #[source]
-        source: TableError,
-    },
-    /// A table could not be read.
-    #[error("the {} table cannot be read", kind_name(*.kind))]
-    Unreadable {
-        /// The table.
-        kind: TableKind,
         /// Why.
         #[source]
         source: TableError,
@@ -113,9 +98,9 @@ pub enum EngineError {
         /// The number beside it.
         id: SetId,
     },
-    /// All set numbers were used.
-    #[error("all set numbers are used up; start with a new state directory")]
-    NoMoreSets,
+    /// Every set number is taken.
+    #[error("there are {MAX_SET} sets, and there can be no more; remove one with `levee set rm`")]
+    TooManySets,
 }
 
 struct Pid(Option<u32>);

@@ -22,7 +22,7 @@ use super::state::{Origin, Set, State};
 const SNAPSHOT: &str = "snapshot";
 const LOG: &str = "log";
 /// What the files begin with; the last byte is the version of the format.
-const MAGIC: [(&str, [u8; 8]); 2] = [(SNAPSHOT, *b"LEVEE-S\x01"), (LOG, *b"LEVEE-L\x01")];
+const MAGIC: [(&str, [u8; 8]); 2] = [(SNAPSHOT, *b"LEVEE-S\x02"), (LOG, *b"LEVEE-L\x02")];
 /// A log below this is never worth a snapshot.
 const SMALL: u64 = 64 * 1024;
 /// Prefixes in one record of a snapshot.
@@ -195,9 +195,8 @@ fn load_snapshot(path: &Path, bytes: &[u8]) -> Result<(State, u64), JournalError
             Unread::Damaged(what) => damaged(offset, what),
         })?;
         match record {
-            Record::Begin { generation: of, next_id } if number == 0 => {
+            Record::Begin { generation: of } if number == 0 => {
                 generation = of;
-                state = State::starting_at(next_id);
             }
             Record::Change(change) if number > 0 => {
                 state.apply(&change).map_err(|misfit| damaged(offset, misfit.0))?;
@@ -250,7 +249,7 @@ fn load_log(
             Err(Unread::Damaged(what)) => return Err(damaged(offset, what)),
         };
         match record {
-            Record::Begin { generation: of, .. } if number == 0 => {
+            Record::Begin { generation: of } if number == 0 => {
                 if of < generation {
                     opened.stale_log = true;
                     return Ok(None);
@@ -305,7 +304,7 @@ fn begin_log(directory: &Path, generation: u64) -> Result<(File, u64), JournalEr
     let path = temporary(directory, LOG);
     let mut log = create(&path)?;
     let mut bytes = magic(LOG).to_vec();
-    bytes.extend(encode(0, &Record::Begin { generation, next_id: 0 })?);
+    bytes.extend(encode(0, &Record::Begin { generation })?);
     log.write_all(&bytes).and_then(|()| log.sync_all()).map_err(failed("write to", &path))?;
     Ok((log, bytes.len() as u64))
 }
@@ -315,7 +314,7 @@ fn write_snapshot(directory: &Path, generation: u64, state: &State) -> Result<u6
     let path = temporary(directory, SNAPSHOT);
     let mut writer = SnapshotWriter { out: BufWriter::new(create(&path)?), path: &path, number: 0, bytes: 0 };
     writer.write(&magic(SNAPSHOT))?;
-    writer.record(&Record::Begin { generation, next_id: state.next_id() })?;
+    writer.record(&Record::Begin { generation })?;
     for set in state.sets() {
         writer.set(set)?;
     }

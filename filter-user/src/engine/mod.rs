@@ -35,14 +35,14 @@ pub use self::types::{
 };
 pub use crate::tables::TableKind as SetKind;
 
-use self::change::{Leaving, distinct};
+use self::change::{How, Leaving, distinct};
 use self::journal::Journal;
 use self::lock::Lock;
 use self::plan::Used;
 use self::record::{Change, Record, Step};
 use self::state::State;
 use self::types::{seconds, time};
-use crate::tables::{PrefixTables, TableKind};
+use crate::tables::{Footprint, PrefixTables, TableKind, TableMemory};
 
 /// The desired state and the tables that follow it.
 pub struct Engine {
@@ -64,8 +64,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::StateDirectory`], [`EngineError::Locked`] and [`EngineError::Journal`] before anything changed;
-    /// [`EngineError::NoRoom`] when the tables cannot hold the state; [`EngineError::Table`] and
-    /// [`EngineError::Unreadable`] when they fail, and are then repaired in part.
+    /// [`EngineError::Tables`] when the tables cannot hold the state or the kernel refuses; they are as they were then.
     pub fn open(
         state_dir: &Path,
         tables: Box<dyn PrefixTables>,
@@ -85,16 +84,14 @@ impl Engine {
         };
         let adopted = if opened.fresh { engine.adopt_tables()? } else { 0 };
         let expired = engine.drop_expired_from_state()?;
-        let (inserted, corrected, removed) = engine.repair()?;
+        let tables = engine.repair()?;
         let recovery = Recovery {
             sets: engine.state.sets().count(),
             prefixes: engine.state.entries(),
             interfaces: engine.state.interfaces.len(),
             expired,
             adopted,
-            inserted,
-            corrected,
-            removed,
+            tables,
             truncated_log_bytes: opened.truncated_log_bytes,
             stale_log: opened.stale_log,
             missing_log: opened.missing_log,
@@ -106,8 +103,9 @@ impl Engine {
     /// takes the new expiry, and the new reason if one is given.
     ///
     /// # Errors
-    /// [`EngineError::OtherKind`], [`EngineError::NoRoom`], [`EngineError::AlreadyExpired`],
-    /// [`EngineError::TextTooLong`], [`EngineError::Table`] and [`EngineError::Journal`]; nothing changed then.
+    /// [`EngineError::OtherKind`], [`EngineError::AlreadyExpired`], [`EngineError::TextTooLong`],
+    /// [`EngineError::TooManySets`], [`EngineError::Table`], [`EngineError::Tables`] and [`EngineError::Journal`];
+    /// nothing changed then.
     pub fn add(
         &mut self,
         set: &SetName,
@@ -130,7 +128,12 @@ impl Engine {
         if !removed.is_empty() {
             let (kind, id) = (of.kind, of.id);
             let steps = plan::steps(&self.state, kind, id, &[], &removed);
-            self.commit(kind, steps, vec![Step::Remove { set: id, prefixes: removed.clone() }])?;
+            self.commit(
+                kind,
+                steps,
+                vec![Step::Remove { set: id, prefixes: removed.clone() }],
+                How::OneByOne,
+            )?;
         }
         Ok(ChangeReport { removed, unchanged, ..ChangeReport::default() })
     }
@@ -189,7 +192,7 @@ impl Engine {
         let (kind, id, entries) = (of.kind, of.id, of.entries.len());
         if entries > 0 {
             let steps = plan::steps_to_empty(&self.state, of);
-            self.commit(kind, steps, vec![Step::Flush { set: id }])?;
+            self.commit(kind, steps, vec![Step::Flush { set: id }], How::AtOnce)?;
         }
         Ok(entries)
     }
@@ -202,7 +205,7 @@ impl Engine {
         let of = self.known(set)?;
         let (kind, id, entries) = (of.kind, of.id, of.entries.len());
         let steps = plan::steps_to_empty(&self.state, of);
-        self.commit(kind, steps, vec![Step::RemoveSet { set: id }])?;
+        self.commit(kind, steps, vec![Step::RemoveSet { set: id }], How::AtOnce)?;
         Ok(entries)
     }
 
@@ -223,12 +226,9 @@ impl Engine {
     /// What the live table of that kind says about all of `prefix`.
     ///
     /// # Errors
-    /// [`EngineError::Unreadable`], and [`EngineError::ForeignEntry`] when the answer names no set.
+    /// [`EngineError::ForeignEntry`] when the answer names no set.
     pub fn test(&self, kind: TableKind, prefix: IpNet) -> Result<Option<Match>, EngineError> {
-        let found = self.tables.longest_match(kind, prefix.trunc());
-        let Some((prefix, id)) = found.map_err(|source| EngineError::Unreadable { kind, source })? else {
-            return Ok(None);
-        };
+        let Some((prefix, id)) = self.tables.longest_match(kind, prefix.trunc()) else { return Ok(None) };
         let set = self.state.set_by_id(id).ok_or(EngineError::ForeignEntry { kind, prefix, id })?;
         Ok(Some(Match { prefix, set: set.name.clone() }))
     }
@@ -244,7 +244,7 @@ impl Engine {
             let Some(kind) = self.state.set_by_id(id).map(|set| set.kind) else { continue };
             let steps = plan::steps(&self.state, kind, id, &[], &prefixes);
             count += prefixes.len();
-            self.commit(kind, steps, vec![Step::Remove { set: id, prefixes }])?;
+            self.commit(kind, steps, vec![Step::Remove { set: id, prefixes }], How::OneByOne)?;
         }
         Ok(count)
     }
@@ -253,7 +253,46 @@ impl Engine {
     #[must_use]
     pub fn table_use(&self, kind: TableKind) -> TableUse {
         let [v4, v6] = plan::FAMILIES.map(|family| self.used.of(kind, family));
-        TableUse { v4, v6, capacity: self.tables.capacity(kind) }
+        TableUse { v4, v6 }
+    }
+
+    /// Memory of the live tables.
+    #[must_use]
+    pub fn table_memory(&self) -> TableMemory {
+        self.tables.memory()
+    }
+
+    /// What the tables would take with `prefixes` in `set`, of that kind: beside what it holds, or in its place.
+    ///
+    /// # Errors
+    /// [`EngineError::OtherKind`], and [`EngineError::Tables`] for far too many.
+    pub fn plan(
+        &self,
+        set: &SetName,
+        kind: SetKind,
+        prefixes: &[IpNet],
+        replace: bool,
+    ) -> Result<Footprint, EngineError> {
+        let of = self.state.set(set);
+        if let Some(of) = of.filter(|of| of.kind != kind) {
+            return Err(EngineError::OtherKind { name: set.clone(), is: of.kind, asked: kind });
+        }
+        let prefixes = distinct(prefixes);
+        let id = match of {
+            Some(of) => of.id,
+            None => self.state.free_id().ok_or(EngineError::TooManySets)?,
+        };
+        let holds = |prefix: &IpNet| of.is_some_and(|of| of.entries.contains_key(prefix));
+        let removed: Vec<IpNet> = match of.filter(|_| replace) {
+            Some(of) => {
+                of.entries.keys().filter(|prefix| prefixes.binary_search(prefix).is_err()).copied().collect()
+            }
+            None => Vec::new(),
+        };
+        let added: Vec<IpNet> = prefixes.into_iter().filter(|prefix| !holds(prefix)).collect();
+        let steps = plan::steps(&self.state, kind, id, &added, &removed);
+        let contents = plan::contents(&self.state, kind, &steps)?;
+        self.tables.plan(&contents).map_err(|source| EngineError::Tables { source })
     }
 
     /// When [`Self::expire`] next has something to do.

@@ -1,8 +1,7 @@
 //! From a change of the sets to a change of a table, and back where it fails.
 //!
-//! Decides which table entries a change touches, in which order, and whether they fit. Order: what is new comes in
-//! before what is old goes out, so that no address that is covered before and after is uncovered between; only where
-//! the table cannot hold both do as many as needed go first.
+//! Decides which table entries a change touches and in which order: what is new comes in before what is old goes out,
+//! so that no address that is covered before and after is uncovered between.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +9,7 @@ use ipnet::IpNet;
 
 use super::error::EngineError;
 use super::state::{Set, State};
-use crate::tables::{PrefixTables, SetId, TableError, TableKind, family};
+use crate::tables::{Contents, PrefixTables, SetId, TableError, TableKind, TablePrefix, family};
 
 /// One entry of a table to change: the set it names now, and is to name. `None` is no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +34,11 @@ impl TableStep {
 pub(super) struct Used(BTreeMap<(TableKind, &'static str), usize>);
 
 impl Used {
-    /// What the table holds.
-    pub(super) fn set(&mut self, kind: TableKind, prefixes: impl Iterator<Item = IpNet>) {
-        for family in FAMILIES {
-            self.0.insert((kind, family), 0);
-        }
-        for prefix in prefixes {
-            *self.0.entry((kind, family(&prefix))).or_default() += 1;
+    /// What the tables hold.
+    pub(super) fn set(&mut self, contents: &Contents) {
+        for kind in TableKind::ALL {
+            self.0.insert((kind, FAMILIES[0]), contents.v4(kind).len());
+            self.0.insert((kind, FAMILIES[1]), contents.v6(kind).len());
         }
     }
 
@@ -55,6 +52,11 @@ impl Used {
 
     pub(super) fn of(&self, kind: TableKind, family: &'static str) -> usize {
         self.0.get(&(kind, family)).copied().unwrap_or(0)
+    }
+
+    /// Entries of all tables.
+    pub(super) fn all(&self) -> usize {
+        self.0.values().sum()
     }
 }
 
@@ -94,59 +96,60 @@ pub(super) fn steps_to_empty(state: &State, set: &Set) -> Vec<TableStep> {
     steps(state, set.kind, set.id, &[], &all)
 }
 
-/// What turns a table that holds `is` into one that holds `wanted`.
-pub(super) fn repair(is: &BTreeMap<IpNet, SetId>, wanted: &BTreeMap<IpNet, SetId>) -> Vec<TableStep> {
-    let set = wanted.iter().filter_map(|(prefix, new)| {
-        let old = is.get(prefix).copied();
-        (old != Some(*new)).then_some(TableStep { prefix: *prefix, old, new: Some(*new) })
-    });
-    let surplus = is.iter().filter(|(prefix, _)| !wanted.contains_key(prefix));
-    let surplus = surplus.map(|(prefix, old)| TableStep { prefix: *prefix, old: Some(*old), new: None });
-    set.chain(surplus).collect()
-}
-
-/// How many steps add, change and remove an entry.
-pub(super) fn count(steps: &[TableStep]) -> (usize, usize, usize) {
-    let adds = steps.iter().filter(|step| step.adds()).count();
-    let removes = steps.iter().filter(|step| step.removes()).count();
-    (adds, steps.len() - adds - removes, removes)
-}
-
-/// Brings the steps into an order in which they fit into the table.
-pub(super) fn order(
-    steps: Vec<TableStep>,
-    kind: TableKind,
-    used: &Used,
-    capacity: usize,
-) -> Result<Vec<TableStep>, EngineError> {
-    let mut first = BTreeMap::new();
-    for family in FAMILIES {
-        let of_family = steps.iter().filter(|step| self::family(&step.prefix) == family);
-        let (mut adds, mut removes) = (0, 0);
-        for step in of_family {
-            adds += usize::from(step.adds());
-            removes += usize::from(step.removes());
+/// What the tables hold with `steps` taken in the table of a kind.
+pub(super) fn contents(
+    state: &State,
+    changed: TableKind,
+    steps: &[TableStep],
+) -> Result<Contents, EngineError> {
+    let mut contents = Contents::default();
+    for kind in TableKind::ALL {
+        let mut entries = state.table(kind);
+        if kind == changed {
+            entries = with_steps(entries, steps);
         }
-        let used = used.of(kind, family);
-        let needed = (used + adds).saturating_sub(removes);
-        // A table that is over its capacity already may still shrink.
-        if needed > capacity && adds > removes {
-            return Err(EngineError::NoRoom { kind, family, capacity, needed });
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (prefix, set) in entries {
+            let set = u16::try_from(set).map_err(|_| EngineError::TooManySets)?;
+            match TablePrefix::from(prefix) {
+                TablePrefix::V4(prefix) => v4.push((prefix, set)),
+                TablePrefix::V6(prefix) => v6.push((prefix, set)),
+            }
         }
-        let both = used + adds;
-        first.insert(family, if adds == 0 { 0 } else { both.saturating_sub(capacity) });
+        contents.set_v4(kind, v4);
+        contents.set_v6(kind, v6);
     }
-    let goes_first = |step: &TableStep| {
-        let left = first.entry(family(&step.prefix)).or_default();
-        let first = step.removes() && *left > 0;
-        *left -= usize::from(first);
-        first
-    };
-    let (mut ordered, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(goes_first);
-    let (removes, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(TableStep::removes);
-    ordered.extend(rest);
+    Ok(contents)
+}
+
+/// Entries in order, with these steps taken.
+fn with_steps(entries: Vec<(IpNet, SetId)>, steps: &[TableStep]) -> Vec<(IpNet, SetId)> {
+    if steps.is_empty() {
+        return entries;
+    }
+    let mut steps: Vec<&TableStep> = steps.iter().collect();
+    // Mostly in order already.
+    steps.sort_by_key(|step| step.prefix);
+    let mut steps = steps.into_iter().peekable();
+    let mut changed = Vec::with_capacity(entries.len() + steps.len());
+    for (prefix, set) in entries {
+        while let Some(step) = steps.next_if(|step| step.prefix < prefix) {
+            changed.extend(step.new.map(|set| (step.prefix, set)));
+        }
+        match steps.next_if(|step| step.prefix == prefix) {
+            Some(step) => changed.extend(step.new.map(|set| (prefix, set))),
+            None => changed.push((prefix, set)),
+        }
+    }
+    changed.extend(steps.filter_map(|step| Some((step.prefix, step.new?))));
+    changed
+}
+
+/// Brings the steps into the order in which they are taken one by one.
+pub(super) fn order(steps: Vec<TableStep>) -> Vec<TableStep> {
+    let (removes, mut ordered): (Vec<_>, Vec<_>) = steps.into_iter().partition(TableStep::removes);
     ordered.extend(removes);
-    Ok(ordered)
+    ordered
 }
 
 /// Takes all steps, or the table is as before.

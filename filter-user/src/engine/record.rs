@@ -25,8 +25,6 @@ pub(super) enum Record {
     Begin {
         /// Of the snapshot; in the log, of the snapshot that it goes on from.
         generation: u64,
-        /// The number that the next new set gets; of meaning in a snapshot only.
-        next_id: SetId,
     },
     /// One change; in the log, one whole operation.
     Change(Change),

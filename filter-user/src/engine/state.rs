@@ -12,16 +12,15 @@ use ipnet::IpNet;
 use super::name::SetName;
 use super::record::{Change, Step};
 use super::types::InterfaceIntent;
-use crate::tables::{SetId, TableKind};
+use crate::tables::{MAX_SET, SetId, TableKind};
 
 /// A step that does not fit the state: the journal is damaged or was written by something else.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Misfit(pub String);
 
 /// All that is wanted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct State {
-    next_id: SetId,
     sets: BTreeMap<SetId, Set>,
     ids: BTreeMap<SetName, SetId>,
     /// Entries that expire, the soonest first.
@@ -39,8 +38,11 @@ pub(super) struct Set {
     pub created: u64,
     pub changed: u64,
     pub v4: usize,
-    pub entries: BTreeMap<IpNet, Arc<Origin>>,
+    pub entries: Entries,
 }
+
+/// The entries of a set, in order.
+pub(super) type Entries = BTreeMap<IpNet, Arc<Origin>>;
 
 /// Where entries come from, shared by those that were added together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,27 +53,10 @@ pub(super) struct Origin {
     pub reason: Option<Arc<str>>,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self::starting_at(1)
-    }
-}
-
 impl State {
-    /// An empty state whose first set gets that number.
-    pub(super) fn starting_at(next_id: SetId) -> Self {
-        Self {
-            next_id: next_id.max(1),
-            sets: BTreeMap::new(),
-            ids: BTreeMap::new(),
-            expiries: BTreeSet::new(),
-            interfaces: BTreeMap::new(),
-        }
-    }
-
-    /// The number that the next new set gets.
-    pub(super) const fn next_id(&self) -> SetId {
-        self.next_id
+    /// The number that the next new set gets: the lowest that no set has.
+    pub(super) fn free_id(&self) -> Option<SetId> {
+        (1..=MAX_SET).find(|id| !self.sets.contains_key(id))
     }
 
     pub(super) fn set(&self, name: &SetName) -> Option<&Set> {
@@ -104,14 +89,17 @@ impl State {
         self.sets.values().find(holds).map(|set| set.id)
     }
 
-    /// What the table of that kind should hold: each prefix once, with the lowest set that holds it.
-    pub(super) fn table(&self, kind: TableKind) -> BTreeMap<IpNet, SetId> {
-        let mut table = BTreeMap::new();
+    /// What the table of that kind should hold: each prefix once, in order, with the lowest set that holds it.
+    pub(super) fn table(&self, kind: TableKind) -> Vec<(IpNet, SetId)> {
+        let mut table: Vec<(IpNet, SetId)> = Vec::new();
         for set in self.sets.values().filter(|set| set.kind == kind) {
-            for prefix in set.entries.keys() {
-                table.entry(*prefix).or_insert(set.id);
-            }
+            table.extend(set.entries.keys().map(|prefix| (*prefix, set.id)));
         }
+        if !table.is_sorted() {
+            // Runs in order, so this merges.
+            table.sort();
+        }
+        table.dedup_by_key(|(prefix, _)| *prefix);
         table
     }
 
@@ -137,8 +125,10 @@ impl State {
     fn take(&mut self, step: &Step, at: u64) -> Result<(), Misfit> {
         match step {
             Step::CreateSet { id, name, kind, created } => {
-                if *id == 0 || self.sets.contains_key(id) || self.ids.contains_key(name) {
-                    return Err(Misfit(format!("set {name}, number {id}, is made twice")));
+                if *id == 0 || *id > MAX_SET || self.sets.contains_key(id) || self.ids.contains_key(name) {
+                    return Err(Misfit(format!(
+                        "set {name}, number {id}, is made twice or has a number that no set can have"
+                    )));
                 }
                 let set = Set {
                     id: *id,
@@ -149,7 +139,6 @@ impl State {
                     v4: 0,
                     entries: BTreeMap::new(),
                 };
-                self.next_id = self.next_id.max(id.saturating_add(1));
                 self.ids.insert(name.clone(), *id);
                 self.sets.insert(*id, set);
             }
@@ -195,38 +184,63 @@ impl State {
     fn put(&mut self, id: SetId, origin: &Origin, prefixes: &[IpNet]) -> Result<(), Misfit> {
         let set = known(&mut self.sets, id)?;
         let mut shared = Shared::default();
-        for prefix in prefixes {
-            if let Some(expires) = origin.expires {
-                self.expiries.insert((expires, id, *prefix));
-            }
-            let Some(old) = set.entries.get(prefix) else {
-                set.v4 += usize::from(matches!(prefix, IpNet::V4(_)));
-                set.entries.insert(*prefix, shared.origin(origin, origin.added, origin.reason.as_ref()));
-                continue;
-            };
+        let expiries = &mut self.expiries;
+        let mut entry = |prefix: IpNet, old: Option<&Arc<Origin>>| {
+            let Some(old) = old else { return shared.origin(origin, origin.added, origin.reason.as_ref()) };
             if let Some(expires) = old.expires.filter(|expires| Some(*expires) != origin.expires) {
-                self.expiries.remove(&(expires, id, *prefix));
+                expiries.remove(&(expires, id, prefix));
             }
             let reason = origin.reason.as_ref().or(old.reason.as_ref());
-            let refreshed = shared.origin(origin, old.added, reason);
-            set.entries.insert(*prefix, refreshed);
+            shared.origin(origin, old.added, reason)
+        };
+        let is_v4 = |prefix: &IpNet| matches!(prefix, IpNet::V4(_));
+        if is_bulk(set, prefixes) {
+            let old = std::mem::take(&mut set.entries);
+            let mut v4 = 0;
+            let merged = merge(old, prefixes, |prefix, old| Some(entry(prefix, old)));
+            set.entries = merged.inspect(|(prefix, _)| v4 += usize::from(is_v4(prefix))).collect();
+            set.v4 = v4;
+        } else {
+            for prefix in prefixes {
+                let old = set.entries.get(prefix);
+                set.v4 += usize::from(old.is_none() && is_v4(prefix));
+                let new = entry(*prefix, old);
+                set.entries.insert(*prefix, new);
+            }
+        }
+        if let Some(expires) = origin.expires {
+            self.expiries.extend(prefixes.iter().map(|prefix| (expires, id, *prefix)));
         }
         Ok(())
     }
 
     fn remove(&mut self, id: SetId, prefixes: &[IpNet]) -> Result<(), Misfit> {
         let set = known(&mut self.sets, id)?;
-        for prefix in prefixes {
-            let Some(origin) = set.entries.remove(prefix) else {
-                return Err(Misfit(format!(
-                    "{prefix} is removed from set {}, which does not hold it",
-                    set.name
-                )));
-            };
-            set.v4 -= usize::from(matches!(prefix, IpNet::V4(_)));
+        let name = set.name.clone();
+        let misfit = |prefix| Misfit(format!("{prefix} is removed from set {name}, which does not hold it"));
+        let expiries = &mut self.expiries;
+        let mut leaves = |prefix: IpNet, origin: &Origin| {
             if let Some(expires) = origin.expires {
-                self.expiries.remove(&(expires, id, *prefix));
+                expiries.remove(&(expires, id, prefix));
             }
+            usize::from(matches!(prefix, IpNet::V4(_)))
+        };
+        if is_bulk(set, prefixes) {
+            if let Some(missing) = prefixes.iter().find(|prefix| !set.entries.contains_key(prefix)) {
+                return Err(misfit(missing));
+            }
+            let (old, mut v4) = (std::mem::take(&mut set.entries), 0);
+            let kept = merge(old, prefixes, |prefix, origin| {
+                v4 += origin.map_or(0, |origin| leaves(prefix, origin));
+                None
+            });
+            set.entries = kept.collect();
+            set.v4 -= v4;
+            return Ok(());
+        }
+        for prefix in prefixes {
+            let origin = set.entries.remove(prefix).ok_or_else(|| misfit(prefix))?;
+            set.v4 -= leaves(*prefix, &origin);
         }
         Ok(())
     }
@@ -238,6 +252,38 @@ impl State {
         self.expiries.retain(|(_, set, _)| *set != id);
         Ok(())
     }
+}
+
+/// Whether a list is so long beside the set that walking through both costs less than a search for each prefix. A list
+/// from elsewhere than a change of this state may be out of order; it goes the other way.
+fn is_bulk(set: &Set, prefixes: &[IpNet]) -> bool {
+    prefixes.len() > 1024
+        && prefixes.len() > set.entries.len() / 8
+        && prefixes.is_sorted_by(|one, next| one < next)
+}
+
+/// The entries in order with `prefixes` put among them, each as `change` says: it is told the entry that is there, and
+/// leaves out what it answers with nothing.
+fn merge<'a>(
+    entries: Entries,
+    prefixes: &'a [IpNet],
+    mut change: impl FnMut(IpNet, Option<&Arc<Origin>>) -> Option<Arc<Origin>> + 'a,
+) -> impl Iterator<Item = (IpNet, Arc<Origin>)> + 'a {
+    let mut entries = entries.into_iter().peekable();
+    let mut prefixes = prefixes.iter().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let Some(prefix) = prefixes.peek() else { return entries.next() };
+            if let Some(before) = entries.next_if(|(entry, _)| entry < *prefix) {
+                return Some(before);
+            }
+            let prefix = *prefixes.next()?;
+            let old = entries.next_if(|(entry, _)| *entry == prefix);
+            if let Some(new) = change(prefix, old.as_ref().map(|(_, origin)| origin)) {
+                return Some((prefix, new));
+            }
+        }
+    })
 }
 
 fn known(sets: &mut BTreeMap<SetId, Set>, id: SetId) -> Result<&mut Set, Misfit> {

@@ -11,7 +11,7 @@ use super::error::EngineError;
 use super::name::SetName;
 use super::state::{Origin, Set};
 use crate::interface::InterfaceMode;
-use crate::tables::{SetId, TableKind};
+use crate::tables::{Opened, SetId, TableKind};
 
 /// The last second that RFC 3339 can write; no time lies behind it.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -175,12 +175,10 @@ pub struct TableUse {
     pub v4: usize,
     /// IPv6 prefixes in it.
     pub v6: usize,
-    /// Prefixes that fit, of each family.
-    pub capacity: usize,
 }
 
 /// What opening the state found and did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovery {
     /// Sets.
     pub sets: usize,
@@ -192,12 +190,8 @@ pub struct Recovery {
     pub expired: usize,
     /// Prefixes of tables in use that a new state took over, in sets named after it.
     pub adopted: usize,
-    /// Prefixes that the tables lacked.
-    pub inserted: usize,
-    /// Prefixes that the tables had under another set.
-    pub corrected: usize,
-    /// Prefixes that the tables had and no set has.
-    pub removed: usize,
+    /// Whether the tables were found to hold all that, or were replaced.
+    pub tables: Opened,
     /// Bytes of an unfinished change that were cut from the log.
     pub truncated_log_bytes: u64,
     /// A crash in a compaction had left a log that the snapshot holds already.

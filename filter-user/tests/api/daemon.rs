@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use filter_common::config::Switches;
-use filter_common::counters::Counters;
+use filter_common::counters::{Counter, Counters};
 use filter_user::api::client::{Client, ClientError};
-use filter_user::api::controller::{Controller, Interfaces};
+use filter_user::api::controller::{Controller, Interfaces, SetCounters};
 use filter_user::api::server;
 use filter_user::api::types::{Action, AddRequest, Changed, SetList, TestRequest, Tested};
 use filter_user::dataplane::{DataplaneError, InterfaceReport};
 use filter_user::engine::Engine;
 use filter_user::interface::InterfaceMode;
-use filter_user::tables::MemoryTables;
+use filter_user::tables::{MemoryTables, SetId};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -67,6 +67,11 @@ impl Interfaces for Host {
     fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError> {
         Ok(self.0.values().cloned().collect())
     }
+
+    /// Each set dropped as many packets as its number says.
+    fn set_counters(&self, _program_id: u32, sets: &[SetId]) -> Result<SetCounters, DataplaneError> {
+        Ok(sets.iter().map(|set| (*set, Counter { packets: u64::from(*set), bytes: 60 })).collect())
+    }
 }
 
 /// A daemon without a kernel.
@@ -82,7 +87,8 @@ pub fn daemon() -> Daemon {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("levee.sock");
     let state = dir.path().join("state");
-    let (engine, _) = Engine::open(&state, Box::new(MemoryTables::new(1000)), SystemTime::now()).unwrap();
+    let (engine, _) =
+        Engine::open(&state, Box::new(MemoryTables::new(1000, 1000)), SystemTime::now()).unwrap();
     let controller = Arc::new(Controller::new(engine, Box::new(Host::default()), &state));
     let listener = UnixListener::bind(&socket).unwrap();
     tokio::spawn(server::serve(listener, Arc::clone(&controller), std::future::pending()));

@@ -315,7 +315,8 @@ async fn interfaces_that_the_state_names_are_attached_again_and_a_missing_one_is
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let open = || {
-        let (engine, _) = Engine::open(&state, Box::new(MemoryTables::new(10)), SystemTime::now()).unwrap();
+        let (engine, _) =
+            Engine::open(&state, Box::new(MemoryTables::new(10, 10)), SystemTime::now()).unwrap();
         engine
     };
     let intent = InterfaceIntent { mode: InterfaceMode::Native, switches: Switches::DEFAULT };

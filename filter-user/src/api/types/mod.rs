@@ -19,8 +19,8 @@ pub use sets::{
     TestResult, Tested,
 };
 pub use status::{
-    ControllerStatus, Count, Health, Interface, InterfaceStats, Stats, StatsController, Status, TableStatus,
-    Traffic,
+    ControllerStatus, Count, Health, Interface, InterfaceStats, Memory, Stats, StatsController, Status,
+    TableStatus, Traffic,
 };
 pub use time::{Span, Timestamp};
 

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{PrefixList, Span, Timestamp};
+use super::{Count, PrefixList, Span, Timestamp};
 use crate::api::problem::Problem;
 use crate::tables::TableKind;
 
@@ -260,6 +260,8 @@ pub struct SetSummary {
     /// When it last changed.
     #[schema(value_type = String, format = DateTime)]
     pub changed: Timestamp,
+    /// What it dropped, on all interfaces together.
+    pub dropped: Count,
 }
 
 /// Every set.

@@ -149,8 +149,10 @@ pub struct InterfaceStats {
     pub mode: Option<Mode>,
     /// The kernel's number of the program.
     pub program_id: u32,
-    /// How often the program on this interface was replaced.
+    /// The generation of tables that it runs with.
     pub generation: u32,
+    /// What each set dropped since the interface was attached, or the set made; absent when no daemon answered.
+    pub sets: Option<BTreeMap<String, Count>>,
     /// Since it was attached.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -159,7 +161,7 @@ pub struct InterfaceStats {
 impl From<Interface> for InterfaceStats {
     fn from(interface: Interface) -> Self {
         let Interface { name, mode, program_id, generation, traffic, .. } = interface;
-        Self { name, mode, program_id, generation, traffic }
+        Self { name, mode, program_id, generation, sets: None, traffic }
     }
 }
 
@@ -216,8 +218,15 @@ pub struct TableStatus {
     pub family: String,
     /// Prefixes in it.
     pub entries: u64,
-    /// Prefixes that fit.
-    pub capacity: u64,
+}
+
+/// Kernel memory of the prefix tables, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Memory {
+    /// Of the tables in force.
+    pub tables: u64,
+    /// That they may take; a replacement needs as much again until it is in force.
+    pub limit: u64,
 }
 
 /// Everything about the daemon, its tables and its interfaces.
@@ -236,6 +245,8 @@ pub struct Status {
     pub total: Traffic,
     /// The prefix tables; absent when no daemon answered.
     pub tables: Option<Vec<TableStatus>>,
+    /// Memory of the tables; absent when no daemon answered.
+    pub memory: Option<Memory>,
     /// The sets; absent when no daemon answered.
     pub sets: Option<Vec<SetSummary>>,
 }
@@ -283,6 +294,7 @@ mod tests {
             mode: Some(Mode::Native),
             program_id: 7,
             generation: 1,
+            sets: None,
             traffic: Traffic::from(&Counters::default()),
         };
         let json = serde_json::to_value(&interface).unwrap();

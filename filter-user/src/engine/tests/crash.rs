@@ -198,6 +198,7 @@ fn the_log_is_compacted_when_it_outgrows_the_snapshot() {
     for round in 0..200 {
         let provenance = by(Some(&format!("round {round}")), None);
         engine.add(&name("s"), SetKind::Block, &many, &provenance, at(round)).unwrap();
+        engine.maintain();
     }
     assert!(engine.compaction_failure().is_none());
     let log = fs::metadata(rig.path().join("log")).unwrap().len();

@@ -51,17 +51,12 @@ fn net(number: u8) -> IpNet {
 #[derive(Default)]
 struct Model {
     sets: BTreeMap<usize, (SetId, BTreeMap<IpNet, Option<u64>>)>,
-    last_id: SetId,
 }
 
 impl Model {
     fn set(&mut self, set: usize) -> &mut BTreeMap<IpNet, Option<u64>> {
-        let last_id = &mut self.last_id;
-        let made = self.sets.entry(set).or_insert_with(|| {
-            *last_id += 1;
-            (*last_id, BTreeMap::new())
-        });
-        &mut made.1
+        let free = (1..).find(|id| self.sets.values().all(|(other, _)| other != id)).unwrap();
+        &mut self.sets.entry(set).or_insert_with(|| (free, BTreeMap::new())).1
     }
 
     fn table(&self, kind: SetKind) -> Vec<(IpNet, SetId)> {
@@ -126,7 +121,7 @@ fn perform(engine: &mut Engine, operation: &Operation, now: u64) -> Result<(), E
 
 fn check(engine: &Engine, rig: &Rig, model: &Model) {
     for kind in SetKind::ALL {
-        assert_eq!(rig.kernel.entries(kind).unwrap(), model.table(kind));
+        assert_eq!(rig.kernel.inner().tables.entries(kind), model.table(kind));
     }
     assert_eq!(engine.sets().count(), model.sets.len());
     for (set, (id, entries)) in &model.sets {
@@ -180,7 +175,7 @@ proptest! {
                     };
                     prop_assert!(!model.sets.contains_key(&set));
                 }
-                Err(EngineError::Table { .. }) => {}
+                Err(EngineError::Table { .. } | EngineError::Tables { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
             check(&engine, &rig, &model);
