@@ -1,16 +1,14 @@
 //! One frame through both, and the books of both.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use filter_common::config::Switches;
 use filter_common::counters::Counters;
-use filter_common::keys::{AddressV4, AddressV6};
 use filter_common::pipeline::decide;
 use filter_common::table::HostTables;
 use filter_common::verdict::Reason;
-use filter_user::tables::TableKind;
+use filter_user::tables::{TableKind, TablePrefix};
 use harness::Probe;
 use harness::contract::Policy;
 
@@ -19,24 +17,9 @@ pub fn host_tables(policy: &Policy) -> HostTables {
     let mut tables = HostTables::default();
     for kind in TableKind::ALL {
         for prefix in policy.prefixes(kind) {
-            let length = u32::from(prefix.prefix_len());
-            match prefix.addr() {
-                IpAddr::V4(address) => {
-                    let insert = match kind {
-                        TableKind::Block => HostTables::block_v4,
-                        TableKind::AllowSource => HostTables::allow_source_v4,
-                        TableKind::AllowDestination => HostTables::allow_destination_v4,
-                    };
-                    insert(&mut tables, AddressV4::from_octets(address.octets()), length, 1);
-                }
-                IpAddr::V6(address) => {
-                    let insert = match kind {
-                        TableKind::Block => HostTables::block_v6,
-                        TableKind::AllowSource => HostTables::allow_source_v6,
-                        TableKind::AllowDestination => HostTables::allow_destination_v6,
-                    };
-                    insert(&mut tables, AddressV6::from_octets(address.octets()), length, 1);
-                }
+            match TablePrefix::from(*prefix) {
+                TablePrefix::V4(prefix) => tables.insert_v4(kind, prefix, 1),
+                TablePrefix::V6(prefix) => tables.insert_v6(kind, prefix, 1),
             }
         }
     }
@@ -60,7 +43,7 @@ impl<'a> Both<'a> {
 
     /// Runs both on a frame, in the kernel with only the first `linear` bytes in the first buffer if told so.
     pub fn reason(&mut self, frame: &[u8], linear: Option<usize>) -> Result<Reason> {
-        let host = decide(&frame, self.host, &self.switches);
+        let host = decide(&frame, self.host, &self.switches).reason;
         let kernel = match linear {
             None => self.kernel.reason(frame),
             Some(linear) => self.kernel.reason_split(frame, linear),

@@ -10,11 +10,11 @@ use filter_common::abi::PROGRAM;
 use filter_common::config::Switches;
 use filter_common::counters::Counters;
 use filter_common::verdict::{Reason, Verdict};
-use filter_user::dataplane::Capacity;
 use filter_user::interface::InterfaceMode::Native;
+use filter_user::tables::PrefixTables as _;
 use harness::contract::Policy;
 use harness::filter::ONE_BUFFER;
-use harness::{Attached, Sandbox, VethOptions, data};
+use harness::{Attached, Sandbox, data};
 use ipnet::IpNet;
 
 use crate::both::{Both, host_tables};
@@ -24,9 +24,7 @@ fn replay(name: &str, packets: usize) -> Result<()> {
     ensure!(frames.len() == packets, "{name} has {} packets, not {packets}", frames.len());
     let sources: BTreeSet<IpAddr> = frames.iter().filter_map(|frame| data::source(frame)).collect();
     let sandbox = Sandbox::enter(name)?;
-    let capacity = Capacity { block: 1 << 16, allow: 16 };
-    let mut attached =
-        Attached::with(&sandbox, Native, Switches::DEFAULT, capacity, &VethOptions::default())?;
+    let mut attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
     let single: Vec<IpNet> = sources.iter().copied().map(IpNet::from).collect();
     let some = single.iter().step_by(2).map(|source| Ok(IpNet::new(source.addr(), 24)?.trunc()));
     let some: BTreeSet<IpNet> = some.collect::<Result<_>>()?;
@@ -48,7 +46,8 @@ fn replay(name: &str, packets: usize) -> Result<()> {
 
 /// Every frame through host and both programs; what the program for frames in several buffers counted.
 fn run(attached: &mut Attached, frames: &[Vec<u8>], policy: &Policy) -> Result<Counters> {
-    policy.insert_into(&mut attached.tables)?;
+    attached.opened.tables.replace(&policy.contents())?;
+    attached.opened.tables.keep();
     let host = host_tables(policy);
     let [several, one] = attached.both()?;
     let mut counted = Counters::default();
@@ -63,7 +62,6 @@ fn run(attached: &mut Attached, frames: &[Vec<u8>], policy: &Policy) -> Result<C
         }
         counted = both.finish().context(name)?;
     }
-    policy.remove_from(&mut attached.tables)?;
     Ok(counted)
 }
 

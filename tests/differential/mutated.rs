@@ -172,7 +172,7 @@ fn each_round(
     for switches in all_switches() {
         let bases = Bases::random(&mut rng);
         let policy = policy(&mut rng, &bases, switches)?;
-        policy.insert_into(&mut attached.tables)?;
+        policy.insert_into(&mut attached.opened.tables)?;
         let host = host_tables(&policy);
         for program in programs {
             let loaded = attached.load(program, switches);
@@ -184,7 +184,7 @@ fn each_round(
             round(&mut rng, &mut both, &bases, &rows).with_context(|| format!("{program}, {policy:?}"))?;
             total.add(&both.finish()?);
         }
-        policy.remove_from(&mut attached.tables)?;
+        policy.remove_from(&mut attached.opened.tables)?;
     }
     for reason in Reason::ALL {
         let never = *reason == Reason::InternalError;

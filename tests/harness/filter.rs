@@ -5,35 +5,30 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{Array, Map, MapData, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
-use filter_common::abi::{PROGRAM, SWITCHES_GLOBAL, map};
+use filter_common::abi::{GEOMETRY_GLOBAL, PROGRAM, SWITCHES_GLOBAL, map};
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters};
+use filter_common::table::Geometry;
 use filter_common::verdict::Reason;
-use filter_user::dataplane::{Capacity, Dataplane, DataplaneError, InterfaceReport, KernelTables};
+use filter_user::dataplane::{Dataplane, DataplaneError, InterfaceReport, KernelTables};
 use filter_user::interface::InterfaceMode;
+use filter_user::tables::PrefixTables as _;
 
 use crate::netns::Netns;
 use crate::runner::Run;
 use crate::sandbox::Sandbox;
 use crate::veth::{VethOptions, VethPair};
 
-/// Maps that every program on the same pins shares.
-const SHARED: [&str; 7] = [
-    map::BLOCK_V4,
-    map::BLOCK_V6,
-    map::ALLOW_SRC_V4,
-    map::ALLOW_SRC_V6,
-    map::ALLOW_DST_V4,
-    map::ALLOW_DST_V6,
-    map::LENGTHS,
-];
+/// More than any test's tables take.
+const LIMIT: u64 = 1 << 30;
 
 /// Bytes that a test run puts into one buffer, on any kernel: a page less headroom and tailroom.
 pub const ONE_BUFFER: usize = 4096 - 256 - 320 - 64;
@@ -43,10 +38,8 @@ pub const INTERFACE: &str = "eth0";
 
 /// The filter on the inner end of a veth pair without addresses, so that no packet comes but the test's.
 pub struct Attached {
-    /// The right to change the dataplane.
-    pub dataplane: Dataplane,
-    /// Its live tables.
-    pub tables: KernelTables,
+    /// The dataplane, and its live tables.
+    pub opened: Opened,
     /// What the dataplane said when it attached.
     pub report: InterfaceReport,
     /// Where frames are sent from.
@@ -59,15 +52,15 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Makes the pair and attaches, with room for a few thousand prefixes.
+    /// Makes the pair and attaches.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn new(sandbox: &Sandbox, mode: InterfaceMode, switches: Switches) -> Result<Self> {
-        Self::with(sandbox, mode, switches, Capacity { block: 4096, allow: 4096 }, &VethOptions::default())
+        Self::with(sandbox, mode, switches, &VethOptions::default())
     }
 
-    /// Makes the pair so and attaches with room for so many prefixes.
+    /// Makes the pair so and attaches.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -75,18 +68,17 @@ impl Attached {
         sandbox: &Sandbox,
         mode: InterfaceMode,
         switches: Switches,
-        capacity: Capacity,
         options: &VethOptions,
     ) -> Result<Self> {
         let outside = Netns::new(sandbox, "outside")?;
         let inside = Netns::new(sandbox, "inside")?;
         let pair = VethPair::new(&outside, INTERFACE, &inside, INTERFACE, options)?;
         let root = sandbox.bpffs().join("levee");
-        let (mut dataplane, adopted) = Dataplane::open(&root, capacity)?;
+        let opened = Opened::at(&root)?;
+        let adopted = &opened.adopted;
         ensure!(adopted.is_empty(), "nothing is pinned in a new sandbox, yet {adopted:?} was adopted");
-        let report = inside.in_ns(|| dataplane.attach(INTERFACE, mode, switches))?;
-        let tables = dataplane.tables()?;
-        Ok(Self { dataplane, tables, report, outside, inside, pair, root })
+        let report = inside.in_ns(|| opened.dataplane().attach(INTERFACE, mode, switches))?;
+        Ok(Self { opened, report, outside, inside, pair, root })
     }
 
     /// The pin directory.
@@ -100,9 +92,9 @@ impl Attached {
     /// # Errors
     /// When its pins are not there.
     pub fn probe(&self) -> Result<Probe> {
-        let pins = self.root.join("interfaces").join(self.report.ifindex.to_string());
-        let program = Xdp::from_pin(pins.join("program"), XdpAttachType::Interface)
-            .context("cannot open the pinned program")?;
+        let path = self.generation()?.join(self.report.ifindex.to_string());
+        let program =
+            Xdp::from_pin(path, XdpAttachType::Interface).context("cannot open the pinned program")?;
         Probe::new(Program::Pinned(Box::new(program)), self.counters()?)
     }
 
@@ -111,12 +103,16 @@ impl Attached {
     /// # Errors
     /// When the kernel refuses the program.
     pub fn load(&self, program: &'static str, switches: Switches) -> Result<Probe> {
-        let paths = SHARED.map(|name| (name, self.root.join("tables").join(name)));
+        let generation = self.generation()?;
+        let geometry = Map::Array(MapData::from_pin(generation.join(map::GEOMETRY))?);
+        let geometry: Geometry = Array::<_, Geometry>::try_from(geometry)?.get(&0, 0)?;
+        let lines = generation.join(map::LINES);
         let mut loader = EbpfLoader::new();
-        loader.override_global(SWITCHES_GLOBAL, &switches, true);
-        for (name, path) in &paths {
-            loader.map_pin_path(name, path.as_path());
-        }
+        loader
+            .override_global(SWITCHES_GLOBAL, &switches, true)
+            .override_global(GEOMETRY_GLOBAL, &geometry, true)
+            .map_max_entries(map::LINES, geometry.lines)
+            .map_pin_path(map::LINES, &lines);
         let mut ebpf = loader.load(filter_user::object::DATAPLANE).context("cannot load the object")?;
         let xdp: &mut Xdp = ebpf.program_mut(program).context("no such program")?.try_into()?;
         xdp.load().with_context(|| format!("the kernel refused {program}"))?;
@@ -134,6 +130,19 @@ impl Attached {
         Ok([(attached, self.probe()?), (PROGRAM, self.load(PROGRAM, self.report.switches)?)])
     }
 
+    /// The pins of the generation in force.
+    ///
+    /// # Errors
+    /// When there is not just one.
+    pub fn generation(&self) -> Result<PathBuf> {
+        let directory = self.root.join("generations");
+        let entries = std::fs::read_dir(&directory)?.collect::<Result<Vec<_>, _>>()?;
+        match &entries[..] {
+            [one] => Ok(one.path()),
+            entries => bail!("{} generations are pinned, not one", entries.len()),
+        }
+    }
+
     /// The interface's own counters.
     ///
     /// # Errors
@@ -142,6 +151,48 @@ impl Attached {
         let pins = self.root.join("interfaces").join(self.report.ifindex.to_string());
         let data = MapData::from_pin(pins.join(map::COUNTERS)).context("cannot open the pinned counters")?;
         Ok(LiveCounters(PerCpuArray::try_from(Map::PerCpuArray(data))?))
+    }
+}
+
+/// A dataplane with tables, as the controller holds it.
+pub struct Opened {
+    dataplane: Arc<Mutex<Dataplane>>,
+    /// Its live tables.
+    pub tables: KernelTables,
+    /// Interfaces that an earlier controller left.
+    pub adopted: Vec<InterfaceReport>,
+}
+
+impl Opened {
+    /// Opens what is pinned there, with what it holds, or makes empty tables.
+    ///
+    /// # Errors
+    /// As [`Dataplane::open`].
+    pub fn at(root: &Path) -> Result<Self, DataplaneError> {
+        let (dataplane, adopted) = Dataplane::open(root)?;
+        let dataplane = Arc::new(Mutex::new(dataplane));
+        let mut tables = KernelTables::new(Arc::clone(&dataplane), LIMIT);
+        let opened = tables.found().and_then(|found| tables.open(&found));
+        opened.expect("the kernel gives memory for tables");
+        Ok(Self { dataplane, tables, adopted })
+    }
+
+    /// The same with tables that may take so many bytes.
+    ///
+    /// # Panics
+    /// When the tables that are there cannot be adopted.
+    #[must_use]
+    pub fn with_limit(self, limit: u64) -> Self {
+        let Self { dataplane, tables, adopted } = self;
+        let found = tables.found().expect("its own tables can be read");
+        let mut tables = KernelTables::new(Arc::clone(&dataplane), limit);
+        tables.open(&found).expect("its own tables can be adopted");
+        Self { dataplane, tables, adopted }
+    }
+
+    /// The dataplane.
+    pub fn dataplane(&self) -> MutexGuard<'_, Dataplane> {
+        self.dataplane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

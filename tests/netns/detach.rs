@@ -47,13 +47,18 @@ fn collect_maps(directory: &Path, maps: &mut Vec<u32>) -> Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             collect_maps(&path, maps)?;
-        } else if !["program", "link"].iter().any(|name| path.ends_with(name)) {
+        } else if !path.ends_with("link") && !is_program(&path) {
             maps.push(
                 MapInfo::from_pin(&path).with_context(|| format!("{} is no map", path.display()))?.id(),
             );
         }
     }
     Ok(())
+}
+
+/// Programs are pinned by the index of their interface.
+fn is_program(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.parse::<u32>().is_ok())
 }
 
 fn nothing_left(field: &Field) -> Result<()> {

@@ -157,16 +157,20 @@ pub fn replace_makes_the_set_the_list() -> Result<()> {
 
 pub fn a_list_that_does_not_fit_is_refused() -> Result<()> {
     let field = Field::new("does_not_fit")?;
-    let levee = field.levee_with(&["--max-prefixes", "100"])?;
+    let levee = field.levee_with(&["--max-memory", "4MiB"])?;
     levee.ok(&["attach", "eth0"])?;
-    let list = |range: std::ops::Range<u8>| lines(range.map(|last| [192, 0, 2, last].into()));
-    imports(&levee, &["x", "-"], list(0..60).as_bytes(), &["60 added"])?;
-    refuses(&levee, &["y", "-"], list(60..101).as_bytes(), &["100 IPv4 prefixes", "101"])?;
-    refuses(&levee, &["x", "-", "--replace"], list(0..101).as_bytes(), &["100 IPv4 prefixes"])?;
-    imports(&levee, &["x", "-", "--replace"], list(50..150).as_bytes(), &["90 added", "50 removed"])?;
-    refuses(&levee, &["z", "-"], b"198.51.100.1\n", &["100 IPv4 prefixes"])?;
+    let list = |count: u32| {
+        lines((0..count).map(|host| std::net::Ipv4Addr::from_bits(0x0b00_0000 + host * 7919).into()))
+    };
+    imports(&levee, &["x", "-"], list(60).as_bytes(), &["60 added"])?;
+    let before = state(&levee)?;
+    let words = ["the tables would take", "the limit is 4 MiB", "--max-memory"];
+    refuses(&levee, &["y", "-"], list(300_000).as_bytes(), &words)?;
+    refuses(&levee, &["x", "-", "--replace"], list(300_000).as_bytes(), &words)?;
+    ensure!(state(&levee)? == before, "a refusal changed something");
+    imports(&levee, &["x", "-", "--replace"], list(50).as_bytes(), &["0 added", "10 removed"])?;
     imports(&levee, &["z", "-"], b"192.0.2.77\n2001:db8::/32\n", &["2 added"])?;
-    ensure!(in_block_tables(&levee)? == (100, 1));
+    ensure!(in_block_tables(&levee)? == (51, 1));
     Ok(())
 }
 

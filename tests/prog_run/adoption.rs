@@ -10,14 +10,12 @@ use anyhow::{Context as _, Result, ensure};
 use filter_common::config::Switches;
 use filter_common::counters::Counters;
 use filter_common::verdict::Reason;
-use filter_user::dataplane::{self, Capacity, Dataplane, InterfaceReport};
+use filter_user::dataplane::{self, InterfaceReport};
 use filter_user::interface::InterfaceMode::{self, Generic, Native};
-use filter_user::tables::{PrefixTables as _, TableKind};
+use filter_user::tables::{PrefixTables as _, TableKind, entries};
 use harness::contract::SOURCE_V4;
-use harness::filter::{INTERFACE, LiveCounters, only_reason, unless_busy};
+use harness::filter::{INTERFACE, LiveCounters, Opened, only_reason, unless_busy};
 use harness::{Attached, Frame, Netns, RawSocket, Sandbox};
-
-const TINY: Capacity = Capacity { block: 1, allow: 1 };
 
 /// Ids of the XDP programs on the interface, as `ip` sees them.
 pub fn programs_on(ns: &Netns, interface: &str) -> Result<Vec<u64>> {
@@ -64,7 +62,7 @@ fn outlives(mode: InterfaceMode) -> Result<()> {
     let root = attached.root().to_owned();
     let blocked = Frame::eth([2; 6], [4; 6]).ipv4(SOURCE_V4, [198, 51, 100, 1]).udp(1, 2).build();
     let other = Frame::eth([2; 6], [4; 6]).ipv4([192, 0, 2, 77], [198, 51, 100, 1]).udp(1, 2).build();
-    attached.tables.insert(TableKind::Block, IpAddr::from(SOURCE_V4).into(), 42)?;
+    attached.opened.tables.insert(TableKind::Block, IpAddr::from(SOURCE_V4).into(), 42)?;
     let counters = attached.counters()?;
     let mut socket = RawSocket::open(&attached.outside, INTERFACE)?;
     let mut expected = Counters::default();
@@ -77,25 +75,24 @@ fn outlives(mode: InterfaceMode) -> Result<()> {
         Ok(expected)
     };
     send_both()?;
-    let Attached { dataplane, tables, report, inside, .. } = attached;
-    drop((dataplane, tables));
+    let Attached { opened, report, inside, .. } = attached;
+    drop(opened);
     // Nobody is there, and the filter goes on.
     let counted = send_both()?;
     let seen = inside.in_ns(|| dataplane::inspect(&root))?;
     ensure!(seen.len() == 1 && same(&seen[0], &report), "{seen:?} is not {report:?}");
 
-    let (dataplane, adopted) = inside.in_ns(|| unless_busy(|| Dataplane::open(&root, TINY)))?;
+    let mut opened = inside.in_ns(|| unless_busy(|| Opened::at(&root)))?;
+    let adopted = &opened.adopted;
     ensure!(adopted.len() == 1 && same(&adopted[0], &report), "{adopted:?} is not {report:?}");
     ensure!(adopted[0].counters == counted, "the counters did not go on: {:?}", adopted[0].counters);
     ensure!(adopted[0].mode == Some(mode) && adopted[0].switches == switches);
-    ensure!(dataplane.capacity() == Capacity { block: 4096, allow: 4096 }, "tables keep their size");
-    let mut tables = dataplane.tables()?;
-    let entries = tables.entries(TableKind::Block)?;
-    ensure!(entries == [(IpAddr::from(SOURCE_V4).into(), 42)], "{entries:?}");
+    let found = entries(&opened.tables.found()?, TableKind::Block);
+    ensure!(found.into_iter().eq([(IpAddr::from(SOURCE_V4).into(), 42)]));
     let counted = send_both()?;
-    ensure!(inside.in_ns(|| dataplane.interfaces())?[0].counters == counted);
+    ensure!(inside.in_ns(|| opened.dataplane().interfaces())?[0].counters == counted);
     // The adopted tables are the live ones.
-    ensure!(tables.remove(TableKind::Block, IpAddr::from(SOURCE_V4).into())?);
+    ensure!(opened.tables.remove(TableKind::Block, IpAddr::from(SOURCE_V4).into())?);
     ensure!(send(&mut socket, &counters, &blocked)? == Reason::NoMatch);
     Ok(())
 }
@@ -113,22 +110,22 @@ pub fn detach_leaves_no_pin_and_no_program() -> Result<()> {
             let (outside, inside) = (Netns::new(&sandbox, &outside)?, Netns::new(&sandbox, &inside)?);
             harness::VethPair::new(&outside, "peer", &inside, "victim", &harness::VethOptions::default())?;
             let root = sandbox.bpffs().join(way);
-            let (mut dataplane, _) = Dataplane::open(&root, TINY)?;
-            let report = inside.in_ns(|| dataplane.attach("victim", mode, Switches::DEFAULT))?;
+            let opened = Opened::at(&root)?;
+            let report = inside.in_ns(|| opened.dataplane().attach("victim", mode, Switches::DEFAULT))?;
             let on = programs_on(&inside, "victim")?;
             ensure!(on == [u64::from(report.program_id)], "`ip` sees {on:?}, not {}", report.program_id);
             ensure!(root.exists());
             match way {
-                "detach" => inside.in_ns(|| dataplane.detach("victim"))?,
+                "detach" => inside.in_ns(|| opened.dataplane().detach("victim"))?,
                 "detach_all" => {
-                    let names = inside.in_ns(|| dataplane.detach_all())?;
+                    let names = inside.in_ns(|| opened.dataplane().detach_all())?;
                     ensure!(names == ["victim"], "{names:?}");
                 }
                 _ => {
                     let refused = inside.in_ns(|| dataplane::remove(&root, None));
                     let owned = matches!(refused, Err(dataplane::DataplaneError::Busy { .. }));
                     ensure!(owned, "its controller is there: {refused:?}");
-                    drop(dataplane);
+                    drop(opened);
                     let names = inside.in_ns(|| unless_busy(|| dataplane::remove(&root, None)))?;
                     ensure!(names == ["victim"], "{names:?}");
                 }
@@ -145,8 +142,8 @@ pub fn what_a_crashed_attach_left_is_cleaned_up() -> Result<()> {
     let sandbox = Sandbox::enter("what_a_crashed_attach_left")?;
     let attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
     let pins = attached.root().join("interfaces").join(attached.report.ifindex.to_string());
-    let Attached { dataplane, tables, inside, .. } = attached;
-    drop((dataplane, tables));
+    let Attached { opened, inside, .. } = attached;
+    drop(opened);
     let root = sandbox.bpffs().join("levee");
     // Everything but the link, which is pinned last.
     fs::remove_file(pins.join("link"))?;
@@ -156,17 +153,17 @@ pub fn what_a_crashed_attach_left_is_cleaned_up() -> Result<()> {
         ensure!(Instant::now() < deadline, "the program stays although nothing holds its link");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let (mut dataplane, adopted) = inside.in_ns(|| unless_busy(|| Dataplane::open(&root, TINY)))?;
-    ensure!(adopted.is_empty(), "{adopted:?} was adopted");
+    let opened = inside.in_ns(|| unless_busy(|| Opened::at(&root)))?;
+    ensure!(opened.adopted.is_empty(), "{:?} was adopted", opened.adopted);
     ensure!(!pins.exists(), "{} is still there", pins.display());
-    let report = inside.in_ns(|| dataplane.attach(INTERFACE, Native, Switches::DEFAULT))?;
+    let report = inside.in_ns(|| opened.dataplane().attach(INTERFACE, Native, Switches::DEFAULT))?;
     ensure!(report.counters == Counters::default(), "a new attachment counts from zero");
-    inside.in_ns(|| dataplane.detach(INTERFACE))?;
-    drop(dataplane);
+    inside.in_ns(|| opened.dataplane().detach(INTERFACE))?;
+    drop(opened);
     // Tables without the map that vouches for them.
-    fs::create_dir_all(root.join("tables"))?;
+    fs::create_dir_all(root.join("generations"))?;
     fs::create_dir_all(root.join("interfaces"))?;
-    let (_, adopted) = inside.in_ns(|| unless_busy(|| Dataplane::open(&root, TINY)))?;
-    ensure!(adopted.is_empty() && !root.exists(), "half-made pins stayed");
+    let opened = inside.in_ns(|| unless_busy(|| Opened::at(&root)))?;
+    ensure!(opened.adopted.is_empty() && !root.exists(), "half-made pins stayed");
     Ok(())
 }

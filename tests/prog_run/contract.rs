@@ -56,7 +56,7 @@ pub fn check(policy: &Policy, reason: impl Fn(&Row) -> Result<Option<Reason>>) -
 fn check_both(test: &str, policy: &Policy) -> Result<()> {
     let sandbox = Sandbox::enter(test)?;
     let mut attached = Attached::new(&sandbox, Native, policy.switches)?;
-    policy.insert_into(&mut attached.tables)?;
+    policy.insert_into(&mut attached.opened.tables)?;
     for (name, probe) in attached.both()? {
         let ran = check(policy, |row| run(name, &probe, row)).with_context(|| format!("in {name}"))?;
         ensure!(ran > 300, "{ran} rows are too few to be all");

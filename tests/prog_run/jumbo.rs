@@ -58,7 +58,7 @@ pub fn a_blocked_source_is_dropped_wherever_the_first_buffer_ends() -> Result<()
     let sandbox = Sandbox::enter("a_blocked_source_wherever_the_first_buffer_ends")?;
     let mut attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
     let policy = Policy { block: sources(), ..Policy::default() };
-    policy.insert_into(&mut attached.tables)?;
+    policy.insert_into(&mut attached.opened.tables)?;
     check_every_split(&attached, &policy)
 }
 
@@ -78,7 +78,7 @@ pub fn a_jumbo_frame_is_counted_whole() -> Result<()> {
         }
     }
     // Its source in the second buffer.
-    attached.tables.insert(TableKind::Block, std::net::IpAddr::from(SOURCE_V6).into(), 1)?;
+    attached.opened.tables.insert(TableKind::Block, std::net::IpAddr::from(SOURCE_V6).into(), 1)?;
     for at in [14, 20, 25, 37, 54] {
         let reason = probe.reason_split(&jumbo(8930), at)?;
         ensure!(reason == Reason::BlockedSource, "split at {at}: {}", reason.name());

@@ -67,14 +67,14 @@ fn every_length(kind: TableKind) -> Result<()> {
             let prefix = IpNet::new(base, length)?.trunc();
             let ends = [prefix.network(), base, prefix.broadcast()];
             let outside = [beside(ends[0], -1), beside(ends[2], 1)];
-            attached.tables.insert(kind, prefix, 1)?;
+            attached.opened.tables.insert(kind, prefix, 1)?;
             for address in ends {
                 ensure!(holds(&probe, kind, address)?, "{address} is in {prefix}");
             }
             for address in outside.into_iter().flatten() {
                 ensure!(!holds(&probe, kind, address)?, "{address} is not in {prefix}");
             }
-            ensure!(attached.tables.remove(kind, prefix)?, "{prefix} was there");
+            ensure!(attached.opened.tables.remove(kind, prefix)?, "{prefix} was there");
             for address in ends {
                 ensure!(!holds(&probe, kind, address)?, "{prefix} is gone, yet {address} is found");
             }
@@ -85,13 +85,13 @@ fn every_length(kind: TableKind) -> Result<()> {
         let prefixes: Vec<IpNet> =
             (0..=bits).map(|length| Ok(IpNet::new(base, length)?.trunc())).collect::<Result<_>>()?;
         for prefix in &prefixes {
-            attached.tables.insert(kind, *prefix, 1)?;
+            attached.opened.tables.insert(kind, *prefix, 1)?;
         }
         for (index, prefix) in prefixes.iter().enumerate() {
             for address in [prefix.network(), base, prefix.broadcast()] {
                 ensure!(holds(&probe, kind, address)?, "{address} is in {prefix}");
             }
-            attached.tables.remove(kind, *prefix)?;
+            attached.opened.tables.remove(kind, *prefix)?;
             // What is left begins one bit further in: the other half is out.
             let kept = prefixes.get(index + 1);
             for address in [prefix.network(), prefix.broadcast()] {
@@ -144,16 +144,16 @@ pub fn nested_prefixes_come_and_go_without_disturbing_each_other() -> Result<()>
             Ok(())
         };
         use Reason::{AllowedSource, BlockedSource, NoMatch};
-        attached.tables.insert(TableKind::Block, net(broad)?, 1)?;
-        attached.tables.insert(TableKind::Block, net(narrow)?, 2)?;
+        attached.opened.tables.insert(TableKind::Block, net(broad)?, 1)?;
+        attached.opened.tables.insert(TableKind::Block, net(narrow)?, 2)?;
         expect([BlockedSource; 3])?;
-        attached.tables.insert(TableKind::AllowSource, net(middle)?, 3)?;
+        attached.opened.tables.insert(TableKind::AllowSource, net(middle)?, 3)?;
         expect([AllowedSource, AllowedSource, BlockedSource])?;
-        ensure!(attached.tables.remove(TableKind::AllowSource, net(middle)?)?);
-        ensure!(attached.tables.remove(TableKind::Block, net(broad)?)?);
+        ensure!(attached.opened.tables.remove(TableKind::AllowSource, net(middle)?)?);
+        ensure!(attached.opened.tables.remove(TableKind::Block, net(broad)?)?);
         expect([BlockedSource, NoMatch, NoMatch])?;
-        ensure!(attached.tables.remove(TableKind::Block, net(narrow)?)?);
-        ensure!(!attached.tables.remove(TableKind::Block, net(narrow)?)?, "it is gone already");
+        ensure!(attached.opened.tables.remove(TableKind::Block, net(narrow)?)?);
+        ensure!(!attached.opened.tables.remove(TableKind::Block, net(narrow)?)?, "it is gone already");
         expect([NoMatch; 3])?;
     }
     Ok(())

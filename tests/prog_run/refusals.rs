@@ -7,15 +7,14 @@ use anyhow::{Result, bail, ensure};
 use aya::maps::{Array, Map, MapData};
 use filter_common::abi::{ABI_VERSION, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
-use filter_user::dataplane::{self, Capacity, Dataplane, DataplaneError};
+use filter_user::dataplane::{self, Dataplane, DataplaneError};
 use filter_user::interface::InterfaceMode::{Generic, Native, Offload};
-use harness::filter::{INTERFACE, unless_busy};
+use harness::filter::{INTERFACE, Opened, unless_busy};
 use harness::suite::Skipped;
 use harness::{Attached, CountDrop, Netns, Sandbox, VethOptions, VethPair};
 
 use crate::adoption::{pinned, programs_on};
 
-const TINY: Capacity = Capacity { block: 1, allow: 1 };
 const WITHOUT_SOURCES: Switches = Switches { bogon_source: 0, ..Switches::DEFAULT };
 
 /// The error, if it is of the kind that `right` accepts and says all of `words`.
@@ -35,23 +34,27 @@ fn refusal<T>(
 
 pub fn unknown_interfaces_and_loopback_are_refused() -> Result<()> {
     let sandbox = Sandbox::enter("unknown_interfaces")?;
-    let (mut dataplane, _) = Dataplane::open(&sandbox.bpffs().join("levee"), TINY)?;
+    let opened = Opened::at(&sandbox.bpffs().join("levee"))?;
     for name in ["eth7", "", "eth0/../lo", "a-name-of-more-than-fifteen-bytes"] {
-        refusal(dataplane.attach(name, Native, Switches::DEFAULT), &[name, "ip -br link"], |error| {
-            matches!(error, DataplaneError::UnknownInterface { .. })
-        })?;
-        refusal(dataplane.detach(name), &[name], |error| {
+        refusal(
+            opened.dataplane().attach(name, Native, Switches::DEFAULT),
+            &[name, "ip -br link"],
+            |error| matches!(error, DataplaneError::UnknownInterface { .. }),
+        )?;
+        refusal(opened.dataplane().detach(name), &[name], |error| {
             matches!(error, DataplaneError::UnknownInterface { .. })
         })?;
     }
-    refusal(dataplane.attach("lo", Generic, Switches::DEFAULT), &["lo", "bogon-source"], |error| {
+    refusal(opened.dataplane().attach("lo", Generic, Switches::DEFAULT), &["lo", "bogon-source"], |error| {
         matches!(error, DataplaneError::Loopback { .. })
     })?;
-    refusal(dataplane.detach("lo"), &["lo"], |error| matches!(error, DataplaneError::NotAttached { .. }))?;
+    refusal(opened.dataplane().detach("lo"), &["lo"], |error| {
+        matches!(error, DataplaneError::NotAttached { .. })
+    })?;
     ensure!(pinned(sandbox.bpffs())?.is_empty(), "a refusal left pins");
     // Without the check that it would fail, loopback can be filtered.
-    dataplane.attach("lo", Generic, WITHOUT_SOURCES)?;
-    dataplane.detach("lo")?;
+    opened.dataplane().attach("lo", Generic, WITHOUT_SOURCES)?;
+    opened.dataplane().detach("lo")?;
     Ok(())
 }
 
@@ -62,8 +65,8 @@ pub fn interfaces_without_ethernet_are_refused() -> Result<()> {
         return Err(Skipped("this machine has no /dev/net/tun to make such an interface with".into()).into());
     }
     ns.run("ip", &["tuntap", "add", "tun7", "mode", "tun"])?;
-    let (mut dataplane, _) = Dataplane::open(&sandbox.bpffs().join("levee"), TINY)?;
-    let refused = ns.in_ns(|| dataplane.attach("tun7", Generic, WITHOUT_SOURCES));
+    let opened = Opened::at(&sandbox.bpffs().join("levee"))?;
+    let refused = ns.in_ns(|| opened.dataplane().attach("tun7", Generic, WITHOUT_SOURCES));
     refusal(refused, &["tun7", "Ethernet"], |error| matches!(error, DataplaneError::NotEthernet { .. }))?;
     ensure!(pinned(sandbox.bpffs())?.is_empty(), "a refusal left pins");
     Ok(())
@@ -76,9 +79,9 @@ pub fn an_interface_with_another_program_is_refused_by_its_name_and_id() -> Resu
     let other = CountDrop::attach(&inside, INTERFACE)?;
     let ids = programs_on(&inside, INTERFACE)?;
     let [id] = ids.as_slice() else { bail!("`ip` sees {ids:?}, not one program") };
-    let (mut dataplane, _) = Dataplane::open(&sandbox.bpffs().join("levee"), TINY)?;
+    let opened = Opened::at(&sandbox.bpffs().join("levee"))?;
     for mode in [Native, Generic] {
-        let refused = inside.in_ns(|| dataplane.attach(INTERFACE, mode, Switches::DEFAULT));
+        let refused = inside.in_ns(|| opened.dataplane().attach(INTERFACE, mode, Switches::DEFAULT));
         refusal(
             refused,
             &[INTERFACE, "count_drop", &id.to_string()],
@@ -88,17 +91,19 @@ pub fn an_interface_with_another_program_is_refused_by_its_name_and_id() -> Resu
     ensure!(programs_on(&inside, INTERFACE)? == ids, "the other program stays where it was");
     ensure!(pinned(sandbox.bpffs())?.is_empty(), "a refusal left pins");
     drop(other);
-    inside.in_ns(|| dataplane.attach(INTERFACE, Native, Switches::DEFAULT))?;
+    inside.in_ns(|| opened.dataplane().attach(INTERFACE, Native, Switches::DEFAULT))?;
     Ok(())
 }
 
 pub fn a_driver_without_native_mode_is_refused_and_nothing_stays() -> Result<()> {
     let sandbox = Sandbox::enter("a_driver_without_native_mode")?;
-    let (mut dataplane, _) = Dataplane::open(&sandbox.bpffs().join("levee"), TINY)?;
+    let opened = Opened::at(&sandbox.bpffs().join("levee"))?;
     for (mode, hint) in [(Native, "--mode generic"), (Offload, "--mode native")] {
-        refusal(dataplane.attach("lo", mode, WITHOUT_SOURCES), &["lo", mode.name(), hint], |error| {
-            matches!(error, DataplaneError::ModeRefused { .. })
-        })?;
+        refusal(
+            opened.dataplane().attach("lo", mode, WITHOUT_SOURCES),
+            &["lo", mode.name(), hint],
+            |error| matches!(error, DataplaneError::ModeRefused { .. }),
+        )?;
         ensure!(pinned(sandbox.bpffs())?.is_empty(), "a refusal left pins");
         let ns = Netns::new(&sandbox, mode.name())?;
         ensure!(programs_on(&ns, "lo")?.is_empty());
@@ -108,15 +113,15 @@ pub fn a_driver_without_native_mode_is_refused_and_nothing_stays() -> Result<()>
 
 pub fn an_attached_interface_is_not_attached_otherwise() -> Result<()> {
     let sandbox = Sandbox::enter("an_attached_interface")?;
-    let mut attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
-    let Attached { dataplane, inside, report, .. } = &mut attached;
-    let again = inside.in_ns(|| dataplane.attach(INTERFACE, Native, Switches::DEFAULT))?;
+    let attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let Attached { opened, inside, report, .. } = &attached;
+    let again = inside.in_ns(|| opened.dataplane().attach(INTERFACE, Native, Switches::DEFAULT))?;
     ensure!(
         (again.program_id, again.link_id) == (report.program_id, report.link_id),
         "the same again is a report, not another program: {again:?}"
     );
     for (mode, switches) in [(Generic, Switches::DEFAULT), (Native, WITHOUT_SOURCES)] {
-        let refused = inside.in_ns(|| dataplane.attach(INTERFACE, mode, switches));
+        let refused = inside.in_ns(|| opened.dataplane().attach(INTERFACE, mode, switches));
         refusal(refused, &[INTERFACE, "native", "levee detach"], |error| {
             matches!(error, DataplaneError::AttachedOtherwise { .. })
         })?;
@@ -136,10 +141,9 @@ fn write_meta(root: &Path, change: impl FnOnce(&mut Meta)) -> Result<()> {
 
 pub fn another_abi_version_is_refused() -> Result<()> {
     let sandbox = Sandbox::enter("another_abi_version")?;
-    let Attached { dataplane, tables, inside, report, .. } =
-        Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let Attached { opened, inside, report, .. } = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
     let root = sandbox.bpffs().join("levee");
-    drop((dataplane, tables));
+    drop(opened);
     write_meta(&root, |meta| meta.abi_version += 1)?;
     let (found, expected) = ((ABI_VERSION + 1).to_string(), ABI_VERSION.to_string());
     let right = |error: &DataplaneError| {
@@ -147,7 +151,7 @@ pub fn another_abi_version_is_refused() -> Result<()> {
         matches!(error, DataplaneError::AbiMismatch { found, expected, .. } if (*found, *expected) == versions)
     };
     let words = [&root.display().to_string(), found.as_str(), expected.as_str(), "levee detach --all"];
-    refusal(inside.in_ns(|| unless_busy(|| Dataplane::open(&root, TINY).map(drop))), &words, right)?;
+    refusal(inside.in_ns(|| unless_busy(|| Dataplane::open(&root).map(drop))), &words, right)?;
     refusal(inside.in_ns(|| dataplane::inspect(&root)), &words, right)?;
     ensure!(programs_on(&inside, INTERFACE)? == [u64::from(report.program_id)], "it filters all the same");
     // The way out that the message names.
@@ -162,16 +166,16 @@ pub fn a_directory_of_someone_else_is_refused() -> Result<()> {
     let foreign = sandbox.bpffs().join("foreign");
     fs::create_dir_all(foreign.join("someones"))?;
     let words = [&foreign.display().to_string(), "someones", "--bpffs"];
-    refusal(Dataplane::open(&foreign, TINY).map(drop), &words, right)?;
+    refusal(Dataplane::open(&foreign).map(drop), &words, right)?;
     refusal(dataplane::remove(&foreign, None), &words, right)?;
     ensure!(foreign.join("someones").exists(), "what is not Levee's is left alone");
     // A map of the right name that is not Levee's.
-    let Attached { dataplane, tables, inside, .. } = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let Attached { opened, inside, .. } = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
     let root = sandbox.bpffs().join("levee");
-    drop((dataplane, tables));
+    drop(opened);
     write_meta(&root, |meta| meta.magic ^= 1)?;
     let words = [&root.display().to_string(), map::META, "--bpffs"];
-    refusal(inside.in_ns(|| unless_busy(|| Dataplane::open(&root, TINY).map(drop))), &words, right)?;
+    refusal(inside.in_ns(|| unless_busy(|| Dataplane::open(&root).map(drop))), &words, right)?;
     Ok(())
 }
 
@@ -180,7 +184,7 @@ pub fn a_directory_that_is_not_on_bpffs_is_refused() -> Result<()> {
     let plain = sandbox.directory("plain")?;
     for path in [plain.clone(), plain.join("deeper").join("levee")] {
         let words = [&path.display().to_string(), "mount -t bpf bpf"];
-        refusal(Dataplane::open(&path, TINY).map(drop), &words, |error| {
+        refusal(Dataplane::open(&path).map(drop), &words, |error| {
             matches!(error, DataplaneError::NoBpffs { .. })
         })?;
     }
@@ -193,24 +197,24 @@ pub fn a_second_controller_is_refused() -> Result<()> {
     let root = sandbox.bpffs().join("levee");
     let busy = |error: &DataplaneError| matches!(error, DataplaneError::Busy { .. });
     // One that came when nothing was pinned yet.
-    let (mut early, _) = Dataplane::open(&root, TINY)?;
-    let Attached { dataplane, tables, inside, report, .. } =
-        Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let early = Opened::at(&root)?;
+    let Attached { opened, inside, report, .. } = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
     let words = [&*root.display().to_string()];
-    refusal(inside.in_ns(|| Dataplane::open(&root, TINY).map(drop)), &words, busy)?;
+    refusal(inside.in_ns(|| Dataplane::open(&root).map(drop)), &words, busy)?;
     refusal(inside.in_ns(|| dataplane::remove(&root, None)), &words, busy)?;
     for switches in [Switches::DEFAULT, WITHOUT_SOURCES] {
-        refusal(inside.in_ns(|| early.attach(INTERFACE, Native, switches)), &words, busy)?;
+        refusal(inside.in_ns(|| early.dataplane().attach(INTERFACE, Native, switches)), &words, busy)?;
     }
-    refusal(inside.in_ns(|| early.detach(INTERFACE)), &words, busy)?;
-    refusal(inside.in_ns(|| early.detach_all()), &words, busy)?;
+    refusal(inside.in_ns(|| early.dataplane().detach(INTERFACE)), &words, busy)?;
+    refusal(inside.in_ns(|| early.dataplane().detach_all()), &words, busy)?;
     // Its tables are its own and not those that filter, so it may not adopt later either.
-    drop((dataplane, tables));
-    let late = inside.in_ns(|| unless_busy(|| early.attach(INTERFACE, Native, Switches::DEFAULT)));
+    drop(opened);
+    let late =
+        inside.in_ns(|| unless_busy(|| early.dataplane().attach(INTERFACE, Native, Switches::DEFAULT)));
     refusal(late, &words, |error| matches!(error, DataplaneError::MadeMeanwhile { .. }))?;
     ensure!(programs_on(&inside, INTERFACE)? == [u64::from(report.program_id)]);
     // A new one may.
-    let (_, adopted) = inside.in_ns(|| unless_busy(|| Dataplane::open(&root, TINY)))?;
+    let (_, adopted) = inside.in_ns(|| unless_busy(|| Dataplane::open(&root)))?;
     ensure!(adopted.len() == 1);
     Ok(())
 }

@@ -4,70 +4,113 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{Array, Map, MapData};
-use filter_common::abi::map;
 use filter_common::config::Switches;
-use filter_common::table::LengthTable;
+use filter_common::keys::{AddressV4, PrefixV4};
 use filter_common::verdict::Reason;
-use filter_user::dataplane::Capacity;
 use filter_user::interface::InterfaceMode::Native;
-use filter_user::tables::{PrefixTables, SetId, TableError, TableKind};
-use harness::{Attached, Frame, Sandbox, VethOptions};
+use filter_user::tables::{Contents, PrefixTables as _, SetId, TableError, TableKind};
+use harness::{Attached, Frame, Probe, Sandbox};
 use ipnet::{IpNet, Ipv4Net};
 
-fn entries(tables: &impl PrefixTables, kind: TableKind) -> Result<BTreeMap<IpNet, SetId>> {
-    Ok(tables.entries(kind)?.into_iter().collect())
+/// What the program makes of a packet from that source.
+fn reason(probe: &Probe, source: impl Into<Ipv4Addr>) -> Result<Reason> {
+    let frame = Frame::eth([2; 6], [4; 6]).ipv4(source.into(), [203, 0, 113, 1]).udp(1, 2).build();
+    probe.reason(&frame)
 }
 
-/// Which lengths the program searches.
-fn lengths(attached: &Attached) -> Result<LengthTable> {
-    let data = MapData::from_pin(attached.root().join("tables").join(map::LENGTHS))?;
-    Ok(Array::<_, LengthTable>::try_from(Map::Array(data))?.get(&0, 0)?)
+fn host(number: u32) -> Ipv4Addr {
+    // Scattered, and none of them multicast or loopback.
+    Ipv4Addr::from_bits(0x8000_0000 | number.wrapping_mul(2_654_435_761) >> 2)
 }
 
-fn full(result: Result<(), TableError>) -> Result<(&'static str, usize)> {
-    match result {
-        Err(TableError::Full { family, capacity }) => Ok((family, capacity)),
-        other => bail!("expected a full table, got {other:?}"),
-    }
-}
-
-pub fn a_full_table_refuses_and_stays_as_it_was() -> Result<()> {
-    const ROOM: u32 = 8;
-    let sandbox = Sandbox::enter("a_full_table_refuses")?;
-    let capacity = Capacity { block: ROOM, allow: 2 * ROOM };
-    let mut attached =
-        Attached::with(&sandbox, Native, Switches::DEFAULT, capacity, &VethOptions::default())?;
-    for (kind, room) in [(TableKind::Block, ROOM), (TableKind::AllowSource, 2 * ROOM)] {
-        ensure!(attached.tables.capacity(kind) == room as usize);
-        for host in 0..room {
-            attached.tables.insert(kind, Ipv4Net::from(Ipv4Addr::from_bits(host)).into(), 1)?;
+pub fn full_tables_refuse_aloud_and_larger_ones_take_their_place() -> Result<()> {
+    let sandbox = Sandbox::enter("full_tables_refuse")?;
+    let mut attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let tables = &mut attached.opened.tables;
+    let mut fitted = 0;
+    let refused = loop {
+        match tables.insert(TableKind::Block, Ipv4Net::from(host(fitted)).into(), 1) {
+            Ok(()) => fitted += 1,
+            Err(TableError::Full) if fitted >= 1024 => break host(fitted),
+            other => bail!("entry {fitted}: {other:?}"),
         }
-        let (before, searched) = (entries(&attached.tables, kind)?, lengths(&attached)?);
-        for refused in ["192.0.2.1/32", "192.0.2.0/24", "0.0.0.0/0"] {
-            let (family, capacity) = full(attached.tables.insert(kind, refused.parse()?, 1))?;
-            ensure!((family, capacity) == ("IPv4", room as usize), "{family}, {capacity}");
-        }
-        ensure!(entries(&attached.tables, kind)? == before, "{kind:?} changed");
-        ensure!(lengths(&attached)? == searched, "lengths that {kind:?} does not hold are searched");
-        // The set of what is there can change, the other family has room of its own, and room comes back.
-        attached.tables.insert(kind, "0.0.0.3/32".parse()?, 7)?;
-        ensure!(entries(&attached.tables, kind)?.get(&"0.0.0.3/32".parse()?) == Some(&7));
-        attached.tables.insert(kind, "2001:db8::/32".parse()?, 1)?;
-        ensure!(attached.tables.remove(kind, "0.0.0.3/32".parse()?)?);
-        attached.tables.insert(kind, "192.0.2.0/24".parse()?, 1)?;
-        full(attached.tables.insert(kind, "192.0.2.1/32".parse()?, 1))?;
-    }
+        ensure!(fitted < 1_000_000, "empty tables are not that large");
+    };
+    let before = tables.memory();
     let probe = attached.probe()?;
-    for (source, expected) in [
-        ([0, 0, 0, 3], Reason::NoMatch),
-        ([192, 0, 2, 200], Reason::AllowedSource),
-        ([198, 51, 100, 1], Reason::NoMatch),
-    ] {
-        let frame = Frame::eth([2; 6], [4; 6]).ipv4(source, [203, 0, 113, 1]).udp(1, 2).build();
-        let reason = probe.reason(&frame)?;
-        ensure!(reason == expected, "{source:?}: {}", reason.name());
+    ensure!(reason(&probe, refused)? == Reason::NoMatch, "what was refused is not there");
+    for number in (0..fitted).step_by(97).chain([fitted - 1]) {
+        ensure!(reason(&probe, host(number))? == Reason::BlockedSource, "{}", host(number));
     }
+    let mut contents = Contents::default();
+    let prefix = |number| PrefixV4::containing(AddressV4::from_bits(host(number).to_bits()), 32);
+    contents.set_v4(TableKind::Block, (0..=fitted).map(|number| (prefix(number), 1)).collect());
+    let tables = &mut attached.opened.tables;
+    tables.replace(&contents)?;
+    tables.keep();
+    let after = tables.memory();
+    ensure!(after.live > before.live && after.generation == before.generation + 1, "{after:?}");
+    let probe = attached.probe()?;
+    for number in (0..fitted).step_by(97).chain([fitted]) {
+        ensure!(reason(&probe, host(number))? == Reason::BlockedSource, "{}", host(number));
+    }
+    ensure!(reason(&probe, host(fitted + 1))? == Reason::NoMatch);
+    Ok(())
+}
+
+pub fn a_replacement_that_is_put_back_leaves_everything_as_it_was() -> Result<()> {
+    let sandbox = Sandbox::enter("a_replacement_is_put_back")?;
+    let mut attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    attached.opened.tables.insert(TableKind::Block, Ipv4Net::from(host(1)).into(), 1)?;
+    let generation = attached.generation()?;
+    attached.opened.tables.replace(&Contents::default())?;
+    let during = attached.opened.dataplane().interfaces()?;
+    attached.opened.tables.put_back()?;
+    let after = attached.opened.dataplane().interfaces()?;
+    let programs = (attached.report.program_id, during[0].program_id, after[0].program_id);
+    ensure!(programs.0 != programs.1 && programs.0 == programs.2, "{programs:?}");
+    ensure!(attached.generation()? == generation, "only the former generation is pinned");
+    ensure!(after[0].generation == attached.report.generation);
+    ensure!(reason(&attached.probe()?, host(1))? == Reason::BlockedSource);
+    attached.opened.tables.insert(TableKind::Block, Ipv4Net::from(host(2)).into(), 1)?;
+    ensure!(reason(&attached.probe()?, host(2))? == Reason::BlockedSource);
+    Ok(())
+}
+
+pub fn more_memory_than_allowed_is_refused_before_any_is_taken() -> Result<()> {
+    let sandbox = Sandbox::enter("more_memory_than_allowed")?;
+    let attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let live = attached.opened.tables.memory();
+    let mut opened = attached.opened.with_limit(live.live + 4096);
+    let mut contents = Contents::default();
+    let prefix = |number| PrefixV4::containing(AddressV4::from_bits(host(number).to_bits()), 32);
+    contents.set_v4(TableKind::Block, (0..10_000).map(|number| (prefix(number), 1)).collect());
+    let planned = opened.tables.plan(&contents)?;
+    match opened.tables.replace(&contents) {
+        Err(TableError::OverLimit { needed, limit }) => {
+            ensure!(needed == planned.bytes && limit == live.live + 4096, "{needed} of {limit}");
+        }
+        other => bail!("expected a refusal, got {other:?}"),
+    }
+    ensure!(opened.tables.memory().generation == live.generation);
+    ensure!(opened.dataplane().interfaces()?[0].program_id == attached.report.program_id);
+    Ok(())
+}
+
+pub fn a_plan_is_what_the_kernel_takes() -> Result<()> {
+    let sandbox = Sandbox::enter("a_plan_is_what_the_kernel_takes")?;
+    let mut attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let mut contents = Contents::default();
+    let prefix =
+        |number| PrefixV4::containing(AddressV4::from_bits(host(number).to_bits()), 20 + (number % 13) as u8);
+    contents.set_v4(TableKind::Block, (0..100_000).map(|number| (prefix(number), 1)).collect());
+    let planned = attached.opened.tables.plan(&contents)?;
+    attached.opened.tables.replace(&contents)?;
+    attached.opened.tables.keep();
+    ensure!(attached.opened.tables.memory().live == planned.bytes, "{planned:?}");
+    let lines = aya::maps::MapInfo::from_pin(attached.generation()?.join(filter_common::abi::map::LINES))?;
+    let bytes = u64::from(lines.max_entries()) * u64::from(lines.value_size());
+    ensure!(bytes == planned.bytes, "the kernel's map has {bytes} bytes, planned were {planned:?}");
     Ok(())
 }
 
@@ -90,9 +133,8 @@ pub fn tables_answer_what_was_put_into_them() -> Result<()> {
     .collect::<Result<_>>()?;
     for kind in TableKind::ALL {
         for (prefix, set) in &put {
-            attached.tables.insert(kind, *prefix, *set)?;
+            attached.opened.tables.insert(kind, *prefix, *set)?;
         }
-        ensure!(entries(&attached.tables, kind)? == put, "{kind:?}");
         for (asked, found) in [
             ("10.1.2.3", "10.1.2.3/32"),
             ("10.1.2.4", "10.0.0.0/8"),
@@ -104,17 +146,16 @@ pub fn tables_answer_what_was_put_into_them() -> Result<()> {
             ("2001:db9::1", "::/0"),
         ] {
             let asked: IpNet = asked.parse().or_else(|_| asked.parse().map(std::net::IpAddr::into))?;
-            let answer = attached.tables.longest_match(kind, asked)?.with_context(|| asked.to_string())?;
+            let answer =
+                attached.opened.tables.longest_match(kind, asked).with_context(|| asked.to_string())?;
             let found: IpNet = found.parse()?;
             ensure!(answer == (found, put[&found]), "{asked} in {kind:?}: {answer:?}");
         }
-        // What another handle reads is the same.
-        ensure!(entries(&attached.dataplane.tables()?, kind)? == put);
         for prefix in put.keys() {
-            ensure!(attached.tables.remove(kind, *prefix)?);
+            ensure!(attached.opened.tables.remove(kind, *prefix)?);
+            ensure!(!attached.opened.tables.remove(kind, *prefix)?, "{prefix} is gone");
         }
-        ensure!(entries(&attached.tables, kind)?.is_empty());
+        ensure!(attached.opened.tables.found()?.is_empty(), "{kind:?} is not empty");
     }
-    ensure!(lengths(&attached)? == LengthTable::default(), "empty tables are not searched");
     Ok(())
 }

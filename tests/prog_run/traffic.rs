@@ -5,7 +5,6 @@ use std::cell::RefCell;
 
 use anyhow::{Context as _, Result, ensure};
 use filter_common::counters::Counters;
-use filter_user::dataplane::Capacity;
 use filter_user::interface::InterfaceMode::{self, Generic, Native};
 use harness::contract::Policy;
 use harness::filter::{INTERFACE, only_reason};
@@ -18,11 +17,10 @@ const MTU: u32 = 20_000;
 
 fn send_every_row(test: &str, mode: InterfaceMode, policy: &Policy) -> Result<()> {
     let sandbox = Sandbox::enter(test)?;
-    let capacity = Capacity { block: 4096, allow: 4096 };
     let options = VethOptions { mtu: MTU, ..VethOptions::default() };
-    let mut attached = Attached::with(&sandbox, mode, policy.switches, capacity, &options)?;
+    let mut attached = Attached::with(&sandbox, mode, policy.switches, &options)?;
     ensure!(attached.report.mode == Some(mode), "it runs in {:?} mode", attached.report.mode);
-    policy.insert_into(&mut attached.tables)?;
+    policy.insert_into(&mut attached.opened.tables)?;
     let counters = attached.counters()?;
     let socket = RefCell::new(RawSocket::open(&attached.outside, INTERFACE)?);
     let before = counters.read()?;

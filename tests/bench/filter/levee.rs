@@ -8,7 +8,7 @@ use harness::{Levee, LeveeOptions, Sandbox};
 use serde_json::Value;
 
 use super::levee_api::Api;
-use super::{Edit, Filter, Installed, Program, SPARE};
+use super::{Edit, Filter, Installed, Program};
 use crate::lane::{INTERFACE, Lane};
 use crate::list::List;
 use crate::memory;
@@ -28,7 +28,6 @@ impl Controlled {
         let options = LeveeOptions {
             // Each start has a state and pins of its own.
             name: format!("levee-{}", lane.victim.name()),
-            arguments: capacity(list.entries()),
             ..LeveeOptions::default()
         };
         let levee = Levee::start(sandbox, &lane.victim, &options)?;
@@ -61,13 +60,6 @@ impl Controlled {
         }
         bail!("no program {id} is loaded, though Levee says that it runs")
     }
-}
-
-/// What `levee run` is told about room: the default, or more where the list and a transaction need it.
-fn capacity(entries: u32) -> Vec<String> {
-    const DEFAULT: u32 = 1 << 18;
-    const LARGE: u32 = 5_000_000;
-    if entries + SPARE <= DEFAULT { Vec::new() } else { vec![format!("--max-prefixes={LARGE}")] }
 }
 
 impl Filter for Controlled {

@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 use filter_common::config::Switches;
 use filter_common::verdict::{Reason, Stage};
-use filter_user::tables::{PrefixTables, TableKind};
+use filter_user::tables::{Contents, PrefixTables, TableKind, TablePrefix};
 use ipnet::IpNet;
 
 use crate::packet::{Builder, Family, Frame};
@@ -88,6 +88,24 @@ impl Policy {
             }
         }
         Ok(())
+    }
+
+    /// Its prefixes as a whole generation of tables, all of set 1.
+    #[must_use]
+    pub fn contents(&self) -> Contents {
+        let mut contents = Contents::default();
+        for kind in TableKind::ALL {
+            let (mut v4, mut v6) = (Vec::new(), Vec::new());
+            for prefix in self.prefixes(kind) {
+                match TablePrefix::from(*prefix) {
+                    TablePrefix::V4(prefix) => v4.push((prefix, 1)),
+                    TablePrefix::V6(prefix) => v6.push((prefix, 1)),
+                }
+            }
+            contents.set_v4(kind, v4);
+            contents.set_v6(kind, v6);
+        }
+        contents
     }
 
     /// Takes its prefixes out again.
