@@ -22,7 +22,7 @@ pub const CAVEAT: &str = "These are veth results on this machine, not NIC line r
 /// How each figure came about.
 pub const METHOD: &[&str] = &[
     "sources: single IPv4 addresses are the values of a bijective mixer, spread at random over 64.0.0.0 to \
-     192.255.255.255; 2^20 other values of the same mixer are the misses, so both lie between each other. IPv6 prefixes \
+     192.255.255.255; 2^20 (quick: 2^18) other values of the same mixer are the misses, so both lie between each other. IPv6 prefixes \
      are sources of another mixer, cut off at lengths drawn evenly from 29 to 128; the sources are the hits, and others \
      that an oracle finds uncovered the misses. Hits of real lists are random addresses of random entries, misses \
      random unicast addresses that the oracle finds uncovered, both from a table that is read in order.",
