@@ -89,8 +89,8 @@ impl Arguments {
             Pace {
                 rounds: 7,
                 floods: 5,
-                flood: ms(30),
-                turn: ms(12),
+                flood: ms(25),
+                turn: ms(10),
                 window: ms(100),
                 windows: 3,
                 loads: 2,
@@ -98,7 +98,7 @@ impl Arguments {
                 limit: ms(15_000),
                 settled: ms(60),
                 trials: 20,
-                changes: 3,
+                changes: 2,
                 misses: 1 << 18,
             }
         } else {
