@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::io::Read;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use ipnet::IpNet;
 
@@ -123,7 +123,9 @@ impl Controller {
         {
             return Err(ApiError::OtherAction { name: name.to_string(), is, asked: action });
         }
+        let begun = Instant::now();
         let list = parse_list(list, &source, options).map_err(ApiError::BadList)?;
+        tracing::debug!(lines = list.lines, ms = begun.elapsed().as_millis(), "read a list");
         let now = SystemTime::now();
         let provenance = provenance(peer, reason, ttl, now)?;
         let report =

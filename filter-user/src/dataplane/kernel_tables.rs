@@ -5,10 +5,12 @@
 //! put in force by one swap an interface. What was in force before stays whole until the engine lets go of it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use filter_common::table::writer::Full;
 use filter_common::table::{Contents, Draft, Footprint, Room, Writer};
 use ipnet::IpNet;
+use tracing::debug;
 
 use super::generation::Generation;
 use super::mapping::{Mapping, wait_for_readers};
@@ -65,8 +67,10 @@ impl KernelTables {
         let seeds = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), self.limit);
         let mut crowded = Ok(());
         for turn in 0..TRIES {
+            let begun = Instant::now();
             let draft = Draft::new(contents, Room::USUAL, seeds.wrapping_add(turn));
             let draft = draft.map_err(|_| TableError::TooLarge)?;
+            debug!(bytes = draft.bytes(), ms = begun.elapsed().as_millis(), "planned the tables");
             if draft.bytes() > self.limit {
                 return Err(TableError::OverLimit { needed: draft.bytes(), limit: self.limit });
             }
@@ -92,9 +96,15 @@ impl KernelTables {
         };
         let generation = Generation::create(number, *draft.geometry()).map_err(kernel("take the memory"))?;
         let mapping = generation.map().map_err(kernel("map the memory"))?;
+        let begun = Instant::now();
         let (written, prepared) = std::thread::scope(|scope| {
-            let writing = scope.spawn(|| Writer::write(draft, mapping));
+            let writing = scope.spawn(|| {
+                let written = Writer::write(draft, mapping);
+                debug!(generation = number, ms = begun.elapsed().as_millis(), "filled the tables");
+                written
+            });
             let prepared = Prepared::load(&pins, &generation, &interfaces);
+            debug!(generation = number, ms = begun.elapsed().as_millis(), "loaded the programs");
             (writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), prepared)
         });
         let prepared = prepared.map_err(kernel("take the program of the new tables"))?;

@@ -1,8 +1,9 @@
 //! How a change is made: planned, brought into the tables, journalled, and only then taken as the state.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use ipnet::IpNet;
+use tracing::debug;
 
 use super::Engine;
 use super::error::EngineError;
@@ -56,6 +57,7 @@ impl Engine {
             return Err(EngineError::OtherKind { name: name.clone(), is: set.kind, asked: kind });
         }
         let mut report = ChangeReport::default();
+        let begun = Instant::now();
         sort_out(set, prefixes, leaving, |origin| provenance.refreshes(expires, origin), &mut report);
         let mut journalled = Vec::new();
         let id = if let Some(set) = set {
@@ -68,16 +70,20 @@ impl Engine {
             journalled.push(create);
             id
         };
-        let put = [&report.added[..], &report.refreshed[..]].concat();
-        if !put.is_empty() {
-            let Provenance { by, reason, .. } = provenance.clone();
-            journalled.push(Step::Put { set: id, added: self.now, expires, by, reason, prefixes: put });
-        }
+        // What goes goes first: a set that is replaced is then never as large as both.
         if !report.removed.is_empty() {
             journalled.push(Step::Remove { set: id, prefixes: report.removed.clone() });
         }
+        let mut put = [&report.added[..], &report.refreshed[..]].concat();
+        if !put.is_empty() {
+            // Two runs in order, so this merges.
+            put.sort();
+            let Provenance { by, reason, .. } = provenance.clone();
+            journalled.push(Step::Put { set: id, added: self.now, expires, by, reason, prefixes: put });
+        }
         let steps = plan::steps(&self.state, kind, id, &report.added, &report.removed);
         let how = if matches!(leaving, Leaving::Others) { How::AtOnce } else { How::OneByOne };
+        debug!(steps = steps.len(), ms = begun.elapsed().as_millis(), "sorted out a change");
         self.commit(kind, steps, journalled, how)?;
         Ok(report)
     }
@@ -135,8 +141,11 @@ impl Engine {
         steps: &[TableStep],
         journalled: Vec<Step>,
     ) -> Result<(), EngineError> {
+        let begun = Instant::now();
         let contents = plan::contents(&self.state, kind, steps)?;
+        debug!(steps = steps.len(), ms = begun.elapsed().as_millis(), "gathered the contents");
         self.tables.replace(&contents).map_err(|source| EngineError::Tables { source })?;
+        debug!(ms = begun.elapsed().as_millis(), "replaced the tables");
         match self.record(journalled) {
             Ok(()) => {
                 self.tables.keep();
@@ -155,13 +164,16 @@ impl Engine {
 
     /// Journals a change and then takes it in the state.
     pub(super) fn record(&mut self, steps: Vec<Step>) -> Result<(), EngineError> {
+        let begun = Instant::now();
         let record = Record::Change(Change { at: self.now, steps });
         self.journal.append(&record)?;
+        debug!(ms = begun.elapsed().as_millis(), "journalled a change");
         if let Record::Change(change) = &record {
             // Steps are made from this very state, so they fit it.
             let fits = self.state.apply(change);
             debug_assert_eq!(fits, Ok(()));
         }
+        debug!(ms = begun.elapsed().as_millis(), "took it as the state");
         Ok(())
     }
 
