@@ -18,8 +18,8 @@ use crate::list::Stream;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs until rates are taken.
 const WARM_UP: Duration = Duration::from_millis(30);
-/// More than a core sends in all of a round: bounds the flood by count, too.
-const MOST: u64 = 1 << 23;
+/// More than a core sends while this process waits for a CPU: bounds the flood by count, too.
+const MOST: u64 = 1 << 27;
 
 /// Frames a second with one core and with two, in turns.
 pub fn round(lane: &Lane, stream: &Stream, window: Duration) -> Result<(f64, f64)> {

@@ -100,7 +100,14 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        let back = move_into_link_name_space(self.outer_network.as_fd(), Some(LinkNameSpaceType::Network))
+        // A mount namespace may only be left by a thread that shares its working directory with no other, and the threads
+        // of a pool that was started in the sandbox share it.
+        // SAFETY: threads stop sharing a working directory; none of them relies on that.
+        let alone = unsafe { unshare_unsafe(UnshareFlags::FS) };
+        let back = alone
+            .and_then(|()| {
+                move_into_link_name_space(self.outer_network.as_fd(), Some(LinkNameSpaceType::Network))
+            })
             .and_then(|()| {
                 move_into_link_name_space(self.outer_mounts.as_fd(), Some(LinkNameSpaceType::Mount))
             })
