@@ -61,34 +61,21 @@ impl Api {
     }
 }
 
-/// All changes of one request are made, or none: this is the place for another endpoint that changes many at once.
-fn addition(addresses: &[IpAddr]) -> (&'static str, Value) {
-    ("add", json!({ "action": "block", "prefixes": addresses }))
-}
-
-fn removal(addresses: &[IpAddr]) -> (&'static str, Value) {
-    ("remove", json!({ "prefixes": addresses }))
-}
-
 impl Edit for Api {
     fn add(&mut self, address: IpAddr) -> Result<()> {
-        let (what, document) = addition(&[address]);
-        self.must(what, &document)
+        self.must("add", &json!({ "action": "block", "prefixes": [address] }))
     }
 
     fn remove(&mut self, address: IpAddr) -> Result<()> {
-        let (what, document) = removal(&[address]);
-        self.must(what, &document)
+        self.must("remove", &json!({ "prefixes": [address] }))
     }
 
     fn add_all(&mut self, addresses: &[IpAddr]) -> Result<bool> {
-        let (what, document) = addition(addresses);
-        self.must(what, &document)?;
+        self.must("change", &json!({ "action": "block", "add": addresses }))?;
         Ok(true)
     }
 
     fn remove_all(&mut self, addresses: &[IpAddr]) -> Result<()> {
-        let (what, document) = removal(addresses);
-        self.must(what, &document)
+        self.must("change", &json!({ "action": "block", "remove": addresses }))
     }
 }
