@@ -21,12 +21,18 @@ pub(super) fn parse<P: PacketRead>(packet: &P) -> Result<(u16, usize), ParseErro
     let mut offset = HEADER;
     for _ in 0..MAX_VLAN_TAGS {
         if !is_tag(ether_type) {
-            return Ok((ether_type, offset));
+            break;
         }
         ether_type = packet.read(offset + TAG - 2).ok_or(ParseError::MalformedEth)?;
         offset += TAG;
     }
-    if is_tag(ether_type) { Err(ParseError::VlanDepth) } else { Ok((ether_type, offset)) }
+    if is_tag(ether_type) {
+        return Err(ParseError::VlanDepth);
+    }
+    if offset > HEADER {
+        offset = packet.blur(offset);
+    }
+    Ok((ether_type, offset))
 }
 
 #[inline(always)]

@@ -71,16 +71,39 @@ pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<A
 #[inline(always)]
 fn walk<P: PacketRead>(packet: &P, next: u8, offset: usize, end: usize) -> Result<Cursor, ParseError> {
     let mut cursor = Cursor { next, offset, fragment: Fragment::None, more: false };
+    if !is_extension(next) {
+        return Ok(cursor);
+    }
     for _ in 0..MAX_EXTENSIONS {
-        if !is_extension(cursor.next) {
-            return Ok(cursor);
-        }
         step(packet, &mut cursor, end)?;
-        if cursor.fragment == Fragment::Later {
-            return Ok(cursor);
+        if cursor.fragment == Fragment::Later || !is_extension(cursor.next) {
+            break;
         }
     }
-    if is_extension(cursor.next) { Err(ParseError::ExtDepth) } else { Ok(cursor) }
+    if cursor.fragment != Fragment::Later && is_extension(cursor.next) {
+        return Err(ParseError::ExtDepth);
+    }
+    Ok(Cursor::unpacked(packet.blur(cursor.packed())))
+}
+
+impl Cursor {
+    /// All of it in one word.
+    #[inline(always)]
+    const fn packed(self) -> usize {
+        self.offset << 16 | (self.more as usize) << 10 | (self.fragment as usize) << 8 | self.next as usize
+    }
+
+    /// What [`Self::packed`] made.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest byte is meant")]
+    const fn unpacked(word: usize) -> Self {
+        let fragment = match word >> 8 & 3 {
+            0 => Fragment::None,
+            1 => Fragment::First,
+            _ => Fragment::Later,
+        };
+        Self { next: word as u8, offset: word >> 16, fragment, more: word >> 10 & 1 != 0 }
+    }
 }
 
 /// Steps over one extension header.

@@ -19,6 +19,7 @@ pub type Prefixes = BTreeMap<(u32, u8), u16>;
 
 /// The last address of a prefix.
 #[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 pub const fn last_address((address, length): (u32, u8)) -> u32 {
     // In 64 bits, since a shift of a u32 by 32 is undefined.
     address | (0xffff_ffff_u64 >> length) as u32
@@ -41,6 +42,7 @@ pub fn covering(prefixes: &Prefixes, address: u32, length: u8) -> Option<((u32, 
 
 /// The first bits of an address.
 #[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 pub const fn truncated(address: u32, length: u8) -> u32 {
     address & (0xffff_ffff_0000_0000_u64 >> length) as u32
 }
@@ -58,7 +60,7 @@ pub fn paint(prefixes: &Prefixes, roots: RangeInclusive<u16>) -> Vec<Encoded> {
     let count = usize::from(last - first) + 1;
     let (low, high) = (u32::from(first) << 16, u32::from(last) << 16 | 0xffff);
     // What covers all of the range: a prefix that is shorter than it, or as long.
-    let around = ROOT_BITS - count.ilog2() as u8;
+    let around = ROOT_BITS - u8::try_from(count.ilog2()).unwrap_or(ROOT_BITS);
     let mut background = vec![covering(prefixes, low, around).map_or(0, |(_, set)| set); count];
     let within = || prefixes.range((low, 0)..=(high, u8::MAX));
     for (prefix, set) in within().filter(|((_, length), _)| (around..=ROOT_BITS).contains(length)) {

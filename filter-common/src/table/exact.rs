@@ -9,7 +9,7 @@
 
 use super::geometry::{REACH, Region};
 use super::lines::{Line, Lines};
-use super::slot::{PAYLOAD_MASK, narrow_key};
+use super::slot::{PAYLOAD_MASK, PAYLOAD_MASK_HALF, narrow_key};
 
 /// Slots of a line for 64-bit keys.
 pub const UPPER_SLOTS: u32 = 5;
@@ -74,12 +74,6 @@ pub fn find_narrow<L: Lines>(lines: &L, multiplier: u64, region: Region, key: u3
     0
 }
 
-/// The value of a slot whose values begin at `first`.
-#[inline(always)]
-fn value<L: Line>(line: L, first: u32, slot: u32) -> u32 {
-    (line.word(first + slot / 2) >> (slot % 2 * 32)) as u32
-}
-
 /// What a 64-bit key of that length stands for; 0 where it is not there.
 #[inline(always)]
 pub fn find_upper<L: Lines>(lines: &L, multiplier: u64, region: Region, key: u64, length: u32) -> u32 {
@@ -89,10 +83,10 @@ pub fn find_upper<L: Lines>(lines: &L, multiplier: u64, region: Region, key: u64
         let mut last = 0;
         for slot in 0..UPPER_SLOTS {
             // The value goes first: a slot that is being filled shows its key before its value.
-            last = value(line, UPPER_VALUES, slot);
+            last = line.half(UPPER_VALUES, slot);
             // One comparison of everything: each branch on a key doubles the paths that the verifier walks.
             if u64::from(last >> 24 ^ length) | (line.word(slot) ^ key) == 0 {
-                return last & PAYLOAD_MASK as u32;
+                return last & PAYLOAD_MASK_HALF;
             }
         }
         if last == 0 {
@@ -118,10 +112,10 @@ pub fn find_lower<L: Lines>(
         let Some(line) = lines.line(index) else { return 0 };
         let mut last = 0;
         for slot in 0..LOWER_SLOTS {
-            last = value(line, LOWER_VALUES, slot);
+            last = line.half(LOWER_VALUES, slot);
             let differs = line.word(2 * slot) ^ first | line.word(2 * slot + 1) ^ second;
             if u64::from(last >> 24 ^ length) | differs == 0 {
-                return last & PAYLOAD_MASK as u32;
+                return last & PAYLOAD_MASK_HALF;
             }
         }
         if last == 0 {

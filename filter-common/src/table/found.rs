@@ -38,7 +38,7 @@ fn found_v4(table: &TableV4, lines: &[LineCell]) -> Entries<PrefixV4> {
         .collect();
     for word in narrow(lines, table.exact) {
         let address = AddressV4::from_bits(high(word));
-        let length = (word >> 24) as u8;
+        let [.., length, _, _, _] = word.to_be_bytes();
         entries.push((PrefixV4::containing(address, length), set(word)));
     }
     entries
@@ -63,7 +63,6 @@ fn found_v6(table: &TableV6, lines: &[LineCell]) -> Entries<PrefixV6> {
     entries
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is meant")]
 const fn high(word: u64) -> u32 {
     (word >> 32) as u32
 }
@@ -90,7 +89,7 @@ fn slots(
     values: u32,
 ) -> impl Iterator<Item = (&LineCell, u32, u32)> {
     let all = region(lines, of).iter().flat_map(move |line| (0..count).map(move |slot| (line, slot)));
-    all.map(move |(line, slot)| (line, slot, (line.word(values + slot / 2) >> (slot % 2 * 32)) as u32))
+    all.map(move |(line, slot)| (line, slot, line.half(values, slot)))
         .filter(|(_, _, value)| !matches!(*value, 0 | TOMBSTONE))
 }
 

@@ -66,4 +66,18 @@ pub trait Line: Copy {
 
     /// The word at `index`, of which only the lowest three bits count.
     fn word(self, index: u32) -> u64;
+
+    /// Thirty-two bits: the `index`th from the word `from`.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "half of a word is meant")]
+    fn half(self, from: u32, index: u32) -> u32 {
+        (self.word(from + index / 2) >> (index % 2 * 32)) as u32
+    }
+
+    /// Sixteen bits: the `index`th from the word `from`.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a quarter of a word is meant")]
+    fn quarter(self, from: u32, index: u32) -> u32 {
+        (self.word(from + index / 4) >> (index % 4 * 16)) as u32 & 0xffff
+    }
 }

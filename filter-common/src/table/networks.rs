@@ -19,7 +19,6 @@ pub type Network = (u32, u32);
 
 /// The /32 that a prefix begins in.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is meant")]
 pub const fn of(prefix: PrefixV6) -> u32 {
     (prefix.address().halves().0 >> 32) as u32
 }

@@ -148,7 +148,7 @@ pub fn lower_lengths<L: Lines>(
 #[inline(always)]
 pub fn root<L: Lines>(lines: &L, first: u32, bits: u32) -> u32 {
     match lines.line(first.wrapping_add(bits >> 4)) {
-        Some(line) => (line.word(bits >> 1) >> ((bits & 1) * 32)) as u32,
+        Some(line) => line.half(0, bits & 15),
         None => 0,
     }
 }
@@ -164,21 +164,15 @@ pub fn coarse<L: Lines>(lines: &L, chunks: u32, root: u32, bits: u32) -> u32 {
     let Some(line) = lines.line(first) else { return 0 };
     let (word, bit) = (bits >> 6 & 3, bits & 63);
     let begun = (line.word(word) & (u64::MAX >> (63 - bit))).count_ones();
-    let before = (line.word(4) >> (word * 8)) as u32 & 0xff;
+    let before = line.half(4, 0) >> (word * 8) & 0xff;
     // The first run begins at the first value, so at least one has begun.
     let run = before.wrapping_add(begun).wrapping_sub(1);
     if run < FIRST_RUNS {
-        return half_word(line, 4, run + 2);
+        return line.quarter(4, run + 2);
     }
     let run = run - FIRST_RUNS;
     match lines.line(first.wrapping_add(1 + run / MORE_RUNS)) {
-        Some(line) => half_word(line, 0, run % MORE_RUNS),
+        Some(line) => line.quarter(0, run % MORE_RUNS),
         None => 0,
     }
-}
-
-/// Sixteen bits of a line: the `index`th from the word `from`.
-#[inline(always)]
-fn half_word<L: Line>(line: L, from: u32, index: u32) -> u32 {
-    (line.word(from + index / 4) >> (index % 4 * 16)) as u32 & 0xffff
 }

@@ -15,7 +15,9 @@ pub const SET_BITS: u32 = 12;
 /// What masks them.
 pub const SET_MASK: u32 = (1 << SET_BITS) - 1;
 /// What masks a payload in an exact slot.
-pub const PAYLOAD_MASK: u64 = 0xff_ffff;
+pub const PAYLOAD_MASK: u64 = PAYLOAD_MASK_HALF as u64;
+/// The same for a slot of 32 bits.
+pub const PAYLOAD_MASK_HALF: u32 = 0xff_ffff;
 /// An exact slot that was in use: matches nothing, and keeps a full bucket looking full.
 pub const TOMBSTONE: u32 = 1;
 

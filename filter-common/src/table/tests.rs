@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::memory::{LineCell, zeroed};
-use super::slot::MAX_SET;
 use super::writer::{Full, Writer};
 use super::{Contents, Draft, FlatTables, Room, TableKind};
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
@@ -62,8 +61,8 @@ fn near_v6() -> impl Strategy<Value = u128> {
 }
 
 fn entries_v4() -> impl Strategy<Value = Vec<(PrefixV4, u16)>> {
-    let entry = (near_v4(), 0..=32_u8, 1..=MAX_SET as u16)
-        .prop_map(|(address, length, set)| (v4(address, length), set));
+    let entry =
+        (near_v4(), 0..=32_u8, 1..=1023_u16).prop_map(|(address, length, set)| (v4(address, length), set));
     prop::collection::vec(entry, 0..60)
 }
 
@@ -71,7 +70,7 @@ fn entries_v6() -> impl Strategy<Value = Vec<(PrefixV6, u16)>> {
     // Few below 25 bits, since those of 25 and 26 are many networks each.
     let length = prop_oneof![0..=24_u8, 27..=64_u8, 27..=128_u8];
     let entry =
-        (near_v6(), length, 1..=MAX_SET as u16).prop_map(|(address, length, set)| (v6(address, length), set));
+        (near_v6(), length, 1..=1023_u16).prop_map(|(address, length, set)| (v6(address, length), set));
     prop::collection::vec(entry, 0..60)
 }
 
@@ -310,7 +309,9 @@ fn more_combinations_of_lengths_than_guides_are_all_found() {
     let entries: Vec<_> = (0..6000_u128)
         .flat_map(|network| {
             let base = 0x2001_0000 << 96 | network << 96;
-            (0..13).filter(move |bit| network >> bit & 1 != 0).map(move |bit| (base, 40 + bit as u8))
+            (0..13)
+                .filter(move |bit| network >> bit & 1 != 0)
+                .map(move |bit| (base, 40 + u8::try_from(bit).expect("below 13")))
         })
         .map(|(base, length)| (v6(base, length), u16::from(length)))
         .collect();
@@ -326,8 +327,9 @@ fn more_combinations_of_lengths_than_guides_are_all_found() {
 #[test]
 fn a_change_beside_a_reader_shows_the_old_state_or_the_new() {
     // What is there before and after must be found at every moment; what comes and goes is its set or nothing.
-    let stays: Vec<_> =
-        (0..2000_u32).map(|n| (v4(n.wrapping_mul(2_654_435_761), 25 + (n % 8) as u8), 5)).collect();
+    let stays: Vec<_> = (0..2000_u32)
+        .map(|n| (v4(n.wrapping_mul(2_654_435_761), 25 + u8::try_from(n % 8).expect("below 8")), 5))
+        .collect();
     let wide = [(v4(0x0a00_0000, 8), 3), (v4(0x0a01_0000, 17), 4)];
     let tables = written(&contents_v4(&[&stays[..], &wide].concat()), Room { percent: 6, prefixes: 8192 }, 1);
     let (geometry, done) = (*tables.geometry(), std::sync::atomic::AtomicBool::new(false));

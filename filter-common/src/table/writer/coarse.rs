@@ -182,7 +182,7 @@ impl Coarse {
 
 fn slot(lines: &[LineCell], root: u32, index: u16) -> u32 {
     let (line, word, half) = position(root, index);
-    (lines[line].word(word) >> (half * 32)) as u32
+    (&lines[line]).half(word, half)
 }
 
 fn store(lines: &[LineCell], root: u32, index: u16, slot: u32) {

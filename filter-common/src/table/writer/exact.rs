@@ -9,7 +9,7 @@ use super::super::exact::{
 use super::super::geometry::{REACH, Region};
 use super::super::lines::Line as _;
 use super::super::memory::LineCell;
-use super::super::slot::{PAYLOAD_MASK, TOMBSTONE, narrow_key};
+use super::super::slot::{PAYLOAD_MASK_HALF, TOMBSTONE, narrow_key};
 use super::{Full, Place};
 
 /// More keys hash to one place than fit there.
@@ -83,7 +83,7 @@ impl Key for Upper {
     }
 
     fn value(line: &LineCell, slot: u32) -> u32 {
-        half(line, UPPER_VALUES, slot)
+        line.half(UPPER_VALUES, slot)
     }
 
     fn is_at(self, line: &LineCell, slot: u32) -> bool {
@@ -108,7 +108,7 @@ impl Key for Lower {
     }
 
     fn value(line: &LineCell, slot: u32) -> u32 {
-        half(line, LOWER_VALUES, slot)
+        line.half(LOWER_VALUES, slot)
     }
 
     fn is_at(self, line: &LineCell, slot: u32) -> bool {
@@ -127,14 +127,9 @@ impl Key for Lower {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "half of a word is meant")]
-fn half(line: &LineCell, first: u32, slot: u32) -> u32 {
-    (line.word(first + slot / 2) >> (slot % 2 * 32)) as u32
-}
-
 /// What `key` stands for; 0 where it is not there.
 pub(super) fn find<K: Key>(place: Place<'_>, region: Region, key: K) -> u32 {
-    locate(place, region, key).map_or(0, |(line, slot)| K::value(line, slot) & PAYLOAD_MASK as u32)
+    locate(place, region, key).map_or(0, |(line, slot)| K::value(line, slot) & PAYLOAD_MASK_HALF)
 }
 
 /// Adds `key`, or changes what it stands for; says whether it was there.
