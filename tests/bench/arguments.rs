@@ -76,6 +76,8 @@ pub struct Pace {
     pub trials: usize,
     /// Rounds of single changes and of transactions.
     pub changes: usize,
+    /// Replacements of a list by another and back.
+    pub replacements: usize,
     /// Sources that are in no list.
     pub misses: u32,
 }
@@ -99,6 +101,7 @@ impl Arguments {
                 settled: ms(60),
                 trials: 20,
                 changes: 2,
+                replacements: 1,
                 misses: 1 << 18,
             }
         } else {
@@ -115,6 +118,7 @@ impl Arguments {
                 settled: ms(300),
                 trials: 25,
                 changes: 5,
+                replacements: 2,
                 misses: 1 << 20,
             }
         };

@@ -20,6 +20,8 @@ pub enum Measure {
     TwoFloods,
     /// From the command to the list being in force.
     Load,
+    /// From the command to another list being in force in place of the one that was.
+    Replace,
     /// From the call to the first packet that is dropped.
     Latency,
     /// Single additions, one after the other.
@@ -32,11 +34,12 @@ pub enum Measure {
 
 impl Measure {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NsOverFloor,
         Self::Flood,
         Self::TwoFloods,
         Self::Load,
+        Self::Replace,
         Self::Latency,
         Self::SingleAdds,
         Self::Transaction,
@@ -50,6 +53,9 @@ impl Measure {
             Self::Flood => "flood: what one core takes, sender included (veth, live frames)",
             Self::TwoFloods => "two floods on two cores, over one flood on one",
             Self::Load => "load: from the command to the list being in force",
+            Self::Replace => {
+                "replacement: from the command to another list of that length, half of it new, being in force"
+            }
             Self::Latency => "single update: from the call to the first dropped packet",
             Self::SingleAdds => "single updates, one after the other",
             Self::Transaction => "100,000 additions at once",
@@ -63,7 +69,7 @@ impl Measure {
             Self::NsOverFloor => "ns",
             Self::Flood => "Mpps",
             Self::TwoFloods => "x",
-            Self::Load | Self::Transaction => "ms",
+            Self::Load | Self::Replace | Self::Transaction => "ms",
             Self::Latency => "us",
             Self::SingleAdds => "/s",
             Self::Memory => "MB",
@@ -74,7 +80,7 @@ impl Measure {
     pub const fn digits(self) -> usize {
         match self {
             Self::NsOverFloor | Self::Latency | Self::SingleAdds => 0,
-            Self::Load | Self::Transaction => 1,
+            Self::Load | Self::Replace | Self::Transaction => 1,
             Self::Flood | Self::TwoFloods | Self::Memory => 2,
         }
     }

@@ -124,7 +124,7 @@ pub fn changes(run: &mut Run<'_>, list: &List, stations: &[Station]) -> Result<(
     }
     for station in stations {
         run.progress.say(format!("{}, {} entries: changes", station.subject.filter, list.entries()));
-        for measure in [Measure::Latency, Measure::SingleAdds, Measure::Transaction] {
+        for measure in [Measure::Latency, Measure::SingleAdds, Measure::Transaction, Measure::Replace] {
             match change(run, list, station, measure) {
                 Ok(rounds) => run.figure(measure, station.subject, None, rounds, Detail::None {})?,
                 Err(error) => {
@@ -139,6 +139,12 @@ pub fn changes(run: &mut Run<'_>, list: &List, stations: &[Station]) -> Result<(
 }
 
 fn change(run: &Run<'_>, list: &List, station: &Station, measure: Measure) -> Result<Vec<f64>> {
+    if measure == Measure::Replace {
+        // Longer lists than a million are left out: nft takes minutes for them.
+        let is_long = list.entries() > 1_000_000;
+        let rounds = if is_long { 0 } else { run.pace.replacements };
+        return updates::replacements(station.filter.as_ref(), list, &run.files, rounds);
+    }
     let (Some(mut edit), Some(first)) = (station.filter.editor()?, list.v4.first()) else {
         return Ok(Vec::new());
     };

@@ -46,6 +46,8 @@ pub const METHOD: &[&str] = &[
     "load: Levee: `levee set import --replace` of a text file into a running, attached controller, with an empty set; \
      nft: `nft -f` of a ruleset with the elements in the set's declaration; ipset: `ipset restore`; maps: \
      BPF_MAP_UPDATE_BATCH, the system calls alone. Everything is set up anew for each round.",
+    "replacement: a list of the same length, of which the first half is new, in the place of the one in force, and back: \
+     Levee: `levee set import --replace` of a text file; nft: one `nft -f` that flushes the set and adds the elements.",
     "single update: a sender in the attacker's namespace sends from one listed source every 20 us, with the time of \
      sending in each packet; a socket in the victim's namespace takes what comes through. The entry is removed, and added \
      again: Levee over its API (unix socket, kept connection), maps by a system call, the others by a run of their \

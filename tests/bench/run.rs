@@ -1,5 +1,6 @@
 //! The order of things: for each list, every filter is set up, then they are measured by turns, then all are taken down.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -30,20 +31,24 @@ pub struct Run<'a> {
     pub cpu: usize,
     pub progress: Progress,
     pub report: Report,
+    /// For files, in the sandbox.
+    pub files: PathBuf,
 }
 
 /// Measures everything that was asked for.
 pub fn run(arguments: &Arguments) -> Result<Report> {
     let cpu = arguments.cpu.unwrap_or_else(|| cores() - 1);
     let lists = arguments.lists();
+    let report = empty(arguments, cpu)?;
+    let sandbox = Sandbox::enter("levee-bench")?;
     let mut run = Run {
         arguments,
         pace: arguments.pace(),
         cpu,
         progress: Progress::new(lists.len() * arguments.kinds().len() * PARTS),
-        report: empty(arguments, cpu)?,
+        report,
+        files: sandbox.directory("lists")?,
     };
-    let sandbox = Sandbox::enter("levee-bench")?;
     // Threads and tools that are started from here on have it, too. Without, others on the machine count as slowness.
     rustix::process::setpriority_process(None, -20).context("cannot raise the priority of the benchmark")?;
     for (kind, entries) in lists {

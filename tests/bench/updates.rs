@@ -1,11 +1,13 @@
 //! Changes of a list in force: one after the other, and many at once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use ipnet::Ipv4Net;
 
-use crate::filter::{Edit, SPARE};
+use crate::filter::{Edit, Filter, SPARE};
 use crate::list::{List, spare};
 
 /// How long one round of single changes should take.
@@ -38,6 +40,23 @@ fn again(edit: &mut dyn Edit, addresses: &[IpAddr]) -> Result<Duration> {
         edit.add(*address)?;
     }
     Ok(begun.elapsed())
+}
+
+/// Milliseconds that it takes to put another list in the place of the one in force: half of it stays. Two a round, there
+/// and back; none where the filter has no way to.
+pub fn replacements(filter: &dyn Filter, list: &List, directory: &Path, rounds: usize) -> Result<Vec<f64>> {
+    let listed: Vec<Ipv4Addr> = list.v4.iter().map(Ipv4Net::network).collect();
+    let new = spare(list.entries() / 2).into_iter().filter_map(|address| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    let other: Vec<Ipv4Addr> = listed.iter().copied().skip(listed.len() / 2).chain(new).collect();
+    let mut milliseconds = Vec::new();
+    for addresses in [&other, &listed].repeat(rounds) {
+        let Some(took) = filter.replace(addresses, directory)? else { break };
+        milliseconds.push(took.as_secs_f64() * 1e3);
+    }
+    Ok(milliseconds)
 }
 
 /// Milliseconds that [`SPARE`] additions take at once, round by round; none where the filter has no way to.

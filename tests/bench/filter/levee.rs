@@ -2,6 +2,10 @@
 //! contract check on), native mode. Its program is found by what the controller says of the interface, so it does not
 //! matter here how the tables are made.
 
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result, bail};
 use aya::programs::ProgramInfo;
 use harness::{Levee, LeveeOptions, Sandbox};
@@ -32,7 +36,7 @@ impl Controlled {
         };
         let levee = Levee::start(sandbox, &lane.victim, &options)?;
         levee.ok(&["attach", INTERFACE])?;
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         levee.ok(&["set", "import", SET, &file.to_string_lossy(), "--replace"])?;
         let load = begun.elapsed();
         let mut filter = Self { levee, frags: false };
@@ -81,6 +85,15 @@ impl Filter for Controlled {
 
     fn memory(&self) -> Result<Option<u64>> {
         memory::of_program(&self.info()?).map(Some)
+    }
+
+    fn replace(&self, addresses: &[Ipv4Addr], directory: &Path) -> Result<Option<Duration>> {
+        let file = directory.join("replacement.txt");
+        let lines: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+        std::fs::write(&file, lines).with_context(|| format!("cannot write {}", file.display()))?;
+        let begun = Instant::now();
+        self.levee.ok(&["set", "import", SET, &file.to_string_lossy(), "--replace"])?;
+        Ok(Some(begun.elapsed()))
     }
 
     fn editor(&self) -> Result<Option<Box<dyn Edit + '_>>> {

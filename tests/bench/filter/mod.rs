@@ -10,7 +10,8 @@ mod tool;
 mod xdp_filter;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -134,6 +135,12 @@ pub trait Filter {
 
     /// Bytes of kernel memory that the list takes, as the kernel tells; `None` where it does not, or there is no list.
     fn memory(&self) -> Result<Option<u64>>;
+
+    /// Puts these IPv4 addresses in the place of the list in one step, the way its users do it, and tells how long that
+    /// took from the command on; `None` where there is no such way. `directory` is for files.
+    fn replace(&self, _addresses: &[Ipv4Addr], _directory: &Path) -> Result<Option<Duration>> {
+        Ok(None)
+    }
 
     /// The way its users change the list; `None` where there is none.
     fn editor(&self) -> Result<Option<Box<dyn Edit + '_>>>;

@@ -6,7 +6,8 @@
 
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -18,6 +19,8 @@ use super::{Edit, Filter, Installed, Program, SPARE};
 use crate::lane::{INTERFACE, Lane};
 use crate::list::{List, short};
 
+/// A replacement may take so long.
+const LONG: Duration = Duration::from_secs(90);
 const NFT: Tool = Tool::new("nft", "nftables");
 
 pub struct Nft {
@@ -104,6 +107,17 @@ impl Filter for Nft {
     fn memory(&self) -> Result<Option<u64>> {
         // The kernel does not tell.
         Ok(None)
+    }
+
+    fn replace(&self, addresses: &[Ipv4Addr], directory: &Path) -> Result<Option<Duration>> {
+        let file = directory.join("replacement.conf");
+        // One file is one transaction.
+        let set = "netdev bench blocked_ip";
+        let elements: Vec<String> = addresses.iter().map(Ipv4Addr::to_string).collect();
+        let text = format!("flush set {set}\nadd element {set} {{ {} }}\n", elements.join(","));
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let (_, took) = NFT.timed(&self.victim, &["-f", &file.to_string_lossy()], "", LONG)?;
+        Ok(Some(took))
     }
 
     fn editor(&self) -> Result<Option<Box<dyn Edit + '_>>> {
