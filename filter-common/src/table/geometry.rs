@@ -6,8 +6,8 @@ use super::TableKind;
 
 /// Tables of a family.
 pub const KINDS: usize = TableKind::ALL.len();
-/// Lines of a root: 65,536 slots of four bytes.
-pub const ROOT_LINES: u32 = 4096;
+/// Lines of a root: 65,536 slots of a word.
+pub const ROOT_LINES: u32 = 8192;
 /// Lines that an exact look-up reads at most: the bucket that a key hashes to and those after it.
 pub const REACH: u32 = 16;
 

@@ -1,23 +1,27 @@
 //! The longest prefix that covers an address: what both sides run.
 //!
-//! Cost, in lines read. IPv4: the root (256 KiB, so mostly in the CPU's cache), then one for each length from 32 to 25
-//! in use under those 16 bits, then one or two of a chunk where prefixes of 17 to 24 bits lie there. IPv6: the root,
+//! Cost, in lines read. IPv4: the root (512 KiB, so mostly in the CPU's cache); where its slot says that longer prefixes
+//! than 24 bits lie in the address's part, one for each length from 32 to 25 that it names; then one or two of a chunk where prefixes of 17 to 24 bits lie there. IPv6: the root,
 //! one for the /32, one for each longer length in use within that /32, then the chunk. So a miss among single IPv4
 //! addresses reads two lines, one of them hot.
 
 use super::exact::find_narrow;
 use super::geometry::{Region, TableV4, TableV6};
 use super::lines::{Line, Lines};
-use super::slot::{FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS, SET_MASK};
+use super::slot::{
+    FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS, SET_MASK, part_bit,
+};
 
 /// Lengths of IPv4 prefixes that are looked up exactly.
 const EXACT_LENGTHS: u32 = 8;
+/// A bit for each of them.
+const LENGTHS_MASK: u64 = (1 << EXACT_LENGTHS) - 1;
 
 /// The set of the longest prefix that covers an IPv4 address; 0 where there is none.
 #[inline(always)]
 pub fn find_v4<L: Lines>(lines: &L, multiplier: u64, table: &TableV4, address: u32) -> u32 {
     let root = root(lines, table.root, address >> 16);
-    let finer = root >> ROOT_FINER;
+    let finer = if root & part_bit(address) == 0 { 0 } else { (root >> ROOT_FINER & LENGTHS_MASK) as u32 };
     if finer & 1 != 0 {
         let set = find_narrow(lines, multiplier, table.exact, address, 32);
         if set != 0 {
@@ -38,7 +42,7 @@ pub fn find_v4<L: Lines>(lines: &L, multiplier: u64, table: &TableV4, address: u
 pub fn find_v6<L: Lines>(lines: &L, multiplier: u64, table: &TableV6, (first, last): (u64, u64)) -> u32 {
     let network = (first >> 32) as u32;
     let root = root(lines, table.root, network >> 16);
-    if root >> ROOT_FINER != 0 {
+    if root & part_bit(network) != 0 {
         let found = lines.narrow(multiplier, table.networks, network, 32);
         let guide = found >> SET_BITS;
         if guide != 0 {
@@ -146,17 +150,17 @@ pub fn lower_lengths<L: Lines>(
 
 /// The root slot of 16 bits.
 #[inline(always)]
-pub fn root<L: Lines>(lines: &L, first: u32, bits: u32) -> u32 {
-    match lines.line(first.wrapping_add(bits >> 4)) {
-        Some(line) => line.half(0, bits & 15),
+pub fn root<L: Lines>(lines: &L, first: u32, bits: u32) -> u64 {
+    match lines.line(first.wrapping_add(bits >> 3)) {
+        Some(line) => line.word(bits),
         None => 0,
     }
 }
 
 /// The set that a root slot, or the chunk that it points to, gives to 24 bits.
 #[inline(always)]
-pub fn coarse<L: Lines>(lines: &L, chunks: u32, root: u32, bits: u32) -> u32 {
-    let payload = root & ROOT_PAYLOAD;
+pub fn coarse<L: Lines>(lines: &L, chunks: u32, root: u64, bits: u32) -> u32 {
+    let payload = (root & ROOT_PAYLOAD) as u32;
     if root & ROOT_CHUNK == 0 {
         return payload;
     }

@@ -1,7 +1,7 @@
 //! What the words of a table say. Every number here is part of the contract between program and controller.
 //!
-//! * A root slot is 32 bits, two a word: which longer lengths are in use below it (8 bits), whether the rest is the
-//!   place of a chunk (1 bit), and a set or a chunk's place (23 bits).
+//! * A root slot is a word: in which of its 32 parts, /21 each, longer prefixes than 24 bits lie (32 bits), which lengths
+//!   those have (8 bits), whether the rest is the place of a chunk (1 bit), and a set or a chunk's place (23 bits).
 //! * A chunk says which set each of the 256 values of the next eight bits belongs to, as runs: four words of bits, one
 //!   where a run begins; then four bytes, how many runs begin before each of those words; then a set of two bytes a
 //!   run, 14 in the first line and 32 in each that follows.
@@ -27,12 +27,21 @@ pub const MAX_GUIDES: u32 = 1 << (24 - SET_BITS);
 pub const UNIVERSAL_GUIDE: u32 = 1;
 
 /// Set in a root slot that points to a chunk.
-pub const ROOT_CHUNK: u32 = 1 << 23;
+pub const ROOT_CHUNK: u64 = 1 << 23;
 /// What masks its set or place.
-pub const ROOT_PAYLOAD: u32 = ROOT_CHUNK - 1;
+pub const ROOT_PAYLOAD: u64 = ROOT_CHUNK - 1;
 /// Where its bits for longer lengths begin. IPv4: bit `i` stands for the length 32 - `i`. IPv6: the first bit stands
 /// for all lengths over 24.
 pub const ROOT_FINER: u32 = 24;
+/// Where its bits for its parts begin.
+pub const ROOT_PARTS: u32 = 32;
+
+/// The bit of a root slot for the part that an address is in; of an IPv6 address, its first 32 bits count.
+#[inline(always)]
+#[must_use]
+pub const fn part_bit(address: u32) -> u64 {
+    1 << (ROOT_PARTS + (address >> 11 & 31))
+}
 
 /// Sets in the first line of a chunk.
 pub const FIRST_RUNS: u32 = 14;

@@ -62,9 +62,9 @@ impl Coarse {
         for (index, encoded) in (0..=u16::MAX).zip(roots.iter().chain(nothing)) {
             let payload = slot(lines, root, index) & (ROOT_PAYLOAD | ROOT_CHUNK);
             match encoded {
-                Encoded::Uniform(set) => (payload == u32::from(*set)).then_some(())?,
+                Encoded::Uniform(set) => (payload == u64::from(*set)).then_some(())?,
                 Encoded::Lines(words) => {
-                    let at = (payload & ROOT_CHUNK != 0).then_some(payload & ROOT_PAYLOAD)?;
+                    let at = chunk_place(payload)?;
                     let found = at..at.checked_add(u32::try_from(words.len()).ok()?)?;
                     (found.end <= chunk_lines).then_some(())?;
                     let same = found.clone().zip(words).all(|(at, words)| read(lines, chunks + at) == *words);
@@ -113,7 +113,7 @@ impl Coarse {
     }
 
     /// Notes that longer prefixes of these lengths lie below a root slot.
-    pub(super) fn mark_finer(&self, lines: &[LineCell], index: u16, finer: u32) {
+    pub(super) fn mark_finer(&self, lines: &[LineCell], index: u16, finer: u64) {
         let before = slot(lines, self.root, index);
         if before | finer != before {
             store(lines, self.root, index, before | finer);
@@ -121,7 +121,7 @@ impl Coarse {
     }
 
     /// Whether all of `finer` is noted at a root slot.
-    pub(super) fn has_finer(&self, lines: &[LineCell], index: u16, finer: u32) -> bool {
+    pub(super) fn has_finer(&self, lines: &[LineCell], index: u16, finer: u64) -> bool {
         slot(lines, self.root, index) & finer == finer
     }
 
@@ -152,9 +152,9 @@ impl Coarse {
     }
 
     /// Writes a chunk where one is needed; what a root slot then says.
-    fn place(&mut self, lines: &[LineCell], encoded: &Encoded) -> Result<u32, Full> {
+    fn place(&mut self, lines: &[LineCell], encoded: &Encoded) -> Result<u64, Full> {
         match encoded {
-            Encoded::Uniform(set) => Ok(u32::from(*set)),
+            Encoded::Uniform(set) => Ok(u64::from(*set)),
             Encoded::Lines(words) => {
                 let place = self.lines.take(words.len())?;
                 for (line, words) in lines[(self.chunks + place) as usize..].iter().zip(words) {
@@ -162,37 +162,43 @@ impl Coarse {
                         line.store(index, *word);
                     }
                 }
-                Ok(ROOT_CHUNK | place)
+                Ok(ROOT_CHUNK | u64::from(place))
             }
         }
     }
 
-    fn store_payload(&self, lines: &[LineCell], index: u16, payload: u32) {
+    fn store_payload(&self, lines: &[LineCell], index: u16, payload: u64) {
         let finer = slot(lines, self.root, index) & !(ROOT_CHUNK | ROOT_PAYLOAD);
         store(lines, self.root, index, finer | payload);
     }
 
     /// The place and lines of the chunk that a root slot points to.
-    fn chunk(&self, lines: &[LineCell], slot: u32) -> Option<(u32, usize)> {
-        let place = (slot & ROOT_CHUNK != 0).then_some(slot & ROOT_PAYLOAD)?;
+    fn chunk(&self, lines: &[LineCell], slot: u64) -> Option<(u32, usize)> {
+        let place = chunk_place(slot)?;
         let count = chunk_lines(runs(&read(lines, self.chunks + place)));
         Some((place, count as usize))
     }
 }
 
-fn slot(lines: &[LineCell], root: u32, index: u16) -> u32 {
-    let (line, word, half) = position(root, index);
-    (&lines[line]).half(word, half)
+/// The place of the chunk that a root slot points to.
+fn chunk_place(slot: u64) -> Option<u32> {
+    let place = (slot & ROOT_CHUNK != 0).then_some(slot & ROOT_PAYLOAD)?;
+    u32::try_from(place).ok()
 }
 
-fn store(lines: &[LineCell], root: u32, index: u16, slot: u32) {
-    let (line, word, half) = position(root, index);
-    lines[line].store_half(word, half, slot);
+fn slot(lines: &[LineCell], root: u32, index: u16) -> u64 {
+    let (line, word) = position(root, index);
+    lines[line].word(word)
 }
 
-fn position(root: u32, index: u16) -> (usize, u32, u32) {
+fn store(lines: &[LineCell], root: u32, index: u16, slot: u64) {
+    let (line, word) = position(root, index);
+    lines[line].store(word, slot);
+}
+
+fn position(root: u32, index: u16) -> (usize, u32) {
     let index = u32::from(index);
-    ((root + index / 16) as usize, index / 2 % 8, index % 2)
+    ((root + index / 8) as usize, index % 8)
 }
 
 fn read(lines: &[LineCell], line: u32) -> Words {

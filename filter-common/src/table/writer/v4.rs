@@ -3,7 +3,7 @@
 use super::super::coarse::COARSE_BITS;
 use super::super::draft::DraftV4;
 use super::super::geometry::TableV4;
-use super::super::slot::ROOT_FINER;
+use super::super::slot::{ROOT_FINER, part_bit};
 use super::coarse::{Coarse, CoarsePlace};
 use super::exact::{Crowded, Narrow, count, find, insert, remove};
 use super::{Full, Place};
@@ -32,9 +32,11 @@ const fn coarse_key(prefix: PrefixV4) -> (u32, u8) {
     (prefix.address().bits(), prefix.length())
 }
 
-/// The root slot of a prefix of more than 24 bits, and its length's bit there.
-const fn finer(prefix: PrefixV4) -> (u16, u32) {
-    ((prefix.address().bits() >> 16) as u16, 1 << (ROOT_FINER + (BITS - prefix.length()) as u32))
+/// The root slot of a prefix of more than 24 bits, and the bits of its length and its part there.
+const fn finer(prefix: PrefixV4) -> (u16, u64) {
+    let address = prefix.address().bits();
+    let length = 1 << (ROOT_FINER + (BITS - prefix.length()) as u32);
+    ((address >> 16) as u16, length | part_bit(address))
 }
 
 impl WriterV4 {

@@ -9,14 +9,12 @@ use super::super::geometry::TableV6;
 use super::super::guides::{Guides, length_bit, union};
 use super::super::memory::LineCell;
 use super::super::networks::{self, LEAST_BITS, payload};
-use super::super::slot::{ROOT_FINER, SET_BITS, SET_MASK, UNIVERSAL_GUIDE};
+use super::super::slot::{SET_BITS, SET_MASK, UNIVERSAL_GUIDE, part_bit};
 use super::coarse::{Coarse, CoarsePlace};
 use super::exact::{Crowded, Lower, Narrow, Upper, count, find, insert, remove};
 use super::{Full, Place};
 use crate::keys::{AddressV6, PrefixV6};
 
-/// In a root slot: longer prefixes than 24 bits lie below it.
-const FINER: u32 = 1 << ROOT_FINER;
 /// Bits of the longest prefix whose key is one word.
 const UPPER_BITS: u8 = 64;
 
@@ -100,7 +98,7 @@ impl WriterV6 {
         }
         for (network, payload) in records {
             insert(place, table.networks, network_key(network), payload)?;
-            coarse.mark_finer(place.lines, root_of(network), FINER);
+            coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         }
         Ok(Self { table, coarse, networks, guides, deep: deep.len() })
     }
@@ -115,7 +113,7 @@ impl WriterV6 {
             let named = live.lengths(found >> SET_BITS);
             found & SET_MASK == payload & SET_MASK
                 && union(named, wanted) == named
-                && coarse.has_finer(place.lines, root_of(*network), FINER)
+                && coarse.has_finer(place.lines, root_of(*network), part_bit(*network))
         });
         // A network whose longer prefixes are gone keeps its guide, so only those that a set covers are counted.
         let covered = records.iter().filter(|(_, payload)| payload & SET_MASK != 0).count();
@@ -215,7 +213,7 @@ impl WriterV6 {
             remove_deep(place, &self.table, prefix);
             return Err(full);
         }
-        self.coarse.mark_finer(place.lines, root_of(network), FINER);
+        self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         self.deep += 1;
         Ok(())
     }
@@ -229,7 +227,7 @@ impl WriterV6 {
                 remove(place, self.table.networks, network_key(network));
             } else {
                 insert(place, self.table.networks, network_key(network), payload(set, guide))?;
-                self.coarse.mark_finer(place.lines, root_of(network), FINER);
+                self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
             }
         }
         Ok(())
