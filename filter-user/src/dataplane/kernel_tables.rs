@@ -144,6 +144,7 @@ impl PrefixTables for KernelTables {
         };
         if let Some(writer) = adopted {
             self.live = Some(writer);
+            self.dataplane().finish_swap().map_err(kernel("tell what is attached"))?;
             return Ok(Opened::Adopted);
         }
         self.build(contents)?;
@@ -205,7 +206,14 @@ impl PrefixTables for KernelTables {
 
     fn found(&self) -> Result<Contents, TableError> {
         let dataplane = self.dataplane();
-        let Some(generation) = dataplane.generation() else { return Ok(Contents::default()) };
+        let oldest;
+        let generation = if let Some(generation) = dataplane.generation() {
+            generation
+        } else {
+            oldest = dataplane.oldest_running().map_err(kernel("tell what is attached"))?;
+            let Some(generation) = &oldest else { return Ok(Contents::default()) };
+            generation
+        };
         let mapping = generation.map().map_err(kernel("map the memory"))?;
         Ok(filter_common::table::found(&generation.geometry, mapping.as_ref()))
     }

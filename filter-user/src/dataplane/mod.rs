@@ -35,7 +35,10 @@ pub use report::InterfaceReport;
 use self::generation::Generation;
 use self::netlink::Interface;
 use self::pins::{InterfacePins, Lock, Pins};
-use self::report::{clear_set_counter, names, program_on, read_set_counters, report, reports, running};
+use self::report::{
+    clear_set_counter, generation_of, names, program_on, read_set_counters, report, reports, running, runs,
+};
+use self::swap::note_generation;
 use self::values::{pin_value, read_meta};
 use crate::interface::InterfaceMode;
 use crate::tables::SetId;
@@ -101,6 +104,25 @@ impl Dataplane {
     /// Takes note of the generation that is in force now; returns the one before.
     const fn install(&mut self, generation: Generation) -> Option<Generation> {
         self.generation.replace(generation)
+    }
+
+    /// Finishes the swap that an earlier controller was killed in, once its generation is seen to be the right one.
+    fn finish_swap(&self) -> Result<(), DataplaneError> {
+        if let Some(number) = self.generation_number() {
+            note_generation(&self.pins, number, self.pins.interfaces()?.into_iter());
+        }
+        self.remove_other_generations();
+        Ok(())
+    }
+
+    /// The oldest generation that an interface runs: the one in force, or, where a crash in a swap left interfaces
+    /// with different ones, that of before.
+    fn oldest_running(&self) -> Result<Option<Generation>, DataplaneError> {
+        let reports = self.interfaces()?;
+        let numbers = self.pins.generations()?;
+        let oldest =
+            numbers.into_iter().find(|number| reports.iter().any(|report| runs(&self.pins, *number, report)));
+        oldest.map(|number| Generation::open(&self.pins, number)).transpose()
     }
 
     /// Unpins every generation but the one in force.
@@ -327,21 +349,6 @@ impl Dataplane {
         }
         Ok(())
     }
-}
-
-/// The generation whose programs these interfaces run; none where they run those of different ones.
-fn generation_of(pins: &Pins, reports: &[InterfaceReport]) -> Result<Option<u32>, DataplaneError> {
-    for number in pins.generations()? {
-        let runs = |report: &InterfaceReport| {
-            let pinned = pins.generation(number).program(report.ifindex);
-            let program = ProgramInfo::from_pin(&pinned);
-            program.is_ok_and(|program| program.id() == report.program_id)
-        };
-        if reports.iter().all(runs) {
-            return Ok(Some(number));
-        }
-    }
-    Ok(None)
 }
 
 /// What runs where, without the right to change it; nothing when nothing is pinned.

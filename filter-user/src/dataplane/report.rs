@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use aya::maps::{Map, PerCpuArray, PerCpuValues};
+use aya::programs::ProgramInfo;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use filter_common::abi::{InterfaceMeta, map};
 use filter_common::config::Switches;
@@ -93,6 +94,18 @@ pub(super) fn program_on(pins: &InterfacePins, index: u32) -> Result<Option<u32>
     let error = |source| link_error(index, source);
     let link = PinnedLink::from_pin(pins.link()).map_err(error)?;
     Ok(Some(FdLink::from(link).info().map_err(error)?.program_id()))
+}
+
+/// The generation whose programs these interfaces run; none where they run those of different ones.
+pub(super) fn generation_of(pins: &Pins, reports: &[InterfaceReport]) -> Result<Option<u32>, DataplaneError> {
+    let mut numbers = pins.generations()?.into_iter();
+    Ok(numbers.find(|number| reports.iter().all(|report| runs(pins, *number, report))))
+}
+
+/// Whether an interface runs the program of that generation.
+pub(super) fn runs(pins: &Pins, generation: u32, report: &InterfaceReport) -> bool {
+    let program = ProgramInfo::from_pin(pins.generation(generation).program(report.ifindex));
+    program.is_ok_and(|program| program.id() == report.program_id)
 }
 
 fn link_error(index: u32, source: LinkError) -> DataplaneError {

@@ -68,19 +68,7 @@ impl<'a> Prepared<'a> {
             return Err(error);
         }
         self.swapped = true;
-        for (index, _) in &self.programs {
-            let path = pins.interface(*index).meta();
-            let told = read_value::<InterfaceMeta>(map::INTERFACE, &path).and_then(|meta| {
-                write_value(
-                    map::INTERFACE,
-                    &path,
-                    InterfaceMeta { generation: self.generation.number, ..meta },
-                )
-            });
-            if let Err(error) = told {
-                tracing::warn!(interface = index, %error, "cannot note the generation of an interface");
-            }
-        }
+        note_generation(pins, self.generation.number, self.programs.iter().map(|(index, _)| *index));
         Ok(())
     }
 }
@@ -105,8 +93,19 @@ pub(super) fn swap_back(
         let pinned = pins.generation(generation).program(report.ifindex);
         let interface = pins.interface(report.ifindex);
         program::put_back(&pinned, &interface.link())?;
-        let meta: InterfaceMeta = read_value(map::INTERFACE, &interface.meta())?;
-        write_value(map::INTERFACE, &interface.meta(), InterfaceMeta { generation, ..meta })?;
     }
+    note_generation(pins, generation, interfaces.iter().map(|report| report.ifindex));
     Ok(())
+}
+
+/// Writes beside the pins of interfaces which generation they run. It is for reading only, so a failure is a warning.
+pub(super) fn note_generation(pins: &Pins, generation: u32, interfaces: impl Iterator<Item = u32>) {
+    for index in interfaces {
+        let path = pins.interface(index).meta();
+        let noted = read_value::<InterfaceMeta>(map::INTERFACE, &path)
+            .and_then(|meta| write_value(map::INTERFACE, &path, InterfaceMeta { generation, ..meta }));
+        if let Err(error) = noted {
+            tracing::warn!(interface = index, %error, "cannot note the generation of an interface");
+        }
+    }
 }
