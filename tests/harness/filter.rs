@@ -20,7 +20,7 @@ use filter_common::table::Geometry;
 use filter_common::verdict::Reason;
 use filter_user::dataplane::{Dataplane, DataplaneError, InterfaceReport, KernelTables};
 use filter_user::interface::InterfaceMode;
-use filter_user::tables::PrefixTables as _;
+use filter_user::tables::{self, Contents, PrefixTables as _};
 
 use crate::netns::Netns;
 use crate::runner::Run;
@@ -148,9 +148,19 @@ impl Attached {
     /// # Errors
     /// When their pin is not there.
     pub fn counters(&self) -> Result<LiveCounters> {
-        let pins = self.root.join("interfaces").join(self.report.ifindex.to_string());
-        let data = MapData::from_pin(pins.join(map::COUNTERS)).context("cannot open the pinned counters")?;
-        Ok(LiveCounters(PerCpuArray::try_from(Map::PerCpuArray(data))?))
+        LiveCounters::pinned(&self.root, self.report.ifindex)
+    }
+
+    /// Ends its controller, as a kill does, and starts another whose sets are `contents`; says what became of the
+    /// tables.
+    ///
+    /// # Errors
+    /// As [`Dataplane::open`].
+    pub fn reopen(self, contents: &Contents) -> Result<(Self, tables::Opened)> {
+        let Self { opened, report, outside, inside, pair, root } = self;
+        drop(opened);
+        let (opened, what) = inside.in_ns(|| unless_busy(|| Opened::holding(&root, contents)))?;
+        Ok((Self { opened, report, outside, inside, pair, root }, what))
     }
 }
 
@@ -175,6 +185,21 @@ impl Opened {
         let opened = tables.found().and_then(|found| tables.open(&found));
         opened.expect("the kernel gives memory for tables");
         Ok(Self { dataplane, tables, adopted })
+    }
+
+    /// Opens what is pinned there as a controller whose sets are `contents`; says what became of the tables.
+    ///
+    /// # Errors
+    /// As [`Dataplane::open`].
+    ///
+    /// # Panics
+    /// When the kernel does not take the tables.
+    pub fn holding(root: &Path, contents: &Contents) -> Result<(Self, tables::Opened), DataplaneError> {
+        let (dataplane, adopted) = Dataplane::open(root)?;
+        let dataplane = Arc::new(Mutex::new(dataplane));
+        let mut tables = KernelTables::new(Arc::clone(&dataplane), LIMIT);
+        let opened = tables.open(contents).expect("the kernel gives memory for tables");
+        Ok((Self { dataplane, tables, adopted }, opened))
     }
 
     /// The same with tables that may take so many bytes.
@@ -217,6 +242,16 @@ pub fn unless_busy<T>(mut work: impl FnMut() -> Result<T, DataplaneError>) -> Re
 pub struct LiveCounters(PerCpuArray<MapData, Counters>);
 
 impl LiveCounters {
+    /// Those of the interface of that index, below a pin directory.
+    ///
+    /// # Errors
+    /// When their pin is not there.
+    pub fn pinned(root: &Path, ifindex: u32) -> Result<Self> {
+        let pins = root.join("interfaces").join(ifindex.to_string());
+        let data = MapData::from_pin(pins.join(map::COUNTERS)).context("cannot open the pinned counters")?;
+        Ok(Self(PerCpuArray::try_from(Map::PerCpuArray(data))?))
+    }
+
     /// Their sum over CPUs.
     ///
     /// # Errors

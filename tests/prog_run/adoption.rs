@@ -2,20 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, Map, MapData};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramInfo, Xdp};
+use aya_obj::programs::XdpAttachType;
+use filter_common::abi::{InterfaceMeta, map};
 use filter_common::config::Switches;
 use filter_common::counters::Counters;
 use filter_common::verdict::Reason;
 use filter_user::dataplane::{self, InterfaceReport};
 use filter_user::interface::InterfaceMode::{self, Generic, Native};
-use filter_user::tables::{PrefixTables as _, TableKind, entries};
+use filter_user::tables::{self, Contents, PrefixTables as _, TableKind, entries, prefix_v4};
 use harness::contract::SOURCE_V4;
 use harness::filter::{INTERFACE, LiveCounters, Opened, only_reason, unless_busy};
-use harness::{Attached, Frame, Netns, RawSocket, Sandbox};
+use harness::{Attached, Frame, Netns, RawSocket, Sandbox, VethOptions, VethPair};
 
 /// Ids of the XDP programs on the interface, as `ip` sees them.
 pub fn programs_on(ns: &Netns, interface: &str) -> Result<Vec<u64>> {
@@ -165,5 +171,110 @@ pub fn what_a_crashed_attach_left_is_cleaned_up() -> Result<()> {
     fs::create_dir_all(root.join("interfaces"))?;
     let opened = inside.in_ns(|| unless_busy(|| Opened::at(&root)))?;
     ensure!(opened.adopted.is_empty() && !root.exists(), "half-made pins stayed");
+    Ok(())
+}
+
+/// Two sources of either list, of which the first is in both.
+fn half(own: Ipv4Addr) -> Contents {
+    let entry = |source: Ipv4Addr| (prefix_v4(source.into()), 1);
+    let mut contents = Contents::default();
+    contents.set_v4(TableKind::Block, vec![entry(SOURCE_V4), entry(own)]);
+    contents
+}
+
+const OLD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 71);
+const NEW: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 72);
+const SECOND: &str = "eth1";
+
+/// A pin directory as a kill at some moment of a swap leaves it: two generations are pinned, and the interfaces were
+/// `moved` to the newer one, or not. Nobody has noted that yet.
+fn killed_in_swap(sandbox: &Sandbox, moved: [bool; 2]) -> Result<(Attached, [InterfaceReport; 2])> {
+    let mut attached = Attached::new(sandbox, Native, Switches::DEFAULT)?;
+    let options = VethOptions { macs: [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]], ..VethOptions::default() };
+    VethPair::new(&attached.outside, SECOND, &attached.inside, SECOND, &options)?;
+    let attach = || attached.opened.dataplane().attach(SECOND, Native, Switches::DEFAULT);
+    let second = attached.inside.in_ns(attach)?;
+    attached.opened.tables.replace(&half(OLD))?;
+    attached.opened.tables.keep();
+    let old = attached.generation()?;
+    let number: u32 = old.file_name().and_then(|name| name.to_str()).context("a number")?.parse()?;
+    attached.opened.tables.replace(&half(NEW))?;
+    let reports = [attached.report.clone(), second];
+    for (report, moved) in reports.iter().zip(moved) {
+        let pins = attached.root().join("interfaces").join(report.ifindex.to_string());
+        let meta = Map::Array(MapData::from_pin(pins.join(map::INTERFACE))?);
+        let mut meta = Array::<_, InterfaceMeta>::try_from(meta)?;
+        let noted = meta.get(&0, 0)?;
+        meta.set(0, InterfaceMeta { generation: number, ..noted }, 0)?;
+        if !moved {
+            let mut program = Xdp::from_pin(old.join(report.ifindex.to_string()), XdpAttachType::Interface)?;
+            let link = FdLink::from(PinnedLink::from_pin(pins.join("link"))?);
+            let link = program.attach_to_link(XdpLink::try_from(link)?)?;
+            drop(program.take_link(link)?);
+        }
+    }
+    Ok((attached, reports))
+}
+
+/// Every interface runs the one pinned generation, and filters by the list with `blocked` in it and not by the other.
+fn one_generation(attached: &Attached, reports: &[InterfaceReport; 2], blocked: Ipv4Addr) -> Result<()> {
+    let generation = attached.generation()?;
+    let number: u32 = generation.file_name().and_then(|name| name.to_str()).context("a number")?.parse()?;
+    let running = attached.inside.in_ns(|| attached.opened.dataplane().interfaces())?;
+    ensure!(running.len() == 2 && running.iter().all(|it| it.generation == number), "{number}: {running:?}");
+    for (report, interface) in reports.iter().zip([INTERFACE, SECOND]) {
+        let pinned = ProgramInfo::from_pin(generation.join(report.ifindex.to_string()))?.id();
+        let on = programs_on(&attached.inside, interface)?;
+        ensure!(on == [u64::from(pinned)], "{interface}: `ip` sees {on:?}, not {pinned}");
+        let counters = LiveCounters::pinned(attached.root(), report.ifindex)?;
+        let mut socket = RawSocket::open(&attached.outside, interface)?;
+        for source in [SOURCE_V4, OLD, NEW] {
+            let frame = Frame::eth([2; 6], [4; 6]).ipv4(source, [198, 51, 100, 1]).udp(1, 2).build();
+            let is_blocked = source == SOURCE_V4 || source == blocked;
+            let expected = if is_blocked { Reason::BlockedSource } else { Reason::NoMatch };
+            let said = send(&mut socket, &counters, &frame)?;
+            ensure!(said == expected, "{interface}, {source:?}: {}, not {}", said.name(), expected.name());
+        }
+    }
+    Ok(())
+}
+
+pub fn interfaces_that_a_killed_swap_left_apart_are_brought_to_one_generation() -> Result<()> {
+    // The journal of a controller that was killed in a swap has the old list.
+    for (moved, became) in [
+        ([true, false], tables::Opened::Replaced),
+        ([false, true], tables::Opened::Replaced),
+        ([true, true], tables::Opened::Replaced),
+        ([false, false], tables::Opened::Adopted),
+    ] {
+        let sandbox = Sandbox::enter("killed_swap")?;
+        let (attached, reports) = killed_in_swap(&sandbox, moved)?;
+        let (attached, what) = attached.reopen(&half(OLD))?;
+        ensure!(what == became, "{moved:?}: {what:?}");
+        one_generation(&attached, &reports, OLD).with_context(|| format!("{moved:?}"))?;
+    }
+    Ok(())
+}
+
+pub fn a_swap_that_was_killed_before_its_last_note_is_adopted() -> Result<()> {
+    let sandbox = Sandbox::enter("killed_before_its_note")?;
+    let (attached, reports) = killed_in_swap(&sandbox, [true, true])?;
+    let (attached, what) = attached.reopen(&half(NEW))?;
+    ensure!(what == tables::Opened::Adopted, "{what:?}");
+    one_generation(&attached, &reports, NEW)
+}
+
+pub fn what_interfaces_on_two_generations_filter_by_is_found() -> Result<()> {
+    for (moved, own) in [([true, false], OLD), ([true, true], NEW), ([false, false], OLD)] {
+        let sandbox = Sandbox::enter("found_on_two")?;
+        let (attached, _) = killed_in_swap(&sandbox, moved)?;
+        let root = attached.root().to_owned();
+        let Attached { opened, inside, .. } = attached;
+        drop(opened);
+        let opened = inside.in_ns(|| unless_busy(|| Opened::at(&root)))?;
+        let found = entries(&opened.tables.found()?, TableKind::Block);
+        let expected = [SOURCE_V4, own].map(|source| IpAddr::from(source).into());
+        ensure!(found.keys().copied().collect::<BTreeSet<_>>() == BTreeSet::from(expected), "{found:?}");
+    }
     Ok(())
 }
