@@ -3,6 +3,7 @@
 //! Decides: how long to wait for what comes by itself. Counters are read again until all that was sent is counted,
 //! and then compared exactly; the deadline is there so that a test fails and does not hang.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use filter_user::api::types::{Stats, Status, Traffic};
+use filter_user::api::types::{Count, Stats, Status, Traffic};
 use harness::levee::{Said, binary, finish};
 use harness::packet::tcp_flag;
 use harness::{Frame, Levee, LeveeOptions, Netns, RawSocket, Sandbox, VethOptions, VethPair};
@@ -175,6 +176,13 @@ pub fn counted(levee: &Levee, interface: &str, packets: u64) -> Result<Traffic> 
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// What each set dropped on an interface, as `levee stats -j` has it.
+pub fn sets_of(levee: &Levee, interface: &str) -> Result<BTreeMap<String, Count>> {
+    let stats = stats(levee)?;
+    let found = stats.interfaces.into_iter().find(|it| it.name.as_deref() == Some(interface));
+    found.and_then(|it| it.sets).with_context(|| format!("levee stats has no sets of {interface}"))
 }
 
 /// What the daemon says that must not change when something is refused: status without times and counts, sets, and

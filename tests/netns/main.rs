@@ -9,10 +9,12 @@ mod crash;
 mod detach;
 mod field;
 mod garbage;
+mod generations;
 mod import;
 mod lifetime;
 mod real;
 mod refusals;
+mod set_counters;
 mod traffic;
 
 fn main() -> ExitCode {
@@ -55,6 +57,12 @@ fn main() -> ExitCode {
         import::lists_without_end_are_refused_in_bounded_memory,
         import::a_file_of_ten_gigabytes_is_refused,
         crash::killing_the_daemon_in_an_import_leaves_the_old_list_or_the_new,
+        generations::swaps_under_flood_let_nothing_through_and_hold_nothing_up,
+        generations::a_controller_that_is_killed_in_swaps_leaves_one_list_in_force_everywhere,
+        generations::tables_that_grow_under_flood_let_nothing_through_and_lose_nothing,
+        set_counters::sets_count_exactly_by_interface_and_through_swaps,
+        set_counters::a_source_in_two_sets_counts_for_the_lower_number_while_that_has_it,
+        set_counters::a_set_that_takes_over_a_number_counts_from_zero,
         clients::parallel_clients_lose_no_change,
         clients::imports_adds_and_attachments_at_once_end_in_one_of_their_orders,
         traffic::tagged_frames_of_a_blocked_source_are_dropped_in_native_mode,
