@@ -12,7 +12,7 @@ use super::plan::{self, TableStep};
 use super::record::{Change, Record, Step};
 use super::state::{Origin, Set};
 use super::types::{ChangeReport, Provenance, seconds};
-use crate::tables::{Opened, TableError, TableKind, entries};
+use crate::tables::{Opened, SetId, TableError, TableKind, entries};
 
 /// Steps that are always taken one by one, if they fit: what they take is less than loading a program does.
 const FEW: usize = 4096;
@@ -35,9 +35,53 @@ pub(super) enum Leaving {
     These(Vec<IpNet>),
 }
 
+impl Leaving {
+    pub(super) const fn how(&self) -> How {
+        match self {
+            Self::Others => How::AtOnce,
+            Self::None | Self::These(_) => How::OneByOne,
+        }
+    }
+}
+
+/// What a change of a set means, before any of it is done.
+pub(super) struct Put {
+    pub id: SetId,
+    /// The set is yet to be made.
+    pub is_new: bool,
+    pub expires: Option<u64>,
+    pub report: ChangeReport,
+    pub steps: Vec<TableStep>,
+}
+
 impl Engine {
     pub(super) fn known(&self, set: &SetName) -> Result<&Set, EngineError> {
         self.state.set(set).ok_or_else(|| EngineError::UnknownSet { name: set.clone() })
+    }
+
+    /// Tells what putting `prefixes`, distinct and in order, into the set means, and taking others out.
+    pub(super) fn sort_put(
+        &self,
+        name: &SetName,
+        kind: TableKind,
+        prefixes: Vec<IpNet>,
+        leaving: &Leaving,
+        provenance: &Provenance,
+        now: SystemTime,
+    ) -> Result<Put, EngineError> {
+        let expires = provenance.check(now)?;
+        let set = self.state.set(name);
+        if let Some(set) = set.filter(|set| set.kind != kind) {
+            return Err(EngineError::OtherKind { name: name.clone(), is: set.kind, asked: kind });
+        }
+        let mut report = ChangeReport::default();
+        sort_out(set, prefixes, leaving, |origin| provenance.refreshes(expires, origin), &mut report);
+        let id = match set {
+            Some(set) => set.id,
+            None => self.state.free_id().ok_or(EngineError::TooManySets)?,
+        };
+        let steps = plan::steps(&self.state, kind, id, &report.added, &report.removed);
+        Ok(Put { id, is_new: set.is_none(), expires, report, steps })
     }
 
     /// Puts `prefixes`, distinct and in order, into the set, and takes others out in the same change.
@@ -50,26 +94,18 @@ impl Engine {
         provenance: &Provenance,
         now: SystemTime,
     ) -> Result<ChangeReport, EngineError> {
-        let expires = provenance.check(now)?;
-        self.now = seconds(now);
-        let set = self.state.set(name);
-        if let Some(set) = set.filter(|set| set.kind != kind) {
-            return Err(EngineError::OtherKind { name: name.clone(), is: set.kind, asked: kind });
-        }
-        let mut report = ChangeReport::default();
         let begun = Instant::now();
-        sort_out(set, prefixes, leaving, |origin| provenance.refreshes(expires, origin), &mut report);
+        let Put { id, is_new, expires, report, steps } =
+            self.sort_put(name, kind, prefixes, leaving, provenance, now)?;
+        debug!(steps = steps.len(), ms = begun.elapsed().as_millis(), "sorted out a change");
+        self.now = seconds(now);
         let mut journalled = Vec::new();
-        let id = if let Some(set) = set {
-            set.id
-        } else {
-            let id = self.state.free_id().ok_or(EngineError::TooManySets)?;
+        if is_new {
             // The number may have been another set's, whose counters are not this one's.
             self.tables.forget_set(id).map_err(|source| EngineError::Tables { source })?;
             let create = Step::CreateSet { id, name: name.clone(), kind: kind.into(), created: self.now };
             journalled.push(create);
-            id
-        };
+        }
         // What goes goes first: a set that is replaced is then never as large as both.
         if !report.removed.is_empty() {
             journalled.push(Step::Remove { set: id, prefixes: report.removed.clone() });
@@ -81,11 +117,16 @@ impl Engine {
             let Provenance { by, reason, .. } = provenance.clone();
             journalled.push(Step::Put { set: id, added: self.now, expires, by, reason, prefixes: put });
         }
-        let steps = plan::steps(&self.state, kind, id, &report.added, &report.removed);
-        let how = if matches!(leaving, Leaving::Others) { How::AtOnce } else { How::OneByOne };
-        debug!(steps = steps.len(), ms = begun.elapsed().as_millis(), "sorted out a change");
-        self.commit(kind, steps, journalled, how)?;
+        self.commit(kind, steps, journalled, leaving.how())?;
         Ok(report)
+    }
+
+    /// Whether so many steps are taken by a replacement of the tables, also if they would fit into those in force.
+    pub(super) fn is_at_once(&self, how: How, steps: usize) -> bool {
+        match how {
+            How::AtOnce => steps > 1,
+            How::OneByOne => steps > FEW.max(self.used.all() / 4),
+        }
     }
 
     /// Makes one change in the table, in the journal, and in the state: all three, or none.
@@ -103,11 +144,7 @@ impl Engine {
             self.repair()?;
         }
         let steps = plan::order(steps);
-        let at_once = match how {
-            How::AtOnce => steps.len() > 1,
-            How::OneByOne => steps.len() > FEW.max(self.used.all() / 4),
-        };
-        if at_once {
+        if self.is_at_once(how, steps.len()) {
             return self.commit_at_once(kind, &steps, journalled);
         }
         match plan::apply(self.tables.as_mut(), kind, &steps) {

@@ -30,8 +30,8 @@ use ipnet::IpNet;
 pub use self::error::{EngineError, JournalError};
 pub use self::name::{SetName, SetNameError};
 pub use self::types::{
-    ChangeReport, EntryRecord, ImportReport, InterfaceIntent, Match, Provenance, Recovery, SetSummary,
-    TableUse,
+    ChangeReport, EntryRecord, ImportPlan, ImportReport, InterfaceIntent, Match, Provenance, Recovery,
+    SetSummary, TableUse,
 };
 pub use crate::tables::TableKind as SetKind;
 
@@ -42,7 +42,7 @@ use self::plan::Used;
 use self::record::{Change, Record, Step};
 use self::state::State;
 use self::types::{seconds, time};
-use crate::tables::{Footprint, PrefixTables, TableKind, TableMemory};
+use crate::tables::{PrefixTables, TableError, TableKind, TableMemory};
 
 /// The desired state and the tables that follow it.
 pub struct Engine {
@@ -174,13 +174,7 @@ impl Engine {
     ) -> Result<ImportReport, EngineError> {
         let leaving = if replace { Leaving::Others } else { Leaving::None };
         let report = self.put(set, kind, distinct(prefixes), &leaving, provenance, now)?;
-        Ok(ImportReport {
-            added: report.added.len(),
-            removed: report.removed.len(),
-            refreshed: report.refreshed.len(),
-            unchanged: report.unchanged.len(),
-            total: self.known(set)?.entries.len(),
-        })
+        Ok(ImportReport::new(&report, self.known(set)?.entries.len()))
     }
 
     /// Takes everything out of `set`, which stays; says how many entries it had.
@@ -262,37 +256,34 @@ impl Engine {
         self.tables.memory()
     }
 
-    /// What the tables would take with `prefixes` in `set`, of that kind: beside what it holds, or in its place.
+    /// What [`Self::import`] would do with the same arguments, without doing it.
     ///
     /// # Errors
-    /// [`EngineError::OtherKind`], and [`EngineError::Tables`] for far too many.
-    pub fn plan(
+    /// As for [`Self::import`], as far as they can be told beforehand: not [`EngineError::Journal`], and not what the
+    /// kernel may refuse.
+    pub fn plan_import(
         &self,
         set: &SetName,
         kind: SetKind,
         prefixes: &[IpNet],
         replace: bool,
-    ) -> Result<Footprint, EngineError> {
-        let of = self.state.set(set);
-        if let Some(of) = of.filter(|of| of.kind != kind) {
-            return Err(EngineError::OtherKind { name: set.clone(), is: of.kind, asked: kind });
+        provenance: &Provenance,
+        now: SystemTime,
+    ) -> Result<ImportPlan, EngineError> {
+        let leaving = if replace { Leaving::Others } else { Leaving::None };
+        let put = self.sort_put(set, kind, distinct(prefixes), &leaving, provenance, now)?;
+        let contents = plan::contents(&self.state, kind, &put.steps)?;
+        let footprint = self.tables.plan(&contents).map_err(|source| EngineError::Tables { source })?;
+        let memory = self.tables.memory();
+        let replaces_tables = self.is_at_once(leaving.how(), put.steps.len());
+        if replaces_tables && footprint.bytes > memory.limit {
+            let source = TableError::OverLimit { needed: footprint.bytes, limit: memory.limit };
+            return Err(EngineError::Tables { source });
         }
-        let prefixes = distinct(prefixes);
-        let id = match of {
-            Some(of) => of.id,
-            None => self.state.free_id().ok_or(EngineError::TooManySets)?,
-        };
-        let holds = |prefix: &IpNet| of.is_some_and(|of| of.entries.contains_key(prefix));
-        let removed: Vec<IpNet> = match of.filter(|_| replace) {
-            Some(of) => {
-                of.entries.keys().filter(|prefix| prefixes.binary_search(prefix).is_err()).copied().collect()
-            }
-            None => Vec::new(),
-        };
-        let added: Vec<IpNet> = prefixes.into_iter().filter(|prefix| !holds(prefix)).collect();
-        let steps = plan::steps(&self.state, kind, id, &added, &removed);
-        let contents = plan::contents(&self.state, kind, &steps)?;
-        self.tables.plan(&contents).map_err(|source| EngineError::Tables { source })
+        let held = self.state.set(set).map_or(0, |set| set.entries.len());
+        let total = held + put.report.added.len() - put.report.removed.len();
+        let report = ImportReport::new(&put.report, total);
+        Ok(ImportPlan { report, footprint, memory, replaces_tables })
     }
 
     /// When [`Self::expire`] next has something to do.

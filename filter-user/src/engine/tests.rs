@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::interface::InterfaceMode;
-use crate::tables::{Contents, MemoryTables, Opened, SetId, TableError};
+use crate::tables::{Contents, Footprint, MemoryTables, Opened, SetId, TableError};
 
 const CAPACITY: usize = 1000;
 
@@ -480,16 +480,51 @@ fn more_sets_than_there_are_numbers_are_refused() {
 }
 
 #[test]
-fn a_plan_counts_what_is_there_and_what_would_be() {
+fn a_plan_of_an_import_is_what_the_import_does_and_changes_nothing() {
     let rig = Rig::new();
     let mut engine = rig.open();
-    add(&mut engine, "s", &["10.0.0.1/32", "10.0.0.2/32"]).unwrap();
-    let before = (dump(&engine), rig.kernel.block());
+    add(&mut engine, "s", &["10.0.0.1/32", "10.0.0.2/32", "10.0.0.5/32"]).unwrap();
     let list = nets(&["10.0.0.2/32", "10.0.0.3/32", "10.0.0.4/32"]);
-    let bytes = |replace| engine.plan(&name("s"), SetKind::Block, &list, replace).unwrap().bytes;
-    assert_eq!((bytes(false), bytes(true)), (4 * 16, 3 * 16));
-    assert_eq!(engine.plan(&name("t"), SetKind::Block, &list, true).unwrap().bytes, 4 * 16);
-    assert_eq!((dump(&engine), rig.kernel.block()), before);
+    // In the second import, all that the new set would block is blocked already: no table changes.
+    for (set, replace, bytes, replaces_tables) in
+        [("s", false, 5 * 16, false), ("t", true, 5 * 16, false), ("s", true, 3 * 16, true)]
+    {
+        let before = (dump(&engine), rig.kernel.block(), rig.kernel.inner().calls.len());
+        let planned =
+            engine.plan_import(&name(set), SetKind::Block, &list, replace, &forever(), at(2)).unwrap();
+        assert_eq!((dump(&engine), rig.kernel.block(), rig.kernel.inner().calls.len()), before);
+        assert_eq!(planned.footprint.bytes, bytes, "{set} {replace}");
+        let generation = engine.table_memory().generation;
+        let done = engine.import(&name(set), SetKind::Block, &list, replace, &forever(), at(2)).unwrap();
+        assert_eq!(planned.report, done);
+        assert_eq!(planned.replaces_tables, replaces_tables);
+        assert_eq!(replaces_tables, engine.table_memory().generation > generation);
+        assert_eq!(engine.table_memory().live, bytes);
+        let live = planned.memory.live;
+        let expected = if replaces_tables { (bytes, live + bytes) } else { (live, live) };
+        assert_eq!((planned.after(), planned.peak()), expected);
+    }
+}
+
+#[test]
+fn a_plan_is_refused_as_the_import_would_be() {
+    let rig = Rig::new();
+    let mut engine = rig.open();
+    add(&mut engine, "s", &["10.0.0.1/32"]).unwrap();
+    rig.kernel.inner().tables.limit(100, 2);
+    let list = nets(&["10.0.0.2/32", "10.0.0.3/32", "10.0.0.4/32"]);
+    let over = by(None, Some(at(1)));
+    let long = by(Some(&"x".repeat(2000)), None);
+    for (kind, replace, provenance) in [
+        (SetKind::AllowSource, false, &forever()),
+        (SetKind::Block, true, &forever()),
+        (SetKind::Block, false, &over),
+        (SetKind::Block, false, &long),
+    ] {
+        let planned = engine.plan_import(&name("s"), kind, &list, replace, provenance, at(2)).unwrap_err();
+        let refused = engine.import(&name("s"), kind, &list, replace, provenance, at(2)).unwrap_err();
+        assert_eq!(format!("{planned:?}"), format!("{refused:?}"));
+    }
 }
 
 /// Long lists take another way through the state than short ones; both come to the same.

@@ -11,7 +11,7 @@ use super::error::EngineError;
 use super::name::SetName;
 use super::state::{Origin, Set};
 use crate::interface::InterfaceMode;
-use crate::tables::{Opened, SetId, TableKind};
+use crate::tables::{Footprint, Opened, SetId, TableKind, TableMemory};
 
 /// The last second that RFC 3339 can write; no time lies behind it.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -124,6 +124,46 @@ pub struct ImportReport {
     pub unchanged: usize,
     /// In the set now.
     pub total: usize,
+}
+
+impl ImportReport {
+    pub(super) const fn new(report: &ChangeReport, total: usize) -> Self {
+        Self {
+            added: report.added.len(),
+            removed: report.removed.len(),
+            refreshed: report.refreshed.len(),
+            unchanged: report.unchanged.len(),
+            total,
+        }
+    }
+}
+
+/// What an import would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImportPlan {
+    /// To the set.
+    pub report: ImportReport,
+    /// What tables that are made anew with the outcome take.
+    pub footprint: Footprint,
+    /// What the tables take now, and may take.
+    pub memory: TableMemory,
+    /// New tables would take the place of those in force. Otherwise these are changed in place; should they have no
+    /// room for that, new ones take their place all the same.
+    pub replaces_tables: bool,
+}
+
+impl ImportPlan {
+    /// Bytes that the tables take after it.
+    #[must_use]
+    pub const fn after(&self) -> u64 {
+        if self.replaces_tables { self.footprint.bytes } else { self.memory.live }
+    }
+
+    /// Bytes that they take at most, while tables are there beside those that take their place.
+    #[must_use]
+    pub const fn peak(&self) -> u64 {
+        self.memory.live + if self.replaces_tables { self.footprint.bytes } else { 0 }
+    }
 }
 
 /// One set, without its entries.
