@@ -11,6 +11,7 @@ use filter_common::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 pub use filter_common::table::TableKind;
 use filter_common::table::slot;
 pub use filter_common::table::{Contents, Footprint};
+use filter_common::table::{Draft, Room};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A set's number, as stored beside each prefix in the kernel: from 1 to [`MAX_SET`].
@@ -191,6 +192,36 @@ pub fn entries(contents: &Contents, table: TableKind) -> BTreeMap<IpNet, SetId> 
     v4.chain(v6).collect()
 }
 
+/// Sets the entries of one table, of which those of a prefix that comes more than once count for the lowest set.
+///
+/// # Errors
+/// [`TableError::TooLarge`] for the number of a set that no table can name.
+pub fn set_entries(
+    contents: &mut Contents,
+    table: TableKind,
+    entries: impl IntoIterator<Item = (IpNet, SetId)>,
+) -> Result<(), TableError> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for (prefix, set) in entries {
+        let set = u16::try_from(set).map_err(|_| TableError::TooLarge)?;
+        match TablePrefix::from(prefix) {
+            TablePrefix::V4(prefix) => v4.push((prefix, set)),
+            TablePrefix::V6(prefix) => v6.push((prefix, set)),
+        }
+    }
+    contents.set_v4(table, v4);
+    contents.set_v6(table, v6);
+    Ok(())
+}
+
+/// What the kernel's tables take with these contents, when they are made anew.
+///
+/// # Errors
+/// [`TableError::TooLarge`].
+pub fn footprint(contents: &Contents) -> Result<Footprint, TableError> {
+    Draft::new(contents, Room::USUAL, 0).map(|draft| draft.footprint()).map_err(|_| TableError::TooLarge)
+}
+
 /// "IPv4" or "IPv6".
 #[must_use]
 pub const fn family(prefix: &IpNet) -> &'static str {
@@ -299,16 +330,7 @@ impl PrefixTables for MemoryTables {
     fn found(&self) -> Result<Contents, TableError> {
         let mut contents = Contents::default();
         for (kind, entries) in &self.live {
-            let (mut v4, mut v6) = (Vec::new(), Vec::new());
-            for (prefix, set) in entries {
-                let set = u16::try_from(*set).map_err(|_| TableError::TooLarge)?;
-                match TablePrefix::from(*prefix) {
-                    TablePrefix::V4(prefix) => v4.push((prefix, set)),
-                    TablePrefix::V6(prefix) => v6.push((prefix, set)),
-                }
-            }
-            contents.set_v4(*kind, v4);
-            contents.set_v6(*kind, v6);
+            set_entries(&mut contents, *kind, entries.iter().map(|(prefix, set)| (*prefix, *set)))?;
         }
         Ok(contents)
     }

@@ -17,7 +17,8 @@ use super::mapping::{Mapping, wait_for_readers};
 use super::swap::{Prepared, swap_back};
 use super::{Dataplane, DataplaneError};
 use crate::tables::{
-    Opened, PrefixTables, SetId, TableError, TableKind, TableMemory, TablePrefix, ipnet_v4, ipnet_v6,
+    Opened, PrefixTables, SetId, TableError, TableKind, TableMemory, TablePrefix, footprint, ipnet_v4,
+    ipnet_v6,
 };
 
 /// How often keys are spread anew before the kernel's memory is given up on. One try in a million fails.
@@ -223,7 +224,7 @@ impl PrefixTables for KernelTables {
     }
 
     fn plan(&self, contents: &Contents) -> Result<Footprint, TableError> {
-        Draft::new(contents, Room::USUAL, 0).map(|draft| draft.footprint()).map_err(|_| TableError::TooLarge)
+        footprint(contents)
     }
 
     fn memory(&self) -> TableMemory {

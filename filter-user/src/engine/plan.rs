@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::error::EngineError;
 use super::state::{Set, State};
-use crate::tables::{Contents, PrefixTables, SetId, TableError, TableKind, TablePrefix, family};
+use crate::tables::{Contents, PrefixTables, SetId, TableError, TableKind, family, set_entries};
 
 /// One entry of a table to change: the set it names now, and is to name. `None` is no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,16 +108,7 @@ pub(super) fn contents(
         if kind == changed {
             entries = with_steps(entries, steps);
         }
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for (prefix, set) in entries {
-            let set = u16::try_from(set).map_err(|_| EngineError::TooManySets)?;
-            match TablePrefix::from(prefix) {
-                TablePrefix::V4(prefix) => v4.push((prefix, set)),
-                TablePrefix::V6(prefix) => v6.push((prefix, set)),
-            }
-        }
-        contents.set_v4(kind, v4);
-        contents.set_v6(kind, v6);
+        set_entries(&mut contents, kind, entries).map_err(|source| EngineError::Tables { source })?;
     }
     Ok(contents)
 }
