@@ -98,11 +98,11 @@ struct Fire {
 }
 
 impl Fire {
-    fn open(field: &Field, templates: Vec<Template>) -> Result<Self> {
+    fn open(field: &Field, templates: &[Template]) -> Result<Self> {
         let (mut floods, mut stacks) = (Vec::new(), Vec::new());
         for interface in INTERFACES {
             stacks.push(StackCounter::attach(&field.victim, interface, BLOCKED_MAC)?);
-            floods.push(Flood::of(templates.clone(), 1 << 36)?.start(&field.attacker, interface)?);
+            floods.push(Flood::of(templates.to_vec(), 1 << 36)?.start(&field.attacker, interface)?);
         }
         let fire = Self { floods, stacks };
         fire.goes_on()?;
@@ -174,7 +174,7 @@ pub fn swaps_under_flood_let_nothing_through_and_hold_nothing_up() -> Result<()>
     let levee = attached(&field)?;
     let files = fill(&field, &levee)?;
     let friend = Template { frame: field.udp(FRIEND_MAC, [0; 4].into()), sources: friends() };
-    let fire = Fire::open(&field, [vec![friend], attack(&field, shared())].concat())?;
+    let fire = Fire::open(&field, &[vec![friend], attack(&field, shared())].concat())?;
     let before = generation(&levee)?;
     let mut maps = vec![lines_map(&levee)?];
     for turn in 1..=20 {
@@ -231,7 +231,7 @@ pub fn a_controller_that_is_killed_in_swaps_leaves_one_list_in_force_everywhere(
     let field = field("killed_in_swaps")?;
     let mut levee = attached(&field)?;
     let files = fill(&field, &levee)?;
-    let fire = Fire::open(&field, attack(&field, shared()))?;
+    let fire = Fire::open(&field, &attack(&field, shared()))?;
     let sets: Vec<BTreeSet<String>> = (0..2)
         .map(|number| Ok(list(number).lines().map(str::parse).collect::<Result<BTreeSet<IpAddr>, _>>()?))
         .map(|list: Result<_>| Ok(list?.into_iter().map(|it| ipnet::IpNet::from(it).to_string()).collect()))
@@ -274,7 +274,7 @@ pub fn tables_that_grow_under_flood_let_nothing_through_and_lose_nothing() -> Re
     let [v4, v6] = first(Order::Sequential);
     let list = field.file("first", lines(v4.addresses().chain(v6.addresses())))?;
     levee.ok(&["set", "import", "x", &list])?;
-    let fire = Fire::open(&field, attack(&field, first(Order::Random)))?;
+    let fire = Fire::open(&field, &attack(&field, first(Order::Random)))?;
     let before = generation(&levee)?;
     let added = add_until(&levee, || Ok(generation(&levee)? == before + 2))?;
     fire.goes_on()?;

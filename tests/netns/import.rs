@@ -4,10 +4,11 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use filter_user::api::types::Imported;
 use harness::Levee;
 use harness::levee::{Said, finish};
 
-use crate::field::{Field, in_block_tables, lines, listed, refused, state};
+use crate::field::{Field, in_block_tables, lines, listed, refused, state, status};
 
 /// Standard output of an import, less what it says of the reading.
 fn imports(levee: &Levee, arguments: &[&str], input: &[u8], words: &[&str]) -> Result<()> {
@@ -152,6 +153,48 @@ pub fn replace_makes_the_set_the_list() -> Result<()> {
     let tested = levee.cmd(&["block", "test", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"])?;
     ensure!(tested.code == Some(1) && tested.stdout.contains("3 blocked, 1 not blocked"), "{tested:?}");
     ensure!(tested.stdout.contains("192.0.2.1 blocked by 192.0.2.1/32 (set y)"), "{tested:?}");
+    Ok(())
+}
+
+pub fn a_dry_run_tells_what_the_import_makes_of_the_kernels_tables() -> Result<()> {
+    let field = Field::new("dry_run")?;
+    let levee = field.levee_with(&["--max-memory", "4MiB"])?;
+    levee.ok(&["attach", "eth0"])?;
+    let list = |count: u32| {
+        lines((0..count).map(|host| std::net::Ipv4Addr::from_bits(0x0b00_0000 + host * 7919).into()))
+    };
+    let (few, many) = (field.file("few", list(3_000))?, field.file("many", list(50_000))?);
+    imports(&levee, &["x", &few], b"", &["3,000 added"])?;
+    let before = state(&levee)?;
+    let text = levee.ok(&["set", "import", "x", &many, "--replace", "--dry-run"])?;
+    let words =
+        ["47,000 would be added", "3,000 already there", "while both are there", "nothing was changed"];
+    ensure!(words.iter().all(|word| text.contains(word)), "{text}");
+    let plan = |arguments: &[&str]| -> Result<Imported> {
+        let planned = levee.json(&[&["set", "import", "x"], arguments, &["--dry-run"]].concat())?;
+        ensure!(planned["schema"] == 1, "{planned}");
+        Ok(serde_json::from_value(planned)?)
+    };
+    let in_place = plan(&[&few])?.memory.context("a dry run tells the memory")?;
+    ensure!(!in_place.replaces_tables && in_place.after == in_place.now, "{in_place:?}");
+    let planned = plan(&[&many, "--replace"])?;
+    ensure!(state(&levee)? == before, "a dry run changed something");
+    let bad = field.file("bad", "192.0.2.1\noops\n")?;
+    refused(&levee.cmd(&["set", "import", "x", &bad, "--dry-run"])?, &["bad:2:1", "oops"])?;
+    let huge = field.file("huge", list(300_000))?;
+    refused(&levee.cmd(&["set", "import", "x", &huge, "--dry-run"])?, &["the limit is 4 MiB"])?;
+    ensure!(state(&levee)? == before, "a refused dry run changed something");
+
+    let done: Imported = serde_json::from_value(levee.json(&["set", "import", "x", &many, "--replace"])?)?;
+    ensure!(Imported { dry_run: true, memory: planned.memory, ..done } == planned, "{planned:?}");
+    let memory = planned.memory.context("a dry run tells the memory")?;
+    let now = status(&levee)?.memory.context("a daemon knows its tables")?;
+    ensure!(now.tables == memory.after && now.limit == memory.limit, "{now:?}, not {memory:?}");
+    ensure!(memory.replaces_tables && memory.peak == memory.now + memory.after, "{memory:?}");
+    // The same by itself, without a daemon.
+    let checked = field.alone(&["check", &many, "-j"])?;
+    let checked: serde_json::Value = serde_json::from_str(&checked.stdout)?;
+    ensure!(checked["total"]["memory"] == now.tables, "{checked}");
     Ok(())
 }
 

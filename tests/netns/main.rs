@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         import::a_truncated_gzip_is_refused,
         import::bad_lines_can_be_skipped_and_are_reported,
         import::replace_makes_the_set_the_list,
+        import::a_dry_run_tells_what_the_import_makes_of_the_kernels_tables,
         import::a_list_that_does_not_fit_is_refused,
         import::lists_without_end_are_refused_in_bounded_memory,
         import::a_file_of_ten_gigabytes_is_refused,

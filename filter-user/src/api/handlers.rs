@@ -179,7 +179,8 @@ async fn flush(State(controller): Shared, Path(name): Path<String>) -> Answer<Se
     blocking(controller, move |controller| controller.flush(&name)).await.map(axum::Json)
 }
 
-/// Imports a list into a set: all of it, or nothing. The body is the list itself, as text or gzip.
+/// Imports a list into a set: all of it, or nothing; with `dry_run`, tells what that would do. The body is the list
+/// itself, as text or gzip.
 #[utoipa::path(post, path = "/v1/sets/{name}/import", params(("name" = String, Path), ImportQuery),
     request_body(content = String, content_type = "application/octet-stream"),
     responses((status = OK, body = Imported), (status = "4XX", body = ErrorBody)))]

@@ -14,10 +14,10 @@ use super::peer::Peer;
 use super::problem::Problem;
 use super::server::MAX_LIST_BYTES;
 use super::types::{
-    Action, AddRequest, Change, ChangeOutcome, ChangeRequest, Changed, ImportQuery, Imported, PrefixList,
-    RemoveRequest, SCHEMA, SetChanged, SetRemoved, Span,
+    Action, AddRequest, Change, ChangeOutcome, ChangeRequest, Changed, ImportQuery, Imported, PlannedMemory,
+    PrefixList, RemoveRequest, SCHEMA, SetChanged, SetRemoved, Span,
 };
-use crate::engine::{ChangeReport, EngineError, Provenance, SetName};
+use crate::engine::{ChangeReport, EngineError, ImportPlan, Provenance, SetName};
 use crate::feeds::{ParseOptions, PrefixError, parse_list};
 
 impl Controller {
@@ -102,7 +102,7 @@ impl Controller {
         })
     }
 
-    /// Imports a list into a set.
+    /// Imports a list into a set, or tells what that would do.
     ///
     /// # Errors
     /// When the list has a bad line (unless those are skipped), is too long, or does not fit; nothing changes then.
@@ -113,7 +113,7 @@ impl Controller {
         list: impl Read,
         peer: &Peer,
     ) -> Result<Imported, ApiError> {
-        let ImportQuery { action, replace, ttl, reason, skip_bad, source } = query;
+        let ImportQuery { action, replace, ttl, reason, skip_bad, source, dry_run } = query;
         let name = SetName::try_from(name)?;
         let source = source.unwrap_or_else(|| "(list)".to_owned());
         let options = ParseOptions { skip_bad, max_bytes: MAX_LIST_BYTES, ..ParseOptions::default() };
@@ -128,9 +128,15 @@ impl Controller {
         tracing::debug!(lines = list.lines, ms = begun.elapsed().as_millis(), "read a list");
         let now = SystemTime::now();
         let provenance = provenance(peer, reason, ttl, now)?;
-        let report =
-            self.engine()?.import(&name, action.table(), &list.prefixes, replace, &provenance, now)?;
-        self.announce(&provenance);
+        let (table, prefixes) = (action.table(), &list.prefixes);
+        let (report, memory) = if dry_run {
+            let plan = self.engine()?.plan_import(&name, table, prefixes, replace, &provenance, now)?;
+            (plan.report, Some(plan.into()))
+        } else {
+            let report = self.engine()?.import(&name, table, prefixes, replace, &provenance, now)?;
+            self.announce(&provenance);
+            (report, None)
+        };
         Ok(Imported {
             schema: SCHEMA,
             set: name.to_string(),
@@ -146,6 +152,8 @@ impl Controller {
             skipped: list.bad_total,
             skipped_lines: list.bad.iter().map(list_problem).collect(),
             total: report.total as u64,
+            dry_run,
+            memory,
         })
     }
 
@@ -175,6 +183,18 @@ impl Controller {
         let name = SetName::try_from(name)?;
         let removed = self.engine()?.remove_set(&name)? as u64;
         Ok(SetRemoved { schema: SCHEMA, set: name.to_string(), removed })
+    }
+}
+
+impl From<ImportPlan> for PlannedMemory {
+    fn from(plan: ImportPlan) -> Self {
+        Self {
+            now: plan.memory.live,
+            after: plan.after(),
+            peak: plan.peak(),
+            limit: plan.memory.limit,
+            replaces_tables: plan.replaces_tables,
+        }
     }
 }
 

@@ -41,6 +41,11 @@ pub fn scaled(number: u64, unit: &str) -> String {
     format!("{number} {unit}")
 }
 
+/// A size of memory with its unit: `19.2 MiB`.
+pub fn size(bytes: u64) -> String {
+    humansize::format_size(bytes, humansize::BINARY)
+}
+
 /// A prefix as people write it: a single address without its length.
 pub fn prefix(prefix: &IpNet) -> String {
     if prefix.prefix_len() == prefix.max_prefix_len() {

@@ -10,11 +10,11 @@ use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
 use super::progress::Upload;
-use super::render::{grouped, sets};
+use super::render::{grouped, sets, size};
 use super::{Outcome, Refusal, change, table};
 use crate::api::client::{Client, encode};
 use crate::api::server::MAX_LIST_BYTES;
-use crate::api::types::{Action, ImportQuery, Imported, SetList, SetRemoved, Span};
+use crate::api::types::{Action, ImportQuery, Imported, PlannedMemory, SetList, SetRemoved, Span};
 
 /// Work with whole sets: import, change, list, flush, remove
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,8 @@ enum Command {
 Example:
   levee set import ipsum ipsum.txt --replace --reason 'daily blacklist'
   curl -s https://example.org/list.gz | levee set import example - --ttl 1d
-  levee set import partners partners.txt --action allow")]
+  levee set import partners partners.txt --action allow
+  levee set import ipsum ipsum.txt --replace --dry-run")]
     Import(ImportArgs),
     /// Add what one list names to a set and remove what another names: all of it in one step, or nothing
     #[command(after_help = "\
@@ -135,6 +136,12 @@ struct ImportArgs {
     /// How the list is written
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
+    /// Import nothing: read and check the list, and tell what an import would do and what the tables would take
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(short, long)]
+    json: bool,
 }
 
 impl ImportArgs {
@@ -149,6 +156,7 @@ impl ImportArgs {
             reason: self.reason.clone(),
             skip_bad: self.skip_bad,
             source: Some(self.file.clone()),
+            dry_run: self.dry_run,
         })
     }
 }
@@ -161,7 +169,11 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
             for line in &imported.skipped_lines {
                 writeln!(std::io::stderr(), "skipped {line}")?;
             }
-            writeln!(out, "{}", summary(&imported))?;
+            if args.json {
+                table::json(out, &imported)?;
+            } else {
+                writeln!(out, "{}", summary(&imported))?;
+            }
         }
         Command::Change(args) => return change::run(args, client, out).await,
         Command::List { json } => {
@@ -207,7 +219,7 @@ async fn import(args: &ImportArgs, client: &Client) -> Result<Imported> {
 const READ_SIZE: usize = 256 << 10;
 
 /// The list, and its size where it is a plain file.
-fn open(path: &Path) -> Result<(File, Option<u64>)> {
+pub fn open(path: &Path) -> Result<(File, Option<u64>)> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
     let metadata = file.metadata().with_context(|| format!("cannot read {shown}"))?;
@@ -225,21 +237,39 @@ fn open(path: &Path) -> Result<(File, Option<u64>)> {
 }
 
 fn summary(imported: &Imported) -> String {
-    let mut parts = vec![format!("{} added", grouped(imported.added))];
+    let would = if imported.dry_run { "would be " } else { "" };
+    let mut parts = vec![format!("{} {would}added", grouped(imported.added))];
     for (count, what) in [
-        (imported.unchanged, "already there"),
-        (imported.updated, "already there and renewed"),
-        (imported.removed, "removed"),
-        (imported.duplicates, "duplicates"),
-        (imported.overlapping, "overlapping"),
-        (imported.skipped, "bad lines skipped"),
+        (imported.unchanged, "already there".to_owned()),
+        (imported.updated, format!("already there and {would}renewed")),
+        (imported.removed, format!("{would}removed")),
+        (imported.duplicates, "duplicates".to_owned()),
+        (imported.overlapping, "overlapping".to_owned()),
+        (imported.skipped, "bad lines skipped".to_owned()),
     ] {
         if count > 0 {
             parts.push(format!("{} {what}", grouped(count)));
         }
     }
     let (set, total) = (&imported.set, grouped(imported.total));
-    format!("{set} ({}): {}; {total} prefixes in the set", imported.action.name(), parts.join(", "))
+    let (action, parts) = (imported.action.name(), parts.join(", "));
+    let text = format!("{set} ({action}): {parts}; {total} prefixes {would}in the set");
+    match &imported.memory {
+        Some(memory) => format!("{text}\n{}", planned(memory)),
+        None => text,
+    }
+}
+
+/// What the tables would take.
+fn planned(memory: &PlannedMemory) -> String {
+    let PlannedMemory { now, after, peak, limit, replaces_tables } = *memory;
+    let [now, after, peak, limit] = [now, after, peak, limit].map(size);
+    let change = if replaces_tables {
+        format!("{after} after it, {peak} while both are there")
+    } else {
+        "no more after it, as it is made in place".to_owned()
+    };
+    format!("kernel memory of the tables: {now} now, {change}; the limit is {limit}\nnothing was changed")
 }
 
 #[cfg(test)]
@@ -247,9 +277,8 @@ mod tests {
     use super::*;
     use crate::api::types::SCHEMA;
 
-    #[test]
-    fn the_summary_of_an_import_leaves_out_what_is_zero() {
-        let imported = Imported {
+    fn imported() -> Imported {
+        Imported {
             schema: SCHEMA,
             set: "ipsum".to_owned(),
             action: Action::Block,
@@ -264,9 +293,38 @@ mod tests {
             skipped: 0,
             skipped_lines: Vec::new(),
             total: 119_003,
-        };
+            dry_run: false,
+            memory: None,
+        }
+    }
+
+    #[test]
+    fn the_summary_of_an_import_leaves_out_what_is_zero() {
         let expected =
             "ipsum (block): 119,000 added, 3 already there, 2 duplicates; 119,003 prefixes in the set";
-        assert_eq!(summary(&imported), expected);
+        assert_eq!(summary(&imported()), expected);
+    }
+
+    #[test]
+    fn the_summary_of_a_dry_run_says_what_would_be_and_what_that_takes() {
+        let memory = PlannedMemory {
+            now: 2 << 20,
+            after: 5 << 20,
+            peak: 7 << 20,
+            limit: 512 << 20,
+            replaces_tables: true,
+        };
+        let planned = Imported { removed: 4, dry_run: true, memory: Some(memory), ..imported() };
+        let expected = [
+            "ipsum (block): 119,000 would be added, 3 already there, 4 would be removed, 2 duplicates; \
+             119,003 prefixes would be in the set",
+            "kernel memory of the tables: 2 MiB now, 5 MiB after it, 7 MiB while both are there; \
+             the limit is 512 MiB",
+            "nothing was changed",
+        ];
+        assert_eq!(summary(&planned).lines().collect::<Vec<_>>(), expected);
+        let memory = PlannedMemory { after: 2 << 20, peak: 2 << 20, replaces_tables: false, ..memory };
+        let planned = Imported { memory: Some(memory), ..planned };
+        assert!(summary(&planned).contains("2 MiB now, no more after it, as it is made in place; the limit"));
     }
 }

@@ -16,7 +16,7 @@ use filter_user::api::problem::ErrorDetail;
 use filter_user::api::server;
 use filter_user::api::types::{
     Action, AddRequest, AttachRequest, Attached, ChangeOutcome, Changed, DetachRequest, Detached, Fragments,
-    ImportQuery, Mode, RemoveRequest, SetEntries, Status,
+    ImportQuery, Imported, Mode, RemoveRequest, SetEntries, Status,
 };
 use filter_user::engine::{Engine, InterfaceIntent};
 use filter_user::interface::InterfaceMode;
@@ -160,6 +160,39 @@ async fn an_import_counts_what_it_did_and_replace_removes_the_rest() {
     let second = chunks(vec![Bytes::from("192.0.2.0/24\n198.51.100.1\n")]);
     let imported = daemon.client.import("list", &query, second).await.unwrap();
     assert_eq!((imported.added, imported.removed, imported.unchanged, imported.total), (1, 1, 1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_answers_as_the_import_would_and_changes_nothing() {
+    let daemon = daemon();
+    daemon.add(Action::Block, "list", &["192.0.2.1", "192.0.2.2", "192.0.2.3"]).await.unwrap();
+    let list = || chunks(vec![Bytes::from("192.0.2.1\n198.51.100.1\n198.51.100.1\n")]);
+    let before = daemon.sets().await;
+    let listed: SetEntries = daemon.client.get("/v1/sets/list").await.unwrap();
+    for (set, replace) in [("list", false), ("new", true), ("list", true)] {
+        let query = ImportQuery { replace, dry_run: true, ..ImportQuery::default() };
+        let planned = daemon.client.import(set, &query, list()).await.unwrap();
+        assert!(planned.dry_run);
+        let memory = planned.memory.unwrap();
+        assert!(memory.peak >= memory.after.max(memory.now) && memory.limit >= memory.after, "{memory:?}");
+        assert_eq!(memory.replaces_tables, (set, replace) == ("list", true));
+        assert_eq!(memory.peak, memory.now + if memory.replaces_tables { memory.after } else { 0 });
+        assert_eq!(daemon.sets().await, before);
+        assert_eq!(daemon.client.get::<SetEntries>("/v1/sets/list").await.unwrap(), listed);
+        if (set, replace) == ("list", true) {
+            let query = ImportQuery { dry_run: false, ..query };
+            let done = daemon.client.import(set, &query, list()).await.unwrap();
+            assert_eq!(Imported { dry_run: true, memory: planned.memory, ..done }, planned);
+            assert_eq!((planned.added, planned.removed, planned.unchanged, planned.total), (1, 2, 1, 2));
+        }
+    }
+    let query = ImportQuery { dry_run: true, ..ImportQuery::default() };
+    let bad = chunks(vec![Bytes::from("192.0.2.1\n  oops\n")]);
+    let (status, detail) = refusal(daemon.client.import("list", &query, bad).await);
+    assert_eq!((status, detail.code.as_str()), (422, "bad_list"));
+    let query = ImportQuery { action: Action::Allow, ..query };
+    let (status, detail) = refusal(daemon.client.import("list", &query, list()).await);
+    assert_eq!((status, detail.code.as_str()), (409, "other_action"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,8 +15,8 @@ pub use interfaces::{
 pub use prefixes::PrefixList;
 pub use sets::{
     Action, AddRequest, Change, ChangeOutcome, ChangeRequest, Changed, Entry, ImportQuery, Imported,
-    PrefixMatch, RemoveRequest, SetChanged, SetEntries, SetList, SetRemoved, SetSummary, TestRequest,
-    TestResult, Tested,
+    PlannedMemory, PrefixMatch, RemoveRequest, SetChanged, SetEntries, SetList, SetRemoved, SetSummary,
+    TestRequest, TestResult, Tested,
 };
 pub use status::{
     ControllerStatus, Count, Health, Interface, InterfaceStats, Memory, Stats, StatsController, Status,

@@ -208,9 +208,28 @@ pub struct ImportQuery {
     /// What error messages call the list.
     #[serde(default)]
     pub source: Option<String>,
+    /// Nothing is imported: the list is read and checked, and the answer is what an import would do.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
-/// The answer to an import.
+/// What a dry run says about the kernel memory of the prefix tables, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannedMemory {
+    /// That they take now.
+    pub now: u64,
+    /// That they would take after the import.
+    pub after: u64,
+    /// That they would take at most: while new tables are made, the old ones are there as well.
+    pub peak: u64,
+    /// That tables may take.
+    pub limit: u64,
+    /// New tables would take the place of those in force. Otherwise these are changed in place; should they have no
+    /// room for that, new ones take their place all the same.
+    pub replaces_tables: bool,
+}
+
+/// The answer to an import, or what it would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Imported {
     /// Version of this document's shape.
@@ -239,8 +258,12 @@ pub struct Imported {
     pub skipped: u64,
     /// The first of them.
     pub skipped_lines: Vec<Problem>,
-    /// Prefixes in the set now.
+    /// Prefixes in the set now, or after the import.
     pub total: u64,
+    /// Only what an import would do: nothing was changed.
+    pub dry_run: bool,
+    /// What tables would take; absent unless it was a dry run.
+    pub memory: Option<PlannedMemory>,
 }
 
 /// One set.
