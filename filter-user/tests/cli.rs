@@ -57,6 +57,7 @@ fn every_command_has_help_with_an_example() {
         "set list",
         "set flush",
         "set rm",
+        "check",
         "completions",
         "man",
     ] {
@@ -202,6 +203,50 @@ fn standard_input_without_prefixes_is_an_error() {
     let mut command = levee(&dir.path().join("none"));
     command.args(["block", "add", "-"]).write_stdin("# nothing\n\n");
     command.assert().code(1).stderr(contains("no prefixes"));
+}
+
+#[test]
+fn lists_are_checked_without_a_daemon() {
+    let dir = dir();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_string_lossy().into_owned()
+    };
+    let one = file("one", "# all\n192.0.2.1\n192.0.2.1\t7\n10.0.0.0-10.0.0.5\n2001:db8::/32\n");
+    let check = |arguments: &[&str]| {
+        let mut command = levee(&dir.path().join("none"));
+        command.arg("check").args(arguments).write_stdin("192.0.2.1\n198.51.100.0/24\n");
+        command.assert()
+    };
+    let output = check(&[&one, "-", "-j"]).success().get_output().stdout.clone();
+    let checked: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+    let figures = |part: &serde_json::Value| {
+        ["lines", "entries", "ipv4", "ipv6", "duplicates"].map(|name| part[name].as_u64().expect(name))
+    };
+    assert_eq!(checked["schema"], 1);
+    assert_eq!(checked["lists"][0]["source"], *one);
+    assert_eq!(figures(&checked["lists"][0]), [5, 4, 3, 1, 1]);
+    assert_eq!(figures(&checked["lists"][1]), [2, 2, 2, 0, 0]);
+    assert_eq!(figures(&checked["total"]), [7, 6, 4, 1, 2]);
+    assert!(checked["total"]["memory"].as_u64() > Some(1 << 20), "{checked}");
+    let text = check(&[&one, "-"]).success();
+    text.stdout(contains("LIST").and(contains("(all)")).and(contains(" MiB")));
+
+    let long: String = (0..40_000u32).map(|n| format!("{}\n", std::net::Ipv4Addr::from(n << 8))).collect();
+    let long = check(&[&file("long", &long), "-j"]).success().get_output().stdout.clone();
+    let long: serde_json::Value = serde_json::from_slice(&long).expect("JSON");
+    assert!(long["total"]["memory"].as_u64() > checked["total"]["memory"].as_u64(), "{long}");
+
+    let (bad, absent) = (file("bad", "oops\n192.0.2.1\n  192.0.2.1/33\n"), dir.path().join("absent"));
+    let refused = check(&[&bad, &one, &absent.to_string_lossy()]).code(1).stdout(is_empty());
+    refused.stderr(
+        contains(format!("{bad}:1:1: found \"oops\""))
+            .and(contains(format!("{bad}:3:3: found \"192.0.2.1/33\"")))
+            .and(contains(format!("cannot open {}", absent.display()))),
+    );
+    let many = file("many", &"oops\n".repeat(150).replacen("oops", "192.0.2.1", 1));
+    check(&[&many]).code(1).stderr(contains(":101:1").and(contains("... and 49 more")));
 }
 
 #[test]

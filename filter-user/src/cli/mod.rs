@@ -7,6 +7,7 @@ mod allow;
 mod attach;
 mod block;
 mod change;
+mod check;
 mod completions;
 mod detach;
 mod entries;
@@ -67,6 +68,7 @@ enum Command {
     Block(block::Args),
     Allow(allow::Args),
     Set(set::Args),
+    Check(check::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -121,6 +123,7 @@ fn dispatch(cli: Cli, out: &mut impl Write) -> Result<Outcome> {
     let client = Client::new(&socket);
     match command {
         Command::Run(args) => return run::run(args, socket).map(|()| Outcome::Done),
+        Command::Check(args) => return check::run(&args, out),
         Command::Completions(args) => return completions::run(&args, out).map(|()| Outcome::Done),
         Command::Man(args) => return man::run(&args, out).map(|()| Outcome::Done),
         _ => {}
@@ -136,7 +139,9 @@ fn dispatch(cli: Cli, out: &mut impl Write) -> Result<Outcome> {
             Command::Block(args) => block::run(args, &client, out).await,
             Command::Allow(args) => allow::run(args, &client, out).await,
             Command::Set(args) => set::run(args, &client, out).await,
-            Command::Run(_) | Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
+            Command::Run(_) | Command::Check(_) | Command::Completions(_) | Command::Man(_) => {
+                Ok(Outcome::Done)
+            }
         }
     })
 }
