@@ -234,12 +234,15 @@ pub const fn family(prefix: &IpNet) -> &'static str {
 /// Prefix tables in ordinary memory.
 #[derive(Debug)]
 pub struct MemoryTables {
-    /// Prefixes that fit before a replacement is needed.
+    /// Prefixes that fit into a generation beyond those that it begins with.
     room: usize,
+    /// Prefixes that still fit into the live one.
+    left: usize,
     /// Prefixes that a generation may hold at most.
     limit: usize,
     live: Tables,
-    before: Option<Tables>,
+    /// With what was left in it.
+    before: Option<(Tables, usize)>,
     generation: u32,
 }
 
@@ -252,13 +255,13 @@ impl MemoryTables {
     /// Tables that may hold `limit` prefixes, and take `room` single ones beyond each replacement.
     #[must_use]
     pub fn new(room: usize, limit: usize) -> Self {
-        Self { room, limit, live: Tables::new(), before: None, generation: 0 }
+        Self { room, left: room, limit, live: Tables::new(), before: None, generation: 0 }
     }
 
-    /// Sets how many prefixes still fit, and how many a replacement may have.
+    /// Sets how many prefixes still fit, now and after each replacement, and how many a replacement may have.
     #[cfg(test)]
     pub(crate) const fn limit(&mut self, room: usize, limit: usize) {
-        (self.room, self.limit) = (room, limit);
+        (self.room, self.left, self.limit) = (room, room, limit);
     }
 
     /// Every prefix in a table, in order.
@@ -287,7 +290,7 @@ impl PrefixTables for MemoryTables {
     fn insert(&mut self, table: TableKind, prefix: IpNet, set: SetId) -> Result<(), TableError> {
         let is_new = !self.live.get(&table).is_some_and(|entries| entries.contains_key(&prefix));
         if is_new {
-            self.room = self.room.checked_sub(1).ok_or(TableError::Full)?;
+            self.left = self.left.checked_sub(1).ok_or(TableError::Full)?;
         }
         self.live.entry(table).or_default().insert(prefix, set);
         Ok(())
@@ -295,7 +298,7 @@ impl PrefixTables for MemoryTables {
 
     fn remove(&mut self, table: TableKind, prefix: IpNet) -> Result<bool, TableError> {
         let was_there = self.live.entry(table).or_default().remove(&prefix).is_some();
-        self.room += usize::from(was_there);
+        self.left += usize::from(was_there);
         Ok(was_there)
     }
 
@@ -306,14 +309,15 @@ impl PrefixTables for MemoryTables {
             return Err(TableError::OverLimit { needed, limit });
         }
         let next = TableKind::ALL.into_iter().map(|kind| (kind, entries(contents, kind))).collect();
-        self.before = Some(std::mem::replace(&mut self.live, next));
+        let live = std::mem::replace(&mut self.live, next);
+        self.before = Some((live, std::mem::replace(&mut self.left, self.room)));
         self.generation += 1;
         Ok(())
     }
 
     fn put_back(&mut self) -> Result<(), TableError> {
-        if let Some(before) = self.before.take() {
-            self.live = before;
+        if let Some((live, left)) = self.before.take() {
+            (self.live, self.left) = (live, left);
         }
         Ok(())
     }

@@ -153,7 +153,10 @@ impl Engine {
             }
             Err(EngineError::NotUndone { cause, source }) => {
                 self.drifted = true;
-                return Err(EngineError::NotUndone { cause, source });
+                // Putting back what was removed takes room, too. A replacement does not care what is half-done.
+                let is_full = matches!(*cause, EngineError::Table { source: TableError::Full, .. });
+                let done = if is_full { self.commit_at_once(kind, &steps, journalled) } else { Err(*cause) };
+                return done.map_err(|cause| EngineError::NotUndone { cause: Box::new(cause), source });
             }
             applied => applied?,
         }
@@ -187,6 +190,7 @@ impl Engine {
             Ok(()) => {
                 self.tables.keep();
                 self.used.set(&contents);
+                self.drifted = false;
                 Ok(())
             }
             Err(cause) => Err(match self.tables.put_back() {

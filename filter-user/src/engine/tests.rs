@@ -23,6 +23,8 @@ struct Inner {
     calls: Vec<Call>,
     /// Calls until one fails, and how many fail then.
     fail: Option<(usize, usize)>,
+    /// Changes of single entries until one finds no room.
+    full: Option<usize>,
 }
 
 /// A call that changes the tables.
@@ -37,7 +39,7 @@ enum Call {
 impl Kernel {
     fn new() -> Self {
         let tables = MemoryTables::new(CAPACITY, CAPACITY);
-        Self(Arc::new(Mutex::new(Inner { tables, calls: Vec::new(), fail: None })))
+        Self(Arc::new(Mutex::new(Inner { tables, calls: Vec::new(), fail: None, full: None })))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -64,6 +66,14 @@ impl Inner {
             }
             Some((calls, _)) => *calls -= 1,
             None => {}
+        }
+        match (&mut self.full, &call) {
+            (Some(0), Call::Change(..)) => {
+                self.full = None;
+                return Err(TableError::Full);
+            }
+            (Some(changes), Call::Change(..)) => *changes -= 1,
+            (None, _) | (_, Call::Replace(_)) => {}
         }
         self.calls.push(call);
         Ok(())
@@ -314,6 +324,30 @@ fn what_does_not_fit_into_the_tables_gets_larger_ones() {
     // The first fits and is taken back before all come at once.
     let tried = Call::Change(prefixes[0], Some(1));
     assert!(calls.contains(&tried) && calls.last() == Some(&Call::Replace(3)), "{calls:?}");
+}
+
+#[test]
+fn what_finds_no_room_and_cannot_be_taken_back_either_gets_larger_tables() {
+    let rig = Rig::new();
+    let mut engine = rig.open();
+    let prefixes = nets(&["10.0.0.1/32", "10.0.0.2/32"]);
+    // The first fits, the second does not, and the first cannot be taken back.
+    rig.kernel.inner().full = Some(1);
+    rig.kernel.fail_at(2, 1);
+    engine.add(&name("s"), SetKind::Block, &prefixes, &forever(), at(1)).unwrap();
+    assert_eq!(rig.kernel.block(), [(prefixes[0], 1), (prefixes[1], 1)]);
+    assert_eq!(rig.kernel.inner().calls.last(), Some(&Call::Replace(2)));
+    assert!(!engine.drifted && engine.sets().next().unwrap().v4 == 2);
+
+    let more = nets(&["10.0.0.3/32", "10.0.0.4/32"]);
+    rig.kernel.inner().full = Some(1);
+    rig.kernel.fail_at(2, 2);
+    let before = dump(&engine);
+    let failed = engine.add(&name("s"), SetKind::Block, &more, &forever(), at(2)).unwrap_err();
+    assert!(matches!(failed, EngineError::NotUndone { .. }) && engine.drifted, "{failed}");
+    assert_eq!(dump(&engine), before);
+    engine.add(&name("s"), SetKind::Block, &more, &forever(), at(2)).unwrap();
+    assert_eq!(rig.kernel.block().len(), 4);
 }
 
 #[test]
