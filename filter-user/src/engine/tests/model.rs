@@ -8,13 +8,48 @@ const KINDS: [SetKind; 4] = [SetKind::Block, SetKind::Block, SetKind::Block, Set
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Add { set: usize, prefixes: Vec<u8>, ttl: Option<u64> },
-    Import { set: usize, prefixes: Vec<u8>, replace: bool },
-    Delete { set: usize, prefixes: Vec<u8> },
-    Flush { set: usize },
-    RemoveSet { set: usize },
-    Wait { seconds: u64 },
-    FailTable { call: usize },
+    Add {
+        set: usize,
+        prefixes: Vec<u8>,
+        ttl: Option<u64>,
+    },
+    Import {
+        set: usize,
+        prefixes: Vec<u8>,
+        replace: bool,
+    },
+    Delete {
+        set: usize,
+        prefixes: Vec<u8>,
+    },
+    Change {
+        set: usize,
+        add: Vec<u8>,
+        remove: Vec<u8>,
+        ttl: Option<u64>,
+    },
+    Flush {
+        set: usize,
+    },
+    RemoveSet {
+        set: usize,
+    },
+    Wait {
+        seconds: u64,
+    },
+    /// A call that comes after so many others is refused, be it a change or a replacement.
+    FailTable {
+        call: usize,
+    },
+    /// A change that comes after so many others finds no room, so that the tables are replaced.
+    FillTable {
+        change: usize,
+    },
+    /// So many additions fit in place from now on, and so many prefixes into a replacement.
+    Limit {
+        room: usize,
+        most: usize,
+    },
     Compact,
     Reopen,
 }
@@ -29,10 +64,16 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (set(), prefixes(), any::<bool>())
             .prop_map(|(set, prefixes, replace)| Import { set, prefixes, replace }),
         2 => (set(), prefixes()).prop_map(|(set, prefixes)| Delete { set, prefixes }),
+        3 => (set(), prefixes(), prefixes(), prop::option::of(1..20u64)).prop_map(|(set, add, mut remove, ttl)| {
+            remove.retain(|number| !add.contains(number));
+            Change { set, add, remove, ttl }
+        }),
         1 => set().prop_map(|set| Flush { set }),
         1 => set().prop_map(|set| RemoveSet { set }),
         2 => (1..10u64).prop_map(|seconds| Wait { seconds }),
         1 => (0..4usize).prop_map(|call| FailTable { call }),
+        1 => (0..4usize).prop_map(|change| FillTable { change }),
+        1 => (0..6usize, 6..40usize).prop_map(|(room, most)| Limit { room, most }),
         1 => Just(Compact),
         1 => Just(Reopen),
     ]
@@ -83,6 +124,14 @@ impl Model {
                 }
                 entries.extend(prefixes.iter().map(|number| (net(*number), None)));
             }
+            Operation::Change { set, add, .. } if add.is_empty() && !self.sets.contains_key(set) => {}
+            Operation::Change { set, add, remove, ttl } => {
+                let expires = ttl.map(|ttl| now + ttl);
+                let gone: Vec<IpNet> = remove.iter().map(|number| net(*number)).collect();
+                let entries = self.set(*set);
+                entries.retain(|prefix, _| !gone.contains(prefix));
+                entries.extend(add.iter().map(|number| (net(*number), expires)));
+            }
             Operation::Delete { set, prefixes } if self.sets.contains_key(set) => {
                 let gone: Vec<IpNet> = prefixes.iter().map(|number| net(*number)).collect();
                 self.set(*set).retain(|prefix, _| !gone.contains(prefix));
@@ -107,21 +156,39 @@ fn perform(engine: &mut Engine, operation: &Operation, now: u64) -> Result<(), E
             let provenance = by(None, ttl.map(|ttl| at(now + ttl)));
             engine.add(&set_name(set), KINDS[*set], &nets(prefixes), &provenance, at(now)).map(drop)
         }
-        Operation::Import { set, prefixes, replace } => engine
-            .import(&set_name(set), KINDS[*set], &nets(prefixes), *replace, &forever(), at(now))
-            .map(drop),
+        Operation::Import { set, prefixes, replace } => {
+            let (set, kind, nets) = (set_name(set), KINDS[*set], nets(prefixes));
+            let planned = engine.plan_import(&set, kind, &nets, *replace, &forever(), at(now));
+            let done = engine.import(&set, kind, &nets, *replace, &forever(), at(now))?;
+            assert_eq!(planned.unwrap().report, done);
+            Ok(())
+        }
+        Operation::Change { set, add, remove, ttl } => {
+            let provenance = by(None, ttl.map(|ttl| at(now + ttl)));
+            let (set, kind) = (set_name(set), KINDS[*set]);
+            engine.change(&set, kind, &nets(add), &nets(remove), &provenance, at(now)).map(drop)
+        }
         Operation::Delete { set, prefixes } => engine.delete(&set_name(set), &nets(prefixes)).map(drop),
         Operation::Flush { set } => engine.flush(&set_name(set)).map(drop),
         Operation::RemoveSet { set } => engine.remove_set(&set_name(set)).map(drop),
         Operation::Wait { .. } => engine.expire(at(now)).map(drop),
         Operation::Compact => Ok(engine.journal.compact(&engine.state)?),
-        Operation::FailTable { .. } | Operation::Reopen => Ok(()),
+        Operation::FailTable { .. }
+        | Operation::FillTable { .. }
+        | Operation::Limit { .. }
+        | Operation::Reopen => Ok(()),
     }
 }
 
 fn check(engine: &Engine, rig: &Rig, model: &Model) {
     for kind in SetKind::ALL {
-        assert_eq!(rig.kernel.inner().tables.entries(kind), model.table(kind));
+        let table = model.table(kind);
+        let v4 = table.iter().filter(|(prefix, _)| matches!(prefix, IpNet::V4(_))).count();
+        assert_eq!(engine.table_use(kind), TableUse { v4, v6: table.len() - v4 });
+        // Where undoing failed, the next change repairs the tables first.
+        if !engine.drifted {
+            assert_eq!(rig.kernel.inner().tables.entries(kind), table);
+        }
     }
     assert_eq!(engine.sets().count(), model.sets.len());
     for (set, (id, entries)) in &model.sets {
@@ -149,12 +216,17 @@ proptest! {
         let mut engine = rig.open();
         let (mut model, mut now) = (Model::default(), 1);
         for operation in operations {
+            if matches!(operation, Operation::Wait { .. } | Operation::Reopen) {
+                // Expiry is a change for each set, so a failure in it may leave some of them done.
+                rig.kernel.inner().fail = None;
+                rig.kernel.inner().tables.limit(CAPACITY, CAPACITY);
+            }
             match &operation {
                 Operation::Wait { seconds } => now += seconds,
-                // Expiry is a change for each set, so a failure in it may leave some of them done.
                 Operation::FailTable { call } => rig.kernel.fail_at(*call, 1),
+                Operation::FillTable { change } => rig.kernel.inner().full = Some(*change),
+                Operation::Limit { room, most } => rig.kernel.inner().tables.limit(*room, *most),
                 Operation::Reopen => {
-                    rig.kernel.inner().fail = None;
                     let before = dump(&engine);
                     drop(engine);
                     engine = rig.open_at(at(now)).unwrap().0;
@@ -162,20 +234,20 @@ proptest! {
                 }
                 _ => {}
             }
-            if matches!(operation, Operation::Wait { .. }) {
-                rig.kernel.inner().fail = None;
-            }
             match perform(&mut engine, &operation, now) {
                 Ok(()) => model.take(&operation, now),
                 Err(EngineError::UnknownSet { .. }) => {
-                    let (Operation::Delete { set, .. } | Operation::Flush { set } | Operation::RemoveSet { set }) =
-                        operation
+                    let (Operation::Delete { set, .. }
+                    | Operation::Change { set, .. }
+                    | Operation::Flush { set }
+                    | Operation::RemoveSet { set }) = operation
                     else {
                         panic!("only these need the set")
                     };
                     prop_assert!(!model.sets.contains_key(&set));
                 }
                 Err(EngineError::Table { .. } | EngineError::Tables { .. }) => {}
+                Err(EngineError::NotUndone { .. }) => prop_assert!(engine.drifted),
                 Err(error) => panic!("{error}"),
             }
             check(&engine, &rig, &model);
