@@ -172,7 +172,9 @@ fn locate<K: Key>(place: Place<'_>, region: Region, key: K) -> Option<(&LineCell
     None
 }
 
+/// The lines that `key` may lie in: none where the region has no bucket, as what comes behind it is not its own.
 fn reachable<K: Key>(place: Place<'_>, region: Region, key: K) -> impl Iterator<Item = &LineCell> {
     let home = region.first + key.home(place.multiplier, region.buckets);
-    place.lines[home as usize..(home + REACH) as usize].iter()
+    let reach = REACH.min(region.lines());
+    place.lines[home as usize..(home + reach) as usize].iter()
 }
