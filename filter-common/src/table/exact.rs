@@ -74,23 +74,27 @@ pub fn find_narrow<L: Lines>(lines: &L, multiplier: u64, region: Region, key: u3
     0
 }
 
+/// All ones where there is no difference, else zero, without a branch.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "all bits are the same")]
+fn same<L: Lines>(differs: u64) -> u32 {
+    !L::Line::sign(differs | differs.wrapping_neg()) as u32
+}
+
 /// What a 64-bit key of that length stands for; 0 where it is not there.
 #[inline(always)]
 pub fn find_upper<L: Lines>(lines: &L, multiplier: u64, region: Region, key: u64, length: u32) -> u32 {
     let mut index = region.first.wrapping_add(upper_home(multiplier, region.buckets, key, length));
     for _ in 0..REACH {
         let Some(line) = lines.line(index) else { return 0 };
-        let mut last = 0;
+        let (mut last, mut found) = (0, 0);
         for slot in 0..UPPER_SLOTS {
             // The value goes first: a slot that is being filled shows its key before its value.
             last = line.half(UPPER_VALUES, slot);
-            // One comparison of everything: each branch on a key doubles the paths that the verifier walks.
-            if u64::from(last >> 24 ^ length) | (line.word(slot) ^ key) == 0 {
-                return last & PAYLOAD_MASK_HALF;
-            }
+            found |= last & same::<L>(u64::from(last >> 24 ^ length) | (line.word(slot) ^ key));
         }
-        if last == 0 {
-            return 0;
+        if found != 0 || last == 0 {
+            return found & PAYLOAD_MASK_HALF;
         }
         index = index.wrapping_add(1);
     }
@@ -110,16 +114,14 @@ pub fn find_lower<L: Lines>(
     let mut index = region.first.wrapping_add(home);
     for _ in 0..REACH {
         let Some(line) = lines.line(index) else { return 0 };
-        let mut last = 0;
+        let (mut last, mut found) = (0, 0);
         for slot in 0..LOWER_SLOTS {
             last = line.half(LOWER_VALUES, slot);
             let differs = line.word(2 * slot) ^ first | line.word(2 * slot + 1) ^ second;
-            if u64::from(last >> 24 ^ length) | differs == 0 {
-                return last & PAYLOAD_MASK_HALF;
-            }
+            found |= last & same::<L>(u64::from(last >> 24 ^ length) | differs);
         }
-        if last == 0 {
-            return 0;
+        if found != 0 || last == 0 {
+            return found & PAYLOAD_MASK_HALF;
         }
         index = index.wrapping_add(1);
     }

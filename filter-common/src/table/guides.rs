@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::slot::{MAX_GUIDES, UNIVERSAL_GUIDE};
+use super::slot::{MAX_GUIDES, SINGLE_GUIDES, UNIVERSAL_GUIDE};
 
 /// Lengths, as a guide names them: bit `i` of the first word stands for 128 - `i`, of the second for 64 - `i`.
 pub type LengthBits = [u64; 2];
@@ -33,22 +33,27 @@ pub struct Guides {
 impl Default for Guides {
     fn default() -> Self {
         let empty = LengthBits::default();
-        Self {
-            by_number: vec![empty; UNIVERSAL_GUIDE as usize + 1],
-            numbers: HashMap::from([(empty, 0)]),
-            limit: MAX_GUIDES as usize,
+        let mut by_number = vec![empty; *SINGLE_GUIDES.end() as usize + 1];
+        let mut numbers = HashMap::from([(empty, 0)]);
+        for number in SINGLE_GUIDES {
+            let length = length_bit(u8::try_from(number).unwrap_or_default());
+            by_number[number as usize] = length;
+            numbers.insert(length, number);
         }
+        Self { by_number, numbers, limit: MAX_GUIDES as usize }
     }
 }
 
 impl Guides {
-    /// Guides as they were written, in the order of their numbers. The first one without a length after the universal one
-    /// ends them.
+    /// Guides as they were written, in the order of their numbers. The first one without a length after those of a single
+    /// one ends them.
     pub fn from_table(written: impl Iterator<Item = LengthBits>, limit: usize) -> Self {
         let mut guides = Self { limit, ..Self::default() };
-        for (number, lengths) in written.enumerate().skip(UNIVERSAL_GUIDE as usize) {
+        for (number, lengths) in written.enumerate() {
             if number == UNIVERSAL_GUIDE as usize {
                 guides.by_number[number] = lengths;
+            } else if number < guides.by_number.len() {
+                // The same in every table.
             } else if lengths == LengthBits::default() {
                 break;
             } else {
@@ -115,10 +120,17 @@ mod tests {
     #[test]
     fn where_there_are_too_many_the_universal_guide_names_all() {
         let mut guides = Guides::default();
-        guides.set_limit(3);
-        assert_eq!(guides.number(length_bit(33)), 2);
+        guides.set_limit(130);
+        let with_33 = |length| union(length_bit(33), length_bit(length));
+        assert_eq!(guides.number(with_33(34)), 129);
+        assert_eq!(guides.number(with_33(34)), 129);
         for length in [48, 64, 65, 128] {
-            assert_eq!(guides.number(length_bit(length)), UNIVERSAL_GUIDE);
+            assert_eq!(guides.number(with_33(length)), UNIVERSAL_GUIDE);
+            assert_eq!(
+                guides.number(length_bit(length)),
+                u32::from(length),
+                "a single length needs no place"
+            );
         }
         for length in [33, 48, 64, 65, 128] {
             let bit = length_bit(length);

@@ -9,7 +9,7 @@ use super::exact::find_narrow;
 use super::geometry::{Region, TableV4, TableV6};
 use super::lines::{Line, Lines};
 use super::slot::{
-    FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS, SET_MASK, part_bit,
+    FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS, SET_MASK, SINGLE_GUIDES, part_bit,
 };
 
 /// Lengths of IPv4 prefixes that are looked up exactly.
@@ -67,6 +67,14 @@ fn find_guided<L: Lines>(
     (first, last): (u64, u64),
     guide: u32,
 ) -> u32 {
+    if SINGLE_GUIDES.contains(&guide) {
+        return if guide > 64 {
+            let key = (first, last & (u64::MAX << ((128 - guide) & 63)));
+            lines.lower(multiplier, table.lower, key, guide)
+        } else {
+            lines.upper(multiplier, table.upper, first & (u64::MAX << ((64 - guide) & 63)), guide)
+        };
+    }
     let Some(line) = lines.line(table.guides.wrapping_add(guide / 4)) else { return 0 };
     let lengths = line.word(guide % 4 * 2);
     if lengths != 0 {

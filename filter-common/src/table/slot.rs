@@ -26,6 +26,9 @@ pub const MAX_GUIDES: u32 = 1 << (24 - SET_BITS);
 /// The guide that names every length in use anywhere, for when there are more combinations than guides.
 pub const UNIVERSAL_GUIDE: u32 = 1;
 
+/// Guides of these numbers name one length, their number, so that most searches need not read them.
+pub const SINGLE_GUIDES: core::ops::RangeInclusive<u32> = 33..=128;
+
 /// Set in a root slot that points to a chunk.
 pub const ROOT_CHUNK: u64 = 1 << 23;
 /// What masks its set or place.
