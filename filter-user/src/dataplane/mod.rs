@@ -18,6 +18,7 @@ mod program;
 mod report;
 mod swap;
 mod values;
+mod without_controller;
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -31,13 +32,12 @@ use netlink_packet_route::link::LinkLayerType;
 pub use error::DataplaneError;
 pub use kernel_tables::KernelTables;
 pub use report::InterfaceReport;
+pub use without_controller::{inspect, remove};
 
 use self::generation::Generation;
 use self::netlink::Interface;
 use self::pins::{InterfacePins, Lock, Pins};
-use self::report::{
-    clear_set_counter, generation_of, names, program_on, read_set_counters, report, reports, running, runs,
-};
+use self::report::{clear_set_counter, generation_of, names, read_set_counters, report, reports, runs};
 use self::swap::note_generation;
 use self::values::{pin_value, read_meta};
 use crate::interface::InterfaceMode;
@@ -349,60 +349,6 @@ impl Dataplane {
         }
         Ok(())
     }
-}
-
-/// What runs where, without the right to change it; nothing when nothing is pinned.
-///
-/// # Errors
-/// As [`Dataplane::interfaces`], and where another ABI version made the pins.
-pub fn inspect(bpffs: &Path) -> Result<Vec<InterfaceReport>, DataplaneError> {
-    let pins = Pins::new(bpffs);
-    if read_meta(&pins)?.is_none() {
-        return Ok(Vec::new());
-    }
-    reports(&pins)
-}
-
-/// Takes the filter off the named interfaces, or all, without a controller; whatever ABI version made the pins.
-/// Names those it was on.
-///
-/// # Errors
-/// While a controller owns the pins; when a named interface is not attached; when the kernel refuses.
-pub fn remove(bpffs: &Path, only: Option<&[String]>) -> Result<Vec<String>, DataplaneError> {
-    let pins = Pins::new(bpffs);
-    if !pins.exist()? {
-        return match only.and_then(<[String]>::first) {
-            Some(name) => Err(DataplaneError::NotAttached { name: name.clone() }),
-            None => Ok(Vec::new()),
-        };
-    }
-    pins.check_bpffs()?;
-    let _lock = pins.lock()?;
-    pins.check_entries()?;
-    let here = netlink::interfaces()?;
-    let named = pins
-        .interfaces()?
-        .into_iter()
-        .map(|index| {
-            let name = program_on(&pins.interface(index), index)?.and_then(|id| running(&here, id));
-            let name = name.map(|(interface, _)| interface.name.clone());
-            Ok((index, name.unwrap_or_else(|| format!("(interface {index})"))))
-        })
-        .collect::<Result<Vec<_>, DataplaneError>>()?;
-    let wanted = |name: &String| only.is_none_or(|only| only.contains(name));
-    if let Some(missing) =
-        only.and_then(|only| only.iter().find(|name| !named.iter().any(|(_, n)| n == *name)))
-    {
-        return Err(DataplaneError::NotAttached { name: missing.clone() });
-    }
-    let (gone, kept): (Vec<_>, Vec<_>) = named.into_iter().partition(|(_, name)| wanted(name));
-    for (index, _) in &gone {
-        pins.remove_interface(*index)?;
-    }
-    if kept.is_empty() {
-        pins.remove_shared()?;
-    }
-    Ok(gone.into_iter().map(|(_, name)| name).collect())
 }
 
 fn check_link_type(interface: &Interface, switches: Switches) -> Result<(), DataplaneError> {

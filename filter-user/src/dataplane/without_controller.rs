@@ -1,0 +1,65 @@
+//! What can be done about a pinned dataplane while no controller runs: look at it, and take it off.
+//!
+//! Taking it off is the way back from any controller that does not start, so it asks for the lock and for Levee's own
+//! entries, and not for this build's ABI version.
+
+use std::path::Path;
+
+use super::pins::Pins;
+use super::report::{InterfaceReport, program_on, reports, running};
+use super::values::read_meta;
+use super::{DataplaneError, netlink};
+
+/// What runs where, without the right to change it; nothing when nothing is pinned.
+///
+/// # Errors
+/// As [`Dataplane::interfaces`], and where another ABI version made the pins.
+pub fn inspect(bpffs: &Path) -> Result<Vec<InterfaceReport>, DataplaneError> {
+    let pins = Pins::new(bpffs);
+    if read_meta(&pins)?.is_none() {
+        return Ok(Vec::new());
+    }
+    reports(&pins)
+}
+
+/// Takes the filter off the named interfaces, or all, without a controller; whatever ABI version made the pins.
+/// Names those it was on.
+///
+/// # Errors
+/// While a controller owns the pins; when a named interface is not attached; when the kernel refuses.
+pub fn remove(bpffs: &Path, only: Option<&[String]>) -> Result<Vec<String>, DataplaneError> {
+    let pins = Pins::new(bpffs);
+    if !pins.exist()? {
+        return match only.and_then(<[String]>::first) {
+            Some(name) => Err(DataplaneError::NotAttached { name: name.clone() }),
+            None => Ok(Vec::new()),
+        };
+    }
+    pins.check_bpffs()?;
+    let _lock = pins.lock()?;
+    pins.check_entries()?;
+    let here = netlink::interfaces()?;
+    let named = pins
+        .interfaces()?
+        .into_iter()
+        .map(|index| {
+            let name = program_on(&pins.interface(index), index)?.and_then(|id| running(&here, id));
+            let name = name.map(|(interface, _)| interface.name.clone());
+            Ok((index, name.unwrap_or_else(|| format!("(interface {index})"))))
+        })
+        .collect::<Result<Vec<_>, DataplaneError>>()?;
+    let wanted = |name: &String| only.is_none_or(|only| only.contains(name));
+    if let Some(missing) =
+        only.and_then(|only| only.iter().find(|name| !named.iter().any(|(_, n)| n == *name)))
+    {
+        return Err(DataplaneError::NotAttached { name: missing.clone() });
+    }
+    let (gone, kept): (Vec<_>, Vec<_>) = named.into_iter().partition(|(_, name)| wanted(name));
+    for (index, _) in &gone {
+        pins.remove_interface(*index)?;
+    }
+    if kept.is_empty() {
+        pins.remove_shared()?;
+    }
+    Ok(gone.into_iter().map(|(_, name)| name).collect())
+}
