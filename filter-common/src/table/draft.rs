@@ -156,7 +156,7 @@ struct Layout {
 impl Layout {
     fn lines(&mut self, lines: u64) -> Result<u32, TooLarge> {
         let first = self.next;
-        // A map of lines counts its bytes in an i32's range of elements; stay well below.
+        // Line numbers have 32 bits; the check stays below what a sum of two of them can overflow.
         let end = u64::from(first).checked_add(lines).filter(|end| *end < 1 << 30).ok_or(TooLarge)?;
         self.next = u32::try_from(end).map_err(|_| TooLarge)?;
         Ok(first)
