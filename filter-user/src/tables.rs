@@ -41,6 +41,9 @@ pub enum TableError {
     /// The tables would be larger than Levee can make them.
     #[error("the tables would be larger than the 64 GiB that one generation can have")]
     TooLarge,
+    /// Too many entries hash to one place, each of several times that they were spread anew.
+    #[error("the entries could not be spread over the tables; trying again spreads them in another way")]
+    Crowded,
     /// The kernel refused.
     #[error("the kernel refused to {action}")]
     Kernel {
@@ -91,7 +94,7 @@ pub trait PrefixTables: Send {
     /// is kept until [`Self::keep`] or [`Self::put_back`].
     ///
     /// # Errors
-    /// [`TableError::OverLimit`], [`TableError::TooLarge`] and [`TableError::Kernel`]; nothing changed then.
+    /// [`TableError::OverLimit`], [`TableError::TooLarge`], [`TableError::Crowded`] and [`TableError::Kernel`]; nothing changed then.
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError>;
 
     /// Goes back to what was in force before the last replacement.

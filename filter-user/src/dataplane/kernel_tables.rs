@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use filter_common::table::writer::Full;
+use filter_common::table::writer::{Crowded, Full};
 use filter_common::table::{Contents, Draft, Footprint, Room, Writer};
 use ipnet::IpNet;
 use tracing::debug;
@@ -80,14 +80,11 @@ impl KernelTables {
                 break;
             }
         }
-        crowded.map_err(|_| TableError::TooLarge)
+        crowded.map_err(|_| TableError::Crowded)
     }
 
     /// Fills a draft's memory and loads its programs, both at once, then swaps.
-    fn put_in_force(
-        &mut self,
-        draft: Draft,
-    ) -> Result<Result<(), filter_common::table::writer::Crowded>, TableError> {
+    fn put_in_force(&mut self, draft: Draft) -> Result<Result<(), Crowded>, TableError> {
         let dataplane = Arc::clone(&self.dataplane);
         let (pins, number, interfaces) = {
             let dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
