@@ -5,10 +5,15 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 use crate::netns::Netns;
+
+/// How long a frame waits for room in the receiver's ring.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A packet socket bound to one interface. It receives nothing.
 #[derive(Debug)]
@@ -26,12 +31,21 @@ impl RawSocket {
             .with_context(|| format!("cannot open a packet socket on {interface} of {}", ns.name()))
     }
 
-    /// Sends one frame.
+    /// Sends one frame. A flood may fill the receiver's ring; a frame that found no room went nowhere, so it is sent
+    /// again until it finds some.
     ///
     /// # Errors
-    /// When the kernel does not take it.
+    /// When the kernel does not take it, or there is no room for [`PATIENCE`].
     pub fn send(&mut self, frame: &[u8]) -> Result<()> {
-        let sent = self.0.write(frame).with_context(|| format!("cannot send {} bytes", frame.len()))?;
+        let end = Instant::now() + PATIENCE;
+        let sent = loop {
+            match self.0.write(frame) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && Instant::now() < end => {
+                    yield_now()
+                }
+                sent => break sent.with_context(|| format!("cannot send {} bytes", frame.len()))?,
+            }
+        };
         anyhow::ensure!(sent == frame.len(), "{sent} of {} bytes were sent", frame.len());
         Ok(())
     }
