@@ -11,6 +11,7 @@ use filter_common::abi::SET_SLOTS;
 use filter_common::counters::{Counter, Counters};
 use filter_common::keys::{AddressV4, AddressV6};
 use filter_common::pipeline::Decision;
+use filter_common::table::compact;
 use filter_common::table::exact::{find_lower, find_narrow, find_upper};
 use filter_common::table::geometry::{Geometry, Region, TableV4, TableV6};
 use filter_common::table::lines::{Line, Lines, WORDS};
@@ -90,6 +91,11 @@ impl Lines for KernelLines {
     }
 
     #[inline(always)]
+    fn network(&self, _multiplier: u64, region: Region, network: u32) -> u32 {
+        find_network(network, region.first, region.buckets)
+    }
+
+    #[inline(always)]
     fn upper(&self, _multiplier: u64, region: Region, key: u64, length: u32) -> u32 {
         find_64(key, length, region.first, region.buckets)
     }
@@ -132,6 +138,12 @@ fn multiplier() -> u64 {
 #[inline(never)]
 extern "C" fn find_32(key: u32, length: u32, first: u32, buckets: u32) -> u32 {
     find_narrow(&KernelLines, multiplier(), Region { first, buckets }, key, length)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_network(network: u32, first: u32, buckets: u32) -> u32 {
+    compact::find_network(&KernelLines, multiplier(), Region { first, buckets }, network)
 }
 
 #[unsafe(no_mangle)]

@@ -6,6 +6,7 @@
 use super::TableKind;
 use super::chunk::Encoded;
 use super::coarse::{COARSE_BITS, Prefixes, paint_all};
+use super::compact::{self, Shape, Single};
 use super::contents::Contents;
 use super::exact::{LOWER_SLOTS, NARROW_SLOTS, UPPER_SLOTS};
 use super::geometry::{Geometry, KINDS, ROOT_LINES, Region, TableV4, TableV6};
@@ -65,8 +66,9 @@ pub struct TooLarge;
 pub(super) struct DraftV4 {
     pub coarse: Prefixes,
     pub roots: Vec<Encoded>,
-    /// Prefixes of more than 24 bits.
+    /// Prefixes of more than 24 bits; those of 32 are counted.
     pub exact: Vec<(PrefixV4, u16)>,
+    pub singles: usize,
 }
 
 /// One IPv6 table, ready to be written.
@@ -163,7 +165,15 @@ impl Layout {
     }
 
     fn region(&mut self, slots: u64, a_line: u32) -> Result<Region, TooLarge> {
-        let buckets = (slots * 100).div_ceil(u64::from(a_line) * fullness(a_line));
+        self.buckets((slots * 100).div_ceil(u64::from(a_line) * fullness(a_line)))
+    }
+
+    fn compact<S: Shape>(&mut self, slots: u64) -> Result<Region, TooLarge> {
+        let buckets = (slots * 100).div_ceil(u64::from(S::SLOTS * S::FULLNESS));
+        self.buckets(buckets.max(S::LEAST_BUCKETS.into()))
+    }
+
+    fn buckets(&mut self, buckets: u64) -> Result<Region, TooLarge> {
         let buckets = u32::try_from(buckets).map_err(|_| TooLarge)?;
         let mut region = Region { first: 0, buckets };
         region.first = self.lines(u64::from(region.lines()))?;
@@ -187,16 +197,17 @@ fn small(count: u64) -> Result<u32, TooLarge> {
 impl DraftV4 {
     fn new(entries: &[(PrefixV4, u16)]) -> Self {
         let is_coarse = |prefix: &PrefixV4| prefix.length() <= COARSE_BITS;
-        let (mut coarse, mut exact) = (Prefixes::new(), Vec::with_capacity(entries.len()));
+        let (mut coarse, mut exact, mut singles) = (Prefixes::new(), Vec::with_capacity(entries.len()), 0);
         for (prefix, set) in entries {
             if is_coarse(prefix) {
                 coarse.insert((prefix.address().bits(), prefix.length()), *set);
             } else {
+                singles += usize::from(prefix.length() == 32);
                 exact.push((*prefix, *set));
             }
         }
         let roots = paint_all(&coarse);
-        Self { coarse, roots, exact }
+        Self { coarse, roots, exact, singles }
     }
 
     fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV4, TooLarge> {
@@ -207,7 +218,8 @@ impl DraftV4 {
             chunks: layout.lines(chunk_lines.into())?,
             chunk_lines,
             reserved: 0,
-            exact: layout.region(room.around(self.exact.len()), NARROW_SLOTS)?,
+            exact: layout.region(room.around(self.exact.len() - self.singles), NARROW_SLOTS)?,
+            singles: layout.compact::<Single>(room.around(self.singles))?,
         })
     }
 }
@@ -245,7 +257,7 @@ impl DraftV6 {
             guides: layout.lines(guide_lines.into())?,
             guide_lines,
             reserved: 0,
-            networks: layout.region(room.around(self.records.len()), NARROW_SLOTS)?,
+            networks: layout.compact::<compact::Network>(room.around(self.records.len()))?,
             upper: layout.region(room.around(self.upper), UPPER_SLOTS)?,
             lower: layout.region(room.around(self.deep.len() - self.upper), LOWER_SLOTS)?,
         })

@@ -5,7 +5,8 @@
 //! reads one line. Slots are never moved, so a search beside a change sees each key where it was.
 //!
 //! Three widths of key share that shape: 32 bits (eight slots a line, key and value in one word), 64 bits (five slots:
-//! five words of keys, then their values of 32 bits), 128 bits (three slots).
+//! five words of keys, then their values of 32 bits), 128 bits (three slots). Most keys of 32 bits are IPv4 addresses
+//! and IPv6 networks; those lie in [`super::compact`] slots.
 
 use super::geometry::{REACH, Region};
 use super::lines::{Line, Lines};

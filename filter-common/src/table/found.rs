@@ -4,6 +4,7 @@
 //! prefixes that cover the same addresses for the same set.
 
 use super::TableKind;
+use super::compact::{Network, Shape, Single, permuted_of, unpermute};
 use super::contents::{Contents, Entries};
 use super::exact::{LOWER_SLOTS, LOWER_VALUES, NARROW_SLOTS, UPPER_SLOTS, UPPER_VALUES};
 use super::geometry::{Geometry, Region, TableV4, TableV6};
@@ -24,13 +25,13 @@ pub fn found(geometry: &Geometry, lines: &[LineCell]) -> Contents {
         return contents;
     }
     for kind in TableKind::ALL {
-        contents.set_v4(kind, found_v4(&geometry.v4[kind as usize], lines));
-        contents.set_v6(kind, found_v6(&geometry.v6[kind as usize], lines));
+        contents.set_v4(kind, found_v4(&geometry.v4[kind as usize], geometry.multiplier, lines));
+        contents.set_v6(kind, found_v6(&geometry.v6[kind as usize], geometry.multiplier, lines));
     }
     contents
 }
 
-fn found_v4(table: &TableV4, lines: &[LineCell]) -> Entries<PrefixV4> {
+fn found_v4(table: &TableV4, multiplier: u64, lines: &[LineCell]) -> Entries<PrefixV4> {
     let coarse = coarse(lines, table.root, table.chunks);
     let mut entries: Entries<PrefixV4> = coarse
         .into_iter()
@@ -41,17 +42,22 @@ fn found_v4(table: &TableV4, lines: &[LineCell]) -> Entries<PrefixV4> {
         let [.., length, _, _, _] = word.to_be_bytes();
         entries.push((PrefixV4::containing(address, length), set(word)));
     }
+    for (address, payload) in compact::<Single>(lines, multiplier, table.singles) {
+        entries.push((PrefixV4::containing(AddressV4::from_bits(address), 32), set(payload.into())));
+    }
     entries
 }
 
-fn found_v6(table: &TableV6, lines: &[LineCell]) -> Entries<PrefixV6> {
+fn found_v6(table: &TableV6, multiplier: u64, lines: &[LineCell]) -> Entries<PrefixV6> {
     let prefix = |first, last, length| PrefixV6::containing(AddressV6::from_halves(first, last), length);
     let mut entries: Entries<PrefixV6> = coarse(lines, table.root, table.chunks)
         .into_iter()
         .map(|((address, length), set)| (prefix(u64::from(address) << 32, 0, length), set))
         .collect();
-    for word in narrow(lines, table.networks).filter(|word| word & u64::from(SET_MASK) != 0) {
-        entries.push((prefix(word & !0xffff_ffff, 0, 32), set(word)));
+    for (network, payload) in compact::<Network>(lines, multiplier, table.networks) {
+        if payload & SET_MASK != 0 {
+            entries.push((prefix(u64::from(network) << 32, 0, 32), set(payload.into())));
+        }
     }
     for (line, slot, value) in slots(lines, table.upper, UPPER_SLOTS, UPPER_VALUES) {
         entries.push((prefix(line.word(slot), 0, (value >> 24) as u8), set(value.into())));
@@ -79,6 +85,19 @@ fn region(lines: &[LineCell], region: Region) -> &[LineCell] {
 fn narrow(lines: &[LineCell], of: Region) -> impl Iterator<Item = u64> {
     let words = region(lines, of).iter().flat_map(|line| (0..NARROW_SLOTS).map(move |slot| line.word(slot)));
     words.filter(|word| *word != 0 && *word != u64::from(TOMBSTONE))
+}
+
+/// The keys of compact slots in use, with their payloads.
+fn compact<S: Shape>(lines: &[LineCell], multiplier: u64, of: Region) -> impl Iterator<Item = (u32, u32)> {
+    let all = (0..)
+        .zip(region(lines, of))
+        .flat_map(|(bucket, line)| (0..S::SLOTS).map(move |slot| (bucket, line, slot)));
+    all.filter_map(move |(bucket, line, slot)| {
+        let rest = S::rest(line, slot);
+        let key = || unpermute(multiplier, permuted_of::<S>(of.buckets, bucket, line.quarter(0, slot), rest));
+        let payload = rest & S::PAYLOAD_MASK;
+        (payload != 0).then(|| (key(), payload))
+    })
 }
 
 /// Slots in use, with their values.

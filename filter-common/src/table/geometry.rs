@@ -44,8 +44,10 @@ pub struct TableV4 {
     pub chunk_lines: u32,
     /// Explicit padding.
     pub reserved: u32,
-    /// Prefixes of 25 to 32 bits.
+    /// Prefixes of 25 to 31 bits.
     pub exact: Region,
+    /// Prefixes of 32 bits.
+    pub singles: Region,
 }
 
 /// The parts of one IPv6 table.
@@ -95,7 +97,14 @@ impl Geometry {
         multiplier: 0,
         lines: 0,
         reserved: 0,
-        v4: [TableV4 { root: 0, chunks: 0, chunk_lines: 0, reserved: 0, exact: Region::NONE }; KINDS],
+        v4: [TableV4 {
+            root: 0,
+            chunks: 0,
+            chunk_lines: 0,
+            reserved: 0,
+            exact: Region::NONE,
+            singles: Region::NONE,
+        }; KINDS],
         v6: [TableV6 {
             root: 0,
             chunks: 0,
@@ -110,6 +119,6 @@ impl Geometry {
     };
 }
 
-const _: () = assert!(size_of::<TableV4>() == 24);
+const _: () = assert!(size_of::<TableV4>() == 32);
 const _: () = assert!(size_of::<TableV6>() == 48);
-const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (24 + 48));
+const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (32 + 48));

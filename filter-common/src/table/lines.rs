@@ -4,7 +4,7 @@
 //! unit of change: whoever reads sees all of the old word or all of the new one.
 
 use super::geometry::Region;
-use super::{exact, search};
+use super::{compact, exact, search};
 
 /// Words in a line.
 pub const WORDS: usize = 8;
@@ -42,6 +42,12 @@ pub trait Lines: Sized {
     #[inline(always)]
     fn narrow(&self, multiplier: u64, region: Region, key: u32, length: u32) -> u32 {
         exact::find_narrow(self, multiplier, region, key, length)
+    }
+
+    /// [`compact::find_network`].
+    #[inline(always)]
+    fn network(&self, multiplier: u64, region: Region, network: u32) -> u32 {
+        compact::find_network(self, multiplier, region, network)
     }
 
     /// [`exact::find_upper`].

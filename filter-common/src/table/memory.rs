@@ -23,6 +23,13 @@ impl LineCell {
         let others = self.word(index) & !(0xffff_ffff << shift);
         self.store(index, others | u64::from(value) << shift);
     }
+
+    /// Changes the quarter of a word that is a part of a 16-bit slot.
+    pub fn store_quarter(&self, index: u32, quarter: u32, value: u32) {
+        let shift = quarter % 4 * 16;
+        let others = self.word(index) & !(0xffff << shift);
+        self.store(index, others | u64::from(value) << shift);
+    }
 }
 
 impl Line for &LineCell {

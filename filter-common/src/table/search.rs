@@ -5,7 +5,7 @@
 //! one for the /32, one for each longer length in use within that /32, then the chunk. So a miss among single IPv4
 //! addresses reads two lines, one of them hot.
 
-use super::exact::find_narrow;
+use super::compact::find_single;
 use super::geometry::{Region, TableV4, TableV6};
 use super::lines::{Line, Lines};
 use super::slot::{
@@ -23,7 +23,7 @@ pub fn find_v4<L: Lines>(lines: &L, multiplier: u64, table: &TableV4, address: u
     let root = root(lines, table.root, address >> 16);
     let finer = if root & part_bit(address) == 0 { 0 } else { (root >> ROOT_FINER & LENGTHS_MASK) as u32 };
     if finer & 1 != 0 {
-        let set = find_narrow(lines, multiplier, table.exact, address, 32);
+        let set = find_single(lines, multiplier, table.singles, address);
         if set != 0 {
             return set;
         }
@@ -43,7 +43,7 @@ pub fn find_v6<L: Lines>(lines: &L, multiplier: u64, table: &TableV6, (first, la
     let network = (first >> 32) as u32;
     let root = root(lines, table.root, network >> 16);
     if root & part_bit(network) != 0 {
-        let found = lines.narrow(multiplier, table.networks, network, 32);
+        let found = lines.network(multiplier, table.networks, network);
         let guide = found >> SET_BITS;
         if guide != 0 {
             let set = find_guided(lines, multiplier, table, (first, last), guide);

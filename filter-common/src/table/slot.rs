@@ -5,8 +5,11 @@
 //! * A chunk says which set each of the 256 values of the next eight bits belongs to, as runs: four words of bits, one
 //!   where a run begins; then four bytes, how many runs begin before each of those words; then a set of two bytes a
 //!   run, 14 in the first line and 32 in each that follows.
-//! * An exact slot is a key, its length in bits (8) and what it stands for (24): a set, and for a /32 of IPv6 also its
-//!   guide. Nothing stands for a set of zero.
+//! * An exact slot is a key, its length in bits (8) and what it stands for (24).
+//! * A compact slot is what of the key its place does not tell, and what it stands for: the set of an IPv4 address (10
+//!   bits), or of an IPv6 /32 the set and the guide (24).
+//!
+//! Nothing stands for a set of zero.
 
 /// Sets that a table can name: 1 to this.
 pub const MAX_SET: u32 = 1023;

@@ -269,27 +269,45 @@ fn the_last_prefix_can_go_whatever_its_length() {
 }
 
 /// Keys that hash to one bucket fill it and those after it; the next one is refused, and all others stay.
-#[test]
-fn keys_that_share_a_bucket_are_refused_aloud_when_it_is_full() {
+fn keys_that_share_a_bucket(crowd: &[PrefixV4], slots: usize) {
     let mut tables = written(&Contents::default(), ROOM, 1);
-    let geometry = *tables.geometry();
-    let buckets = geometry.v4[KIND as usize].exact.buckets;
-    let home = |address| super::exact::narrow_home(geometry.multiplier, buckets, address, 32);
-    let crowd: Vec<u32> =
-        (1..).map(|n: u32| n.wrapping_mul(2_654_435_761)).filter(|a| home(*a) == 3).take(129).collect();
-    let (last, fitting) = crowd.split_last().expect("129");
-    for address in fitting {
-        tables.insert_v4(KIND, v4(*address, 32), 7).expect("sixteen lines of eight");
+    let (last, fitting) = crowd.split_last().expect("one more than fit");
+    let find = |tables: &Tables, prefix: &PrefixV4| find_v4(tables, prefix.address().bits());
+    for prefix in fitting {
+        tables.insert_v4(KIND, *prefix, 7).expect("as many as there are slots");
     }
-    assert_eq!(tables.insert_v4(KIND, v4(*last, 32), 7), Err(Full::Bucket));
-    assert_eq!(find_v4(&tables, *last), 0);
-    assert!(fitting.iter().all(|address| find_v4(&tables, *address) == 7));
+    assert_eq!(tables.insert_v4(KIND, *last, 7), Err(Full::Bucket));
+    assert_eq!(find(&tables, last), 0);
+    assert!(fitting.iter().all(|prefix| find(&tables, prefix) == 7));
     // Once there is a gap it fits, and what lies behind the gap is still found.
-    assert_eq!(tables.remove_v4(KIND, v4(fitting[7], 32)), Ok(true));
-    assert!(fitting[8..].iter().all(|address| find_v4(&tables, *address) == 7));
-    tables.insert_v4(KIND, v4(*last, 32), 9).expect("a slot is free");
-    assert_eq!(find_v4(&tables, *last), 9);
-    assert_eq!(find_v4(&tables, fitting[7]), 0);
+    let gap = slots - 1;
+    assert_eq!(tables.remove_v4(KIND, fitting[gap]), Ok(true));
+    assert!(fitting[slots..].iter().all(|prefix| find(&tables, prefix) == 7));
+    tables.insert_v4(KIND, *last, 9).expect("a slot is free");
+    assert_eq!(find(&tables, last), 9);
+    assert_eq!(find(&tables, &fitting[gap]), 0);
+}
+
+#[test]
+fn addresses_that_share_a_bucket_are_refused_aloud_when_it_is_full() {
+    let geometry = *written(&Contents::default(), ROOM, 1).geometry();
+    let buckets = geometry.v4[KIND as usize].singles.buckets;
+    let home = |address| super::compact::home(super::compact::permute(geometry.multiplier, address), buckets);
+    let all = (1..).map(|n: u32| n.wrapping_mul(2_654_435_761));
+    let crowd: Vec<_> = all.filter(|n| home(*n) == 3).map(|n| v4(n, 32)).take(129).collect();
+    keys_that_share_a_bucket(&crowd, 16);
+}
+
+#[test]
+fn prefixes_that_share_a_bucket_are_refused_aloud_when_it_is_full() {
+    let geometry = *written(&Contents::default(), ROOM, 1).geometry();
+    let buckets = geometry.v4[KIND as usize].exact.buckets;
+    let home = |prefix: &PrefixV4| {
+        super::exact::narrow_home(geometry.multiplier, buckets, prefix.address().bits(), 30)
+    };
+    let all = (1..).map(|n: u32| v4(n.wrapping_mul(2_654_435_761), 30));
+    let crowd: Vec<_> = all.filter(|prefix| home(prefix) == 3).take(129).collect();
+    keys_that_share_a_bucket(&crowd, 8);
 }
 
 #[test]

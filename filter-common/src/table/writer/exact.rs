@@ -3,6 +3,10 @@
 //! The lowest free slot is taken first, so a bucket's last slot is used only once the others are; it then stays in use,
 //! if need be by a tombstone, because keys may lie behind it.
 
+use super::super::compact::{
+    NETWORK_RESTS, Network as NetworkShape, SINGLE_RESTS, Shape, Single as SingleShape, home, permute, rest,
+    tag,
+};
 use super::super::exact::{
     LOWER_SLOTS, LOWER_VALUES, NARROW_SLOTS, UPPER_SLOTS, UPPER_VALUES, lower_home, narrow_home, upper_home,
 };
@@ -26,9 +30,15 @@ impl From<Full> for Crowded {
 pub(super) trait Key: Copy {
     /// Slots of a line.
     const SLOTS: u32;
+    /// Lines that it may lie in.
+    const REACH: u32 = REACH;
+    /// What masks what a slot stands for.
+    const PAYLOAD: u32 = PAYLOAD_MASK_HALF;
+    /// The value of a slot that was in use.
+    const TOMBSTONE: u32 = TOMBSTONE;
     /// The bucket that it hashes to.
     fn home(self, multiplier: u64, buckets: u32) -> u32;
-    /// What a slot holds: zero when free, else its length in the upper 8 bits, and what it stands for.
+    /// What a slot holds: zero when free, else something that is not, above what it stands for.
     fn value(line: &LineCell, slot: u32) -> u32;
     /// Whether a slot is this key's.
     fn is_at(self, line: &LineCell, slot: u32) -> bool;
@@ -38,9 +48,17 @@ pub(super) trait Key: Copy {
     fn clear(line: &LineCell, slot: u32, value: u32);
 }
 
-/// An IPv4 prefix, or an IPv6 network.
+/// An IPv4 prefix of 25 to 31 bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Narrow(pub u32, pub u8);
+
+/// An IPv4 address, permuted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Single(u32);
+
+/// An IPv6 network, permuted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Network(u32);
 
 /// An IPv6 prefix of 33 to 64 bits.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +67,83 @@ pub(super) struct Upper(pub u64, pub u8);
 /// An IPv6 prefix of 65 to 128 bits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lower(pub u64, pub u64, pub u8);
+
+impl Single {
+    pub(super) const fn new(place: Place<'_>, address: u32) -> Self {
+        Self(permute(place.multiplier, address))
+    }
+}
+
+impl Network {
+    pub(super) const fn new(place: Place<'_>, network: u32) -> Self {
+        Self(permute(place.multiplier, network))
+    }
+}
+
+/// The tag goes first: a search that sees it beside the old rest finds nothing, as before.
+///
+/// A slot that was cleared may get another key. A search that read the rest of the one and the tag of the other takes
+/// them for one key only if the rests of their tags are the same; it then finds the new key with the old key's set.
+impl Key for Single {
+    const SLOTS: u32 = SingleShape::SLOTS;
+    const REACH: u32 = SingleShape::REACH;
+    const PAYLOAD: u32 = SingleShape::PAYLOAD_MASK;
+    const TOMBSTONE: u32 = 1 << SingleShape::PAYLOAD_BITS;
+
+    fn home(self, _multiplier: u64, buckets: u32) -> u32 {
+        home(self.0, buckets)
+    }
+
+    fn value(line: &LineCell, slot: u32) -> u32 {
+        SingleShape::rest(line, slot)
+    }
+
+    fn is_at(self, line: &LineCell, slot: u32) -> bool {
+        line.quarter(0, slot) == tag(self.0)
+            && Self::value(line, slot) & !Self::PAYLOAD == rest::<SingleShape>(self.0, 0)
+            && Self::value(line, slot) & Self::PAYLOAD != 0
+    }
+
+    fn put(self, line: &LineCell, slot: u32, payload: u32) {
+        line.store_quarter(slot / 4, slot, tag(self.0));
+        line.store_quarter(SINGLE_RESTS + slot / 4, slot, rest::<SingleShape>(self.0, payload));
+    }
+
+    fn clear(line: &LineCell, slot: u32, value: u32) {
+        line.store_quarter(SINGLE_RESTS + slot / 4, slot, value);
+    }
+}
+
+/// In the same order.
+impl Key for Network {
+    const SLOTS: u32 = NetworkShape::SLOTS;
+    const REACH: u32 = NetworkShape::REACH;
+    const PAYLOAD: u32 = NetworkShape::PAYLOAD_MASK;
+    const TOMBSTONE: u32 = 1 << NetworkShape::PAYLOAD_BITS;
+
+    fn home(self, _multiplier: u64, buckets: u32) -> u32 {
+        home(self.0, buckets)
+    }
+
+    fn value(line: &LineCell, slot: u32) -> u32 {
+        NetworkShape::rest(line, slot)
+    }
+
+    fn is_at(self, line: &LineCell, slot: u32) -> bool {
+        line.quarter(0, slot) == tag(self.0)
+            && Self::value(line, slot) & !Self::PAYLOAD == rest::<NetworkShape>(self.0, 0)
+            && Self::value(line, slot) & Self::PAYLOAD != 0
+    }
+
+    fn put(self, line: &LineCell, slot: u32, payload: u32) {
+        line.store_quarter(slot / 4, slot, tag(self.0));
+        line.store_half(NETWORK_RESTS + slot / 2, slot, rest::<NetworkShape>(self.0, payload));
+    }
+
+    fn clear(line: &LineCell, slot: u32, value: u32) {
+        line.store_half(NETWORK_RESTS + slot / 2, slot, value);
+    }
+}
 
 impl Key for Narrow {
     const SLOTS: u32 = NARROW_SLOTS;
@@ -129,7 +224,7 @@ impl Key for Lower {
 
 /// What `key` stands for; 0 where it is not there.
 pub(super) fn find<K: Key>(place: Place<'_>, region: Region, key: K) -> u32 {
-    locate(place, region, key).map_or(0, |(line, slot)| K::value(line, slot) & PAYLOAD_MASK_HALF)
+    locate(place, region, key).map_or(0, |(line, slot)| K::value(line, slot) & K::PAYLOAD)
 }
 
 /// Adds `key`, or changes what it stands for; says whether it was there.
@@ -140,7 +235,7 @@ pub(super) fn insert<K: Key>(place: Place<'_>, region: Region, key: K, payload: 
     }
     let free = reachable(place, region, key)
         .flat_map(|line| (0..K::SLOTS).map(move |slot| (line, slot)))
-        .find(|(line, slot)| matches!(K::value(line, *slot), 0 | TOMBSTONE));
+        .find(|(line, slot)| is_free::<K>(K::value(line, *slot)));
     let (line, slot) = free.ok_or(Full::Bucket)?;
     key.put(line, slot, payload);
     Ok(false)
@@ -149,7 +244,7 @@ pub(super) fn insert<K: Key>(place: Place<'_>, region: Region, key: K, payload: 
 /// Removes `key`; says whether it was there.
 pub(super) fn remove<K: Key>(place: Place<'_>, region: Region, key: K) -> bool {
     let Some((line, slot)) = locate(place, region, key) else { return false };
-    K::clear(line, slot, if slot == K::SLOTS - 1 { TOMBSTONE } else { 0 });
+    K::clear(line, slot, if slot == K::SLOTS - 1 { K::TOMBSTONE } else { 0 });
     true
 }
 
@@ -157,7 +252,12 @@ pub(super) fn remove<K: Key>(place: Place<'_>, region: Region, key: K) -> bool {
 pub(super) fn count<K: Key>(lines: &[LineCell], region: Region, wanted: impl Fn(u32) -> bool) -> usize {
     let lines = &lines[region.first as usize..(region.first + region.lines()) as usize];
     let slots = lines.iter().flat_map(|line| (0..K::SLOTS).map(move |slot| K::value(line, slot)));
-    slots.filter(|value| !matches!(*value, 0 | TOMBSTONE) && wanted(*value)).count()
+    slots.filter(|value| !is_free::<K>(*value) && wanted(*value)).count()
+}
+
+/// Whether a slot of that value can be taken.
+fn is_free<K: Key>(value: u32) -> bool {
+    value == 0 || value == K::TOMBSTONE
 }
 
 fn locate<K: Key>(place: Place<'_>, region: Region, key: K) -> Option<(&LineCell, u32)> {
@@ -175,6 +275,6 @@ fn locate<K: Key>(place: Place<'_>, region: Region, key: K) -> Option<(&LineCell
 /// The lines that `key` may lie in: none where the region has no bucket, as what comes behind it is not its own.
 fn reachable<K: Key>(place: Place<'_>, region: Region, key: K) -> impl Iterator<Item = &LineCell> {
     let home = region.first + key.home(place.multiplier, region.buckets);
-    let reach = REACH.min(region.lines());
+    let reach = K::REACH.min(region.lines());
     place.lines[home as usize..(home + reach) as usize].iter()
 }

@@ -5,7 +5,7 @@ use super::super::draft::DraftV4;
 use super::super::geometry::TableV4;
 use super::super::slot::{ROOT_FINER, part_bit};
 use super::coarse::{Coarse, CoarsePlace};
-use super::exact::{Crowded, Narrow, count, find, insert, remove};
+use super::exact::{Crowded, Narrow, Single, count, find, insert, remove};
 use super::{Full, Place};
 use crate::keys::{AddressV4, PrefixV4};
 
@@ -39,6 +39,31 @@ const fn finer(prefix: PrefixV4) -> (u16, u64) {
     ((address >> 16) as u16, length | part_bit(address))
 }
 
+/// The set of a prefix of more than 24 bits; 0 where it is not there.
+fn find_exact(place: Place<'_>, table: &TableV4, prefix: PrefixV4) -> u32 {
+    if prefix.length() == BITS {
+        find(place, table.singles, Single::new(place, prefix.address().bits()))
+    } else {
+        find(place, table.exact, narrow(prefix))
+    }
+}
+
+fn insert_exact(place: Place<'_>, table: &TableV4, prefix: PrefixV4, set: u16) -> Result<bool, Full> {
+    if prefix.length() == BITS {
+        insert(place, table.singles, Single::new(place, prefix.address().bits()), set.into())
+    } else {
+        insert(place, table.exact, narrow(prefix), set.into())
+    }
+}
+
+fn remove_exact(place: Place<'_>, table: &TableV4, prefix: PrefixV4) -> bool {
+    if prefix.length() == BITS {
+        remove(place, table.singles, Single::new(place, prefix.address().bits()))
+    } else {
+        remove(place, table.exact, narrow(prefix))
+    }
+}
+
 impl WriterV4 {
     pub(super) fn write(table: TableV4, draft: DraftV4, place: Place<'_>) -> Result<Self, Crowded> {
         let coarse = Coarse::write(coarse_place(&table), draft.coarse, &draft.roots, place.lines)?;
@@ -52,10 +77,12 @@ impl WriterV4 {
     pub(super) fn adopt(table: TableV4, draft: DraftV4, place: Place<'_>) -> Option<Self> {
         let coarse = Coarse::adopt(coarse_place(&table), draft.coarse, &draft.roots, place.lines)?;
         let exact = draft.exact.len();
-        let same = count::<Narrow>(place.lines, table.exact, |_| true) == exact
+        let singles = count::<Single>(place.lines, table.singles, |_| true);
+        let same = singles == draft.singles
+            && count::<Narrow>(place.lines, table.exact, |_| true) == exact - singles
             && draft.exact.iter().all(|(prefix, set)| {
                 let (index, bit) = finer(*prefix);
-                find(place, table.exact, narrow(*prefix)) == u32::from(*set)
+                find_exact(place, &table, *prefix) == u32::from(*set)
                     && coarse.has_finer(place.lines, index, bit)
             });
         same.then_some(Self { table, coarse, exact })
@@ -65,7 +92,7 @@ impl WriterV4 {
         if prefix.length() <= COARSE_BITS {
             return self.coarse.insert(place.lines, coarse_key(prefix), set);
         }
-        let was_there = insert(place, self.table.exact, narrow(prefix), set.into())?;
+        let was_there = insert_exact(place, &self.table, prefix, set)?;
         self.exact += usize::from(!was_there);
         let (index, bit) = finer(prefix);
         self.coarse.mark_finer(place.lines, index, bit);
@@ -76,7 +103,7 @@ impl WriterV4 {
         if prefix.length() <= COARSE_BITS {
             return self.coarse.remove(place.lines, coarse_key(prefix));
         }
-        let was_there = remove(place, self.table.exact, narrow(prefix));
+        let was_there = remove_exact(place, &self.table, prefix);
         self.exact -= usize::from(was_there);
         Ok(was_there)
     }
@@ -85,7 +112,7 @@ impl WriterV4 {
     pub(super) fn covering(&self, place: Place<'_>, prefix: PrefixV4) -> Option<(PrefixV4, u16)> {
         let exact = (COARSE_BITS + 1..=prefix.length()).rev().find_map(|length| {
             let wider = PrefixV4::containing(prefix.address(), length);
-            let set = find(place, self.table.exact, narrow(wider)) as u16;
+            let set = find_exact(place, &self.table, wider) as u16;
             (set != 0).then_some((wider, set))
         });
         exact.or_else(|| {

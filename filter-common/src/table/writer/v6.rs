@@ -11,7 +11,7 @@ use super::super::memory::LineCell;
 use super::super::networks::{self, LEAST_BITS, payload};
 use super::super::slot::{SET_BITS, SET_MASK, UNIVERSAL_GUIDE, part_bit};
 use super::coarse::{Coarse, CoarsePlace};
-use super::exact::{Crowded, Lower, Narrow, Upper, count, find, insert, remove};
+use super::exact::{Crowded, Lower, Network, Upper, count, find, insert, remove};
 use super::{Full, Place};
 use crate::keys::{AddressV6, PrefixV6};
 
@@ -31,10 +31,6 @@ pub(super) struct WriterV6 {
 
 const fn coarse_place(table: &TableV6) -> CoarsePlace {
     CoarsePlace { root: table.root, chunks: table.chunks, chunk_lines: table.chunk_lines }
-}
-
-const fn network_key(network: u32) -> Narrow {
-    Narrow(network, networks::BITS)
 }
 
 const fn coarse_key(prefix: PrefixV6) -> (u32, u8) {
@@ -97,7 +93,7 @@ impl WriterV6 {
             insert_deep(place, &table, *prefix, *set)?;
         }
         for (network, payload) in records {
-            insert(place, table.networks, network_key(network), payload)?;
+            insert(place, table.networks, Network::new(place, network), payload)?;
             coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         }
         Ok(Self { table, coarse, networks, guides, deep: deep.len() })
@@ -108,7 +104,7 @@ impl WriterV6 {
         let coarse = Coarse::adopt(coarse_place(&table), coarse, &roots, place.lines)?;
         let live = LiveGuides { place, table: &table };
         let same_records = records.iter().all(|(network, payload)| {
-            let found = find(place, table.networks, network_key(*network));
+            let found = find(place, table.networks, Network::new(place, *network));
             let wanted = guides.lengths(payload >> SET_BITS);
             let named = live.lengths(found >> SET_BITS);
             found & SET_MASK == payload & SET_MASK
@@ -117,7 +113,7 @@ impl WriterV6 {
         });
         // A network whose longer prefixes are gone keeps its guide, so only those that a set covers are counted.
         let covered = records.iter().filter(|(_, payload)| payload & SET_MASK != 0).count();
-        let same = count::<Narrow>(place.lines, table.networks, |value| value & SET_MASK != 0) == covered
+        let same = count::<Network>(place.lines, table.networks, |value| value & SET_MASK != 0) == covered
             && count::<Upper>(place.lines, table.upper, |_| true) == upper
             && count::<Lower>(place.lines, table.lower, |_| true) == deep.len() - upper
             && deep.iter().all(|(prefix, set)| find_deep(place, &table, *prefix) == *set)
@@ -201,14 +197,14 @@ impl WriterV6 {
             return Ok(());
         }
         let network = networks::of(prefix);
-        let known = find(place, self.table.networks, network_key(network));
+        let known = find(place, self.table.networks, Network::new(place, network));
         let lengths = union(self.guides.lengths(known >> SET_BITS), length_bit(prefix.length()));
         let guide = self.guides.number(lengths);
         for guide in [UNIVERSAL_GUIDE, guide] {
             write_guide(place.lines, &self.table, guide, self.guides.lengths(guide));
         }
         let set = networks::set_of(&self.networks, network);
-        let told = insert(place, self.table.networks, network_key(network), payload(set, guide));
+        let told = insert(place, self.table.networks, Network::new(place, network), payload(set, guide));
         if let Err(full) = told {
             remove_deep(place, &self.table, prefix);
             return Err(full);
@@ -221,12 +217,12 @@ impl WriterV6 {
     /// Brings the slots of a prefix's networks to what the prefixes say.
     fn tell_networks(&self, place: Place<'_>, key: (u32, u8)) -> Result<(), Full> {
         for network in networks::of_prefix(key) {
-            let guide = find(place, self.table.networks, network_key(network)) >> SET_BITS;
+            let guide = find(place, self.table.networks, Network::new(place, network)) >> SET_BITS;
             let set = networks::set_of(&self.networks, network);
             if set == 0 && guide == 0 {
-                remove(place, self.table.networks, network_key(network));
+                remove(place, self.table.networks, Network::new(place, network));
             } else {
-                insert(place, self.table.networks, network_key(network), payload(set, guide))?;
+                insert(place, self.table.networks, Network::new(place, network), payload(set, guide))?;
                 self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
             }
         }
@@ -236,17 +232,17 @@ impl WriterV6 {
     /// The same where no slot is new, so that it cannot fail.
     fn untell_networks(&self, place: Place<'_>, key: (u32, u8)) {
         for network in networks::of_prefix(key) {
-            let known = find(place, self.table.networks, network_key(network));
+            let known = find(place, self.table.networks, Network::new(place, network));
             if known == 0 {
                 continue;
             }
             let set = networks::set_of(&self.networks, network);
             let told = payload(set, known >> SET_BITS);
             if told == 0 {
-                remove(place, self.table.networks, network_key(network));
+                remove(place, self.table.networks, Network::new(place, network));
             } else {
                 // The slot is there, so it is written in place.
-                let _ = insert(place, self.table.networks, network_key(network), told);
+                let _ = insert(place, self.table.networks, Network::new(place, network), told);
             }
         }
     }
