@@ -123,6 +123,22 @@ impl Line for KernelLine {
         // is volatile, once for each use, since the controller may store to the word at any time.
         unsafe { core::ptr::read_volatile(word) }
     }
+
+    #[inline(always)]
+    #[cfg(target_endian = "little")]
+    fn half(self, from: u32, index: u32) -> u32 {
+        let half = self.0.cast::<u32>().wrapping_add((2 * from + index) as usize & (2 * WORDS - 1));
+        // SAFETY: as for a word.
+        unsafe { core::ptr::read_volatile(half) }
+    }
+
+    #[inline(always)]
+    #[cfg(target_endian = "little")]
+    fn quarter(self, from: u32, index: u32) -> u32 {
+        let quarter = self.0.cast::<u16>().wrapping_add((4 * from + index) as usize & (4 * WORDS - 1));
+        // SAFETY: as for a word.
+        u32::from(unsafe { core::ptr::read_volatile(quarter) })
+    }
 }
 
 #[inline(always)]

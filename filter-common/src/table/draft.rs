@@ -12,7 +12,7 @@ use super::exact::{LOWER_SLOTS, NARROW_SLOTS, UPPER_SLOTS};
 use super::geometry::{Geometry, KINDS, ROOT_LINES, Region, TableV4, TableV6};
 use super::guides::Guides;
 use super::networks::{self, Network};
-use super::slot::MAX_GUIDES;
+use super::slot::{MAX_GUIDES, SET_MASK};
 use crate::keys::{PrefixV4, PrefixV6};
 
 /// How full the buckets of a new generation are, in percent of their slots, by slots of a line. Half full, one bucket of
@@ -84,6 +84,8 @@ pub(super) struct DraftV6 {
     /// Prefixes of more than 32 bits; those of at most 64 are counted.
     pub deep: Vec<(PrefixV6, u16)>,
     pub upper: usize,
+    /// What the slots between the levels of a network stand for.
+    pub between: Vec<(PrefixV6, u32)>,
 }
 
 /// A generation that has its contents and its size, and no memory yet.
@@ -241,14 +243,19 @@ impl DraftV6 {
         }
         let roots = paint_all(&coarse);
         let mut guides = Guides::default();
-        let records = networks::records(&networks, &deep, &mut guides);
-        Self { coarse, roots, networks, records, guides, deep, upper }
+        let (records, between) = networks::records(&networks, &deep, &mut guides);
+        Self { coarse, roots, networks, records, guides, deep, upper, between }
     }
 
     fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV6, TooLarge> {
         let root = layout.lines(ROOT_LINES.into())?;
         let chunk_lines = small(chunk_lines(&self.roots, room))?;
         let guides = room.around(self.guides.len()).min(MAX_GUIDES.into());
+        // Slots without a set come on top of the prefixes.
+        let added = || self.between.iter().filter(|(_, payload)| payload & SET_MASK == 0);
+        let added_upper = added().filter(|(prefix, _)| prefix.length() <= 64).count();
+        let upper = self.upper + added_upper;
+        let lower = self.deep.len() - self.upper + added().count() - added_upper;
         let guide_lines = small(guides)?.div_ceil(GUIDES_A_LINE);
         Ok(TableV6 {
             root,
@@ -258,8 +265,8 @@ impl DraftV6 {
             guide_lines,
             reserved: 0,
             networks: layout.compact::<compact::Network>(room.around(self.records.len()))?,
-            upper: layout.region(room.around(self.upper), UPPER_SLOTS)?,
-            lower: layout.region(room.around(self.deep.len() - self.upper), LOWER_SLOTS)?,
+            upper: layout.region(room.around(upper), UPPER_SLOTS)?,
+            lower: layout.region(room.around(lower), LOWER_SLOTS)?,
         })
     }
 }

@@ -100,7 +100,7 @@ fn compact<S: Shape>(lines: &[LineCell], multiplier: u64, of: Region) -> impl It
     })
 }
 
-/// Slots in use, with their values.
+/// Slots that have a set, with their values.
 fn slots(
     lines: &[LineCell],
     of: Region,
@@ -109,7 +109,7 @@ fn slots(
 ) -> impl Iterator<Item = (&LineCell, u32, u32)> {
     let all = region(lines, of).iter().flat_map(move |line| (0..count).map(move |slot| (line, slot)));
     all.map(move |(line, slot)| (line, slot, line.half(values, slot)))
-        .filter(|(_, _, value)| !matches!(*value, 0 | TOMBSTONE))
+        .filter(|(_, _, value)| *value != TOMBSTONE && value & SET_MASK != 0)
 }
 
 /// The prefixes of at most 24 bits that say the same as a root and its chunks.

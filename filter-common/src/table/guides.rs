@@ -1,13 +1,16 @@
 //! Guides: which lengths over 32 bits are in use within an IPv6 /32, each combination of them once.
 //!
+//! In a network that is divided into [`super::levels`], each level has a guide of its own.
+//!
 //! A search tries only those lengths. Lists are regular, so there are few combinations; should there be more than fit,
 //! the universal guide, which names every length in use anywhere, takes the place of any.
 
 use std::collections::HashMap;
 
-use super::slot::{MAX_GUIDES, SINGLE_GUIDES, UNIVERSAL_GUIDE};
+use super::slot::{DEEPER, MAX_GUIDES, SINGLE_GUIDES, UNIVERSAL_GUIDE};
 
-/// Lengths, as a guide names them: bit `i` of the first word stands for 128 - `i`, of the second for 64 - `i`.
+/// Lengths, as a guide names them: bit `i` of the first word stands for 128 - `i`, of the second for 64 - `i`, and its
+/// highest one for the next level.
 pub type LengthBits = [u64; 2];
 
 /// The bit of a length of 33 to 128.
@@ -82,10 +85,16 @@ impl Guides {
         self.by_number.get(guide as usize).copied().unwrap_or_default()
     }
 
-    /// A guide that names at least these lengths. The universal one names them as well from then on.
-    pub fn number(&mut self, lengths: LengthBits) -> u32 {
+    /// Lengths that the universal guide names from now on.
+    pub fn name_everywhere(&mut self, [lower, upper]: LengthBits) {
         let universal = &mut self.by_number[UNIVERSAL_GUIDE as usize];
-        *universal = union(*universal, lengths);
+        *universal = union(*universal, [lower, upper & !DEEPER]);
+    }
+
+    /// A guide that names at least these lengths. The universal one names them as well from then on; where it takes
+    /// another's place, every longer prefix is found by its own length, whatever its level.
+    pub fn number(&mut self, lengths: LengthBits) -> u32 {
+        self.name_everywhere(lengths);
         if let Some(number) = self.numbers.get(&lengths) {
             return *number;
         }

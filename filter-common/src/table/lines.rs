@@ -3,7 +3,7 @@
 //! The XDP program reads it as a map; the controller maps the same memory and writes it word by word. A word is the
 //! unit of change: whoever reads sees all of the old word or all of the new one.
 
-use super::geometry::Region;
+use super::geometry::{Region, TableV6};
 use super::{compact, exact, search};
 
 /// Words in a line.
@@ -36,6 +36,12 @@ pub trait Lines: Sized {
     #[inline(always)]
     fn lower_lengths(&self, multiplier: u64, region: Region, address: (u64, u64), lengths: u64) -> u32 {
         search::lower_lengths(self, multiplier, region, address, lengths)
+    }
+
+    /// [`search::find_levels`].
+    #[inline(always)]
+    fn levels(&self, multiplier: u64, table: &TableV6, address: (u64, u64), guide: u32) -> u32 {
+        search::find_levels(self, multiplier, table, address, guide)
     }
 
     /// [`exact::find_narrow`].

@@ -32,6 +32,8 @@ mod guides;
 #[cfg(any(test, feature = "std"))]
 mod host;
 #[cfg(any(test, feature = "std"))]
+mod levels;
+#[cfg(any(test, feature = "std"))]
 pub mod memory;
 #[cfg(any(test, feature = "std"))]
 mod networks;

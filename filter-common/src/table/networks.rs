@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::coarse::{Prefixes, truncated};
-use super::guides::{Guides, LengthBits, length_bit, union};
+use super::guides::Guides;
+use super::levels;
 use super::slot::SET_BITS;
 use crate::keys::PrefixV6;
 
@@ -43,26 +44,30 @@ pub fn set_of(prefixes: &Prefixes, network: u32) -> u16 {
         .unwrap_or(0)
 }
 
-/// What every network says. `prefixes` are of 25 to 32 bits, `deep` longer and in order.
-pub fn records(prefixes: &Prefixes, deep: &[(PrefixV6, u16)], guides: &mut Guides) -> Vec<Network> {
+/// What every network says, and what the slots between its levels stand for. `prefixes` are of 25 to 32 bits, `deep`
+/// longer and in order.
+pub fn records(
+    prefixes: &Prefixes,
+    deep: &[(PrefixV6, u16)],
+    guides: &mut Guides,
+) -> (Vec<Network>, Vec<(PrefixV6, u32)>) {
     // In order, so what is narrower comes later and stays on top.
     let mut sets = BTreeMap::new();
     for (prefix, set) in prefixes {
         sets.extend(of_prefix(*prefix).map(|network| (network, *set)));
     }
     let mut sets = sets.into_iter().peekable();
-    let mut records = Vec::with_capacity(sets.len());
+    let (mut records, mut slots) = (Vec::with_capacity(sets.len()), Vec::new());
     for group in deep.chunk_by(|(a, _), (b, _)| of(*a) == of(*b)) {
         let network = of(group[0].0);
         while let Some((before, set)) = sets.next_if(|(other, _)| *other < network) {
             records.push((before, payload(set, 0)));
         }
         let set = sets.next_if(|(other, _)| *other == network).map_or(0, |(_, set)| set);
-        let lengths = group
-            .iter()
-            .fold(LengthBits::default(), |lengths, (prefix, _)| union(lengths, length_bit(prefix.length())));
-        records.push((network, payload(set, guides.number(lengths))));
+        let (guide, between) = levels::divide(group, guides);
+        records.push((network, payload(set, guide)));
+        slots.extend(between);
     }
     records.extend(sets.map(|(network, set)| (network, payload(set, 0))));
-    records
+    (records, slots)
 }

@@ -2,14 +2,16 @@
 //!
 //! Cost, in lines read. IPv4: the root (512 KiB, so mostly in the CPU's cache); where its slot says that longer prefixes
 //! than 24 bits lie in the address's part, one for each length from 32 to 25 that it names; then one or two of a chunk where prefixes of 17 to 24 bits lie there. IPv6: the root,
-//! one for the /32, one for each longer length in use within that /32, then the chunk. So a miss among single IPv4
+//! one for the /32, one for each longer length in use within that /32 (where they are many, [levels](find_levels) stand
+//! before them), then the chunk. So a miss among single IPv4
 //! addresses reads two lines, one of them hot.
 
 use super::compact::find_single;
 use super::geometry::{Region, TableV4, TableV6};
 use super::lines::{Line, Lines};
 use super::slot::{
-    FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS, SET_MASK, SINGLE_GUIDES, part_bit,
+    BOUNDARIES, DEEPER, FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS, SET_MASK,
+    SINGLE_GUIDES, part_bit,
 };
 
 /// Lengths of IPv4 prefixes that are looked up exactly.
@@ -58,36 +60,107 @@ pub fn find_v6<L: Lines>(lines: &L, multiplier: u64, table: &TableV6, (first, la
     coarse(lines, table.chunks, root, network >> 8)
 }
 
-/// The longest prefix of more than 32 bits, among the lengths that a guide names.
+/// The longest prefix of more than 32 bits, among those that a network's guide leads to.
 #[inline(always)]
 fn find_guided<L: Lines>(
     lines: &L,
     multiplier: u64,
     table: &TableV6,
-    (first, last): (u64, u64),
+    address: (u64, u64),
     guide: u32,
 ) -> u32 {
     if SINGLE_GUIDES.contains(&guide) {
-        return if guide > 64 {
-            let key = (first, last & (u64::MAX << ((128 - guide) & 63)));
-            lines.lower(multiplier, table.lower, key, guide)
-        } else {
-            lines.upper(multiplier, table.upper, first & (u64::MAX << ((64 - guide) & 63)), guide)
-        };
+        return find_deep(lines, multiplier, table, address, guide) & SET_MASK;
     }
-    let Some(line) = lines.line(table.guides.wrapping_add(guide / 4)) else { return 0 };
-    let lengths = line.word(guide % 4 * 2);
-    if lengths != 0 {
-        let set = lines.lower_lengths(multiplier, table.lower, (first, last), lengths);
+    let named = lengths_of(lines, table, guide);
+    if named.1 & DEEPER == 0 {
+        find_lengths(lines, multiplier, table, address, named)
+    } else {
+        lines.levels(multiplier, table, address, guide)
+    }
+}
+
+/// What the slot of a prefix of that many bits says, 33 to 128; 0 where there is none.
+#[inline(always)]
+fn find_deep<L: Lines>(
+    lines: &L,
+    multiplier: u64,
+    table: &TableV6,
+    (first, last): (u64, u64),
+    length: u32,
+) -> u32 {
+    if length > 64 {
+        let key = (first, last & (u64::MAX << ((128 - length) & 63)));
+        lines.lower(multiplier, table.lower, key, length)
+    } else {
+        lines.upper(multiplier, table.upper, first & (u64::MAX << ((64 - length) & 63)), length)
+    }
+}
+
+/// The lengths that a guide names: those over 64, and the others.
+#[inline(always)]
+fn lengths_of<L: Lines>(lines: &L, table: &TableV6, guide: u32) -> (u64, u64) {
+    match lines.line(table.guides.wrapping_add(guide / 4)) {
+        Some(line) => (line.word(guide % 4 * 2), line.word(guide % 4 * 2 + 1)),
+        None => (0, 0),
+    }
+}
+
+/// The longest prefix of these lengths.
+#[inline(always)]
+fn find_lengths<L: Lines>(
+    lines: &L,
+    multiplier: u64,
+    table: &TableV6,
+    address: (u64, u64),
+    (lower, upper): (u64, u64),
+) -> u32 {
+    if lower != 0 {
+        let set = lines.lower_lengths(multiplier, table.lower, address, lower);
         if set != 0 {
             return set;
         }
     }
-    let lengths = line.word(guide % 4 * 2 + 1);
-    if lengths == 0 {
-        return 0;
+    let upper = upper & !DEEPER;
+    if upper == 0 { 0 } else { lines.upper_lengths(multiplier, table.upper, address.0, upper) }
+}
+
+/// The longest prefix in a network that is divided into levels: down as far as there are slots for the address, then up
+/// until a prefix covers it.
+#[inline(always)]
+pub fn find_levels<L: Lines>(
+    lines: &L,
+    multiplier: u64,
+    table: &TableV6,
+    address: (u64, u64),
+    guide: u32,
+) -> u32 {
+    // What the slots say, from the network's own on.
+    let mut slots = [guide << SET_BITS, 0, 0, 0, 0, 0];
+    for (level, boundary) in BOUNDARIES.into_iter().enumerate() {
+        let guide = slots[level] >> SET_BITS;
+        if SINGLE_GUIDES.contains(&guide) || lengths_of(lines, table, guide).1 & DEEPER == 0 {
+            break;
+        }
+        slots[level + 1] = find_deep(lines, multiplier, table, address, boundary);
     }
-    lines.upper_lengths(multiplier, table.upper, first, lengths)
+    for slot in slots.into_iter().rev() {
+        let guide = slot >> SET_BITS;
+        let set = if SINGLE_GUIDES.contains(&guide) {
+            find_deep(lines, multiplier, table, address, guide) & SET_MASK
+        } else if guide != 0 {
+            find_lengths(lines, multiplier, table, address, lengths_of(lines, table, guide))
+        } else {
+            0
+        };
+        if set != 0 {
+            return set;
+        }
+        if slot & SET_MASK != 0 {
+            return slot & SET_MASK;
+        }
+    }
+    0
 }
 
 /// The longest prefix of some lengths up to 32 bits: bit `i` stands for 32 - `i`.
@@ -126,7 +199,7 @@ pub fn upper_lengths<L: Lines>(
     // The bound is what a word holds; it is there for the verifier.
     for _ in 0..u64::BITS {
         let bit = lengths.trailing_zeros() & 63;
-        let set = lines.upper(multiplier, region, first & (u64::MAX << bit), 64 - bit);
+        let set = lines.upper(multiplier, region, first & (u64::MAX << bit), 64 - bit) & SET_MASK;
         lengths &= lengths.wrapping_sub(1);
         if set != 0 || lengths == 0 {
             return set;
@@ -147,7 +220,7 @@ pub fn lower_lengths<L: Lines>(
     for _ in 0..u64::BITS {
         let bit = lengths.trailing_zeros() & 63;
         let key = (first, last & (u64::MAX << bit));
-        let set = lines.lower(multiplier, region, key, 128 - bit);
+        let set = lines.lower(multiplier, region, key, 128 - bit) & SET_MASK;
         lengths &= lengths.wrapping_sub(1);
         if set != 0 || lengths == 0 {
             return set;

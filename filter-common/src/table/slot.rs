@@ -32,6 +32,11 @@ pub const UNIVERSAL_GUIDE: u32 = 1;
 /// Guides of these numbers name one length, their number, so that most searches need not read them.
 pub const SINGLE_GUIDES: core::ops::RangeInclusive<u32> = 33..=128;
 
+/// Lengths at which the levels of a network with prefixes of many lengths begin, after that of the network itself.
+pub const BOUNDARIES: [u32; 5] = [48, 64, 80, 96, 112];
+/// Set in the second word of a guide whose next level has slots. Lengths from that level on are not named then.
+pub const DEEPER: u64 = 1 << 63;
+
 /// Set in a root slot that points to a chunk.
 pub const ROOT_CHUNK: u64 = 1 << 23;
 /// What masks its set or place.

@@ -6,7 +6,8 @@
 use super::super::coarse::{COARSE_BITS, Prefixes, truncated};
 use super::super::draft::DraftV6;
 use super::super::geometry::TableV6;
-use super::super::guides::{Guides, length_bit, union};
+use super::super::guides::{Guides, LengthBits, length_bit, union};
+use super::super::levels::{ONLY_DEEPER, goes_deeper, leading_to, named_as};
 use super::super::memory::LineCell;
 use super::super::networks::{self, LEAST_BITS, payload};
 use super::super::slot::{SET_BITS, SET_MASK, UNIVERSAL_GUIDE, part_bit};
@@ -45,33 +46,35 @@ const fn root_of(network: u32) -> u16 {
     (network >> 16) as u16
 }
 
-fn insert_deep(place: Place<'_>, table: &TableV6, prefix: PrefixV6, set: u16) -> Result<bool, Full> {
+/// What the slot of a prefix of more than 32 bits stands for; 0 where there is none.
+fn find_slot(place: Place<'_>, table: &TableV6, prefix: PrefixV6) -> u32 {
     let (first, last) = prefix.address().halves();
     if prefix.length() <= UPPER_BITS {
-        insert(place, table.upper, Upper(first, prefix.length()), set.into())
-    } else {
-        insert(place, table.lower, Lower(first, last, prefix.length()), set.into())
-    }
-}
-
-fn remove_deep(place: Place<'_>, table: &TableV6, prefix: PrefixV6) -> bool {
-    let (first, last) = prefix.address().halves();
-    if prefix.length() <= UPPER_BITS {
-        remove(place, table.upper, Upper(first, prefix.length()))
-    } else {
-        remove(place, table.lower, Lower(first, last, prefix.length()))
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a set has 16 bits")]
-fn find_deep(place: Place<'_>, table: &TableV6, prefix: PrefixV6) -> u16 {
-    let (first, last) = prefix.address().halves();
-    let found = if prefix.length() <= UPPER_BITS {
         find(place, table.upper, Upper(first, prefix.length()))
     } else {
         find(place, table.lower, Lower(first, last, prefix.length()))
-    };
-    found as u16
+    }
+}
+
+fn find_deep(place: Place<'_>, table: &TableV6, prefix: PrefixV6) -> u16 {
+    (find_slot(place, table, prefix) & SET_MASK) as u16
+}
+
+/// Brings the slot of a prefix of more than 32 bits to what it shall stand for; takes it away for nothing.
+fn put_slot(place: Place<'_>, table: &TableV6, prefix: PrefixV6, payload: u32) -> Result<(), Full> {
+    let (first, last) = prefix.address().halves();
+    match (prefix.length() <= UPPER_BITS, payload) {
+        (true, 0) => _ = remove(place, table.upper, Upper(first, prefix.length())),
+        (false, 0) => _ = remove(place, table.lower, Lower(first, last, prefix.length())),
+        (true, _) => _ = insert(place, table.upper, Upper(first, prefix.length()), payload)?,
+        (false, _) => _ = insert(place, table.lower, Lower(first, last, prefix.length()), payload)?,
+    }
+    Ok(())
+}
+
+/// Another set, or none, in a slot that keeps its guide.
+const fn with_set(slot: u32, set: u16) -> u32 {
+    payload(set, slot >> SET_BITS)
 }
 
 /// Writes one guide's two words.
@@ -83,14 +86,17 @@ fn write_guide(lines: &[LineCell], table: &TableV6, guide: u32, lengths: [u64; 2
 
 impl WriterV6 {
     pub(super) fn write(table: TableV6, draft: DraftV6, place: Place<'_>) -> Result<Self, Crowded> {
-        let DraftV6 { coarse, roots, networks, records, mut guides, deep, .. } = draft;
+        let DraftV6 { coarse, roots, networks, records, mut guides, deep, between, .. } = draft;
         let coarse = Coarse::write(coarse_place(&table), coarse, &roots, place.lines)?;
         guides.set_limit(table.guide_lines as usize * 4);
         for (guide, lengths) in guides.iter() {
             write_guide(place.lines, &table, guide, lengths);
         }
         for (prefix, set) in &deep {
-            insert_deep(place, &table, *prefix, *set)?;
+            put_slot(place, &table, *prefix, (*set).into())?;
+        }
+        for (prefix, payload) in between {
+            put_slot(place, &table, prefix, payload)?;
         }
         for (network, payload) in records {
             insert(place, table.networks, Network::new(place, network), payload)?;
@@ -100,23 +106,24 @@ impl WriterV6 {
     }
 
     pub(super) fn adopt(table: TableV6, draft: DraftV6, place: Place<'_>) -> Option<Self> {
-        let DraftV6 { coarse, roots, networks, records, guides, deep, upper } = draft;
+        let DraftV6 { coarse, roots, networks, records, deep, upper, .. } = draft;
         let coarse = Coarse::adopt(coarse_place(&table), coarse, &roots, place.lines)?;
         let live = LiveGuides { place, table: &table };
         let same_records = records.iter().all(|(network, payload)| {
             let found = find(place, table.networks, Network::new(place, *network));
-            let wanted = guides.lengths(payload >> SET_BITS);
-            let named = live.lengths(found >> SET_BITS);
             found & SET_MASK == payload & SET_MASK
-                && union(named, wanted) == named
                 && coarse.has_finer(place.lines, root_of(*network), part_bit(*network))
         });
-        // A network whose longer prefixes are gone keeps its guide, so only those that a set covers are counted.
-        let covered = records.iter().filter(|(_, payload)| payload & SET_MASK != 0).count();
-        let same = count::<Network>(place.lines, table.networks, |value| value & SET_MASK != 0) == covered
-            && count::<Upper>(place.lines, table.upper, |_| true) == upper
-            && count::<Lower>(place.lines, table.lower, |_| true) == deep.len() - upper
-            && deep.iter().all(|(prefix, set)| find_deep(place, &table, *prefix) == *set)
+        // A network whose longer prefixes are gone keeps its guide, as does a slot between levels; so only those that
+        // have a set are counted.
+        let has_set = |value: u32| value & SET_MASK != 0;
+        let covered = records.iter().filter(|(_, payload)| has_set(*payload)).count();
+        let same = count::<Network>(place.lines, table.networks, has_set) == covered
+            && count::<Upper>(place.lines, table.upper, has_set) == upper
+            && count::<Lower>(place.lines, table.lower, has_set) == deep.len() - upper
+            && deep
+                .iter()
+                .all(|(prefix, set)| find_deep(place, &table, *prefix) == *set && live.lead_to(*prefix))
             && same_records;
         let guides = same.then(|| live.all())?;
         Some(Self { table, coarse, networks, guides, deep: deep.len() })
@@ -152,9 +159,13 @@ impl WriterV6 {
                 Ok(was_there)
             }
             _ => {
-                let was_there = remove_deep(place, &self.table, prefix);
-                self.deep -= usize::from(was_there);
-                Ok(was_there)
+                let slot = find_slot(place, &self.table, prefix);
+                if slot & SET_MASK == 0 {
+                    return Ok(false);
+                }
+                put_slot(place, &self.table, prefix, with_set(slot, 0))?;
+                self.deep -= 1;
+                Ok(true)
             }
         }
     }
@@ -190,28 +201,49 @@ impl WriterV6 {
         self.coarse.settle();
     }
 
-    /// The prefix first, then its network's guide: a search that has the guide finds the prefix.
+    /// The prefix first, then what leads to it, from below: a search that sees a guide finds what it names.
     fn insert_deep(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
-        let was_there = insert_deep(place, &self.table, prefix, set)?;
-        if was_there {
+        let slot = find_slot(place, &self.table, prefix);
+        put_slot(place, &self.table, prefix, with_set(slot, set))?;
+        if slot & SET_MASK != 0 {
             return Ok(());
         }
+        self.guides.name_everywhere(length_bit(prefix.length()));
+        // Slots between levels that are left behind say nothing.
+        self.tell(place, prefix).inspect_err(|_| _ = put_slot(place, &self.table, prefix, slot))?;
         let network = networks::of(prefix);
-        let known = find(place, self.table.networks, Network::new(place, network));
-        let lengths = union(self.guides.lengths(known >> SET_BITS), length_bit(prefix.length()));
-        let guide = self.guides.number(lengths);
-        for guide in [UNIVERSAL_GUIDE, guide] {
-            write_guide(place.lines, &self.table, guide, self.guides.lengths(guide));
-        }
-        let set = networks::set_of(&self.networks, network);
-        let told = insert(place, self.table.networks, Network::new(place, network), payload(set, guide));
-        if let Err(full) = told {
-            remove_deep(place, &self.table, prefix);
-            return Err(full);
-        }
         self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         self.deep += 1;
         Ok(())
+    }
+
+    /// Brings the guides that lead to a prefix of more than 32 bits to name it.
+    fn tell(&mut self, place: Place<'_>, prefix: PrefixV6) -> Result<(), Full> {
+        let network = networks::of(prefix);
+        let known = find(place, self.table.networks, Network::new(place, network));
+        let mut named = length_bit(prefix.length());
+        if goes_deeper(self.guides.lengths(known >> SET_BITS)) {
+            named = named_as(prefix);
+            for boundary in leading_to(prefix).rev() {
+                let slot = find_slot(place, &self.table, boundary);
+                let guide = self.guide(place, slot >> SET_BITS, named);
+                put_slot(place, &self.table, boundary, slot & SET_MASK | guide << SET_BITS)?;
+                named = ONLY_DEEPER;
+            }
+        }
+        let guide = self.guide(place, known >> SET_BITS, named);
+        let set = networks::set_of(&self.networks, network);
+        insert(place, self.table.networks, Network::new(place, network), payload(set, guide))?;
+        Ok(())
+    }
+
+    /// A guide that names what `known` does and this, ready for readers.
+    fn guide(&mut self, place: Place<'_>, known: u32, named: LengthBits) -> u32 {
+        let guide = self.guides.number(union(self.guides.lengths(known), named));
+        for guide in [UNIVERSAL_GUIDE, guide] {
+            write_guide(place.lines, &self.table, guide, self.guides.lengths(guide));
+        }
+        guide
     }
 
     /// Brings the slots of a prefix's networks to what the prefixes say.
@@ -262,6 +294,26 @@ impl LiveGuides<'_> {
         }
         let line = &self.place.lines[(self.table.guides + guide / 4) as usize];
         [line.word(guide % 4 * 2), line.word(guide % 4 * 2 + 1)]
+    }
+
+    /// Whether a search for an address of a prefix of more than 32 bits comes to its length.
+    fn lead_to(&self, prefix: PrefixV6) -> bool {
+        let names = |slot: u32, what| {
+            let lengths = self.lengths(slot >> SET_BITS);
+            union(lengths, what) == lengths
+        };
+        let network = Network::new(self.place, networks::of(prefix));
+        let mut slot = find(self.place, self.table.networks, network);
+        for boundary in leading_to(prefix) {
+            if names(slot, length_bit(prefix.length())) {
+                return true;
+            }
+            if !names(slot, ONLY_DEEPER) {
+                return false;
+            }
+            slot = find_slot(self.place, self.table, boundary);
+        }
+        names(slot, length_bit(prefix.length())) || names(slot, named_as(prefix))
     }
 
     fn all(&self) -> Guides {
