@@ -5,23 +5,15 @@
 //! the same (quotienting; Cleary, "Compact hash tables using bidirectional linear probing", 1984). That takes enough
 //! buckets, [`Shape::LEAST_BUCKETS`], however few keys there are.
 //!
-//! A slot is sixteen bits of the tag in one part of the line, and the rest of it with the payload in another, which
-//! says also whether the slot is in use. Buckets overflow as those of [`super::exact`] do.
-//!
-//! A table's size decides its cost: what the CPU's nearer caches and its address translation do not hold is two to
-//! four times as far away.
+//! Buckets overflow as those of [`super::exact`] do. A table's size decides its cost: what the CPU's nearer caches and
+//! its address translation do not hold is two to four times as far away.
 
-use super::geometry::Region;
+use super::geometry::{BUCKETS_A_LINE, Region};
 use super::lines::{Line, Lines};
 
-/// Bits of a tag beside the rest.
-const TAG_BITS: u32 = 16;
-/// What masks them.
-const TAG_MASK: u32 = (1 << TAG_BITS) - 1;
-
-/// How a line is divided into slots.
+/// How buckets are divided into slots.
 pub trait Shape {
-    /// Slots of a line.
+    /// Slots of a bucket.
     const SLOTS: u32;
     /// Buckets that a key may lie in: the one that it belongs to and those after it.
     const REACH: u32;
@@ -29,41 +21,29 @@ pub trait Shape {
     const FULLNESS: u32;
     /// Bits of what a key stands for.
     const PAYLOAD_BITS: u32;
-    /// Bits of the tag that lie above the payload.
-    const REST_BITS: u32;
-    /// What masks the payload in the rest of a slot.
+    /// Bits of a tag.
+    const TAG_BITS: u32;
+    /// What masks the payload in the value of a slot.
     const PAYLOAD_MASK: u32 = (1 << Self::PAYLOAD_BITS) - 1;
-    /// Fewer buckets, and two keys might have one tag.
-    const LEAST_BUCKETS: u32 = Self::REACH << (u32::BITS - TAG_BITS - Self::REST_BITS);
-
-    /// What a slot stores beside the first bits of the tag: zero where it was never taken.
-    fn rest<L: Line>(line: L, slot: u32) -> u32;
+    /// With fewer buckets two keys might have one tag.
+    const LEAST_BUCKETS: u32 = Self::REACH << (u32::BITS - Self::TAG_BITS);
 }
 
-/// Sixteen slots a line for a set: tags in the first four words, the rest in the others.
+/// A set: buckets of half a line, and slots of half a word, the set below the tag. One store changes a slot.
 #[derive(Clone, Copy, Debug)]
 pub struct Single;
 
-/// Ten slots a line for a network's payload: tags in two words and a half, the rest in the last five.
+/// A network's payload: buckets of a line, with sixteen bits of each tag in the first two words and a half, and the
+/// rest of it above the payload in the last five.
 #[derive(Clone, Copy, Debug)]
 pub struct Network;
 
-/// First word of the rests of [`Single`].
-pub const SINGLE_RESTS: u32 = 4;
-/// First word of the rests of [`Network`].
-pub const NETWORK_RESTS: u32 = 3;
-
 impl Shape for Single {
-    const SLOTS: u32 = 16;
-    const REACH: u32 = 8;
-    const FULLNESS: u32 = 60;
+    const SLOTS: u32 = 8;
+    const REACH: u32 = 16;
+    const FULLNESS: u32 = 55;
     const PAYLOAD_BITS: u32 = 10;
-    const REST_BITS: u32 = 6;
-
-    #[inline(always)]
-    fn rest<L: Line>(line: L, slot: u32) -> u32 {
-        line.quarter(SINGLE_RESTS, slot)
-    }
+    const TAG_BITS: u32 = 22;
 }
 
 impl Shape for Network {
@@ -71,13 +51,13 @@ impl Shape for Network {
     const REACH: u32 = 16;
     const FULLNESS: u32 = 60;
     const PAYLOAD_BITS: u32 = 24;
-    const REST_BITS: u32 = 8;
-
-    #[inline(always)]
-    fn rest<L: Line>(line: L, slot: u32) -> u32 {
-        line.half(NETWORK_RESTS, slot)
-    }
+    const TAG_BITS: u32 = 24;
 }
+
+/// First word of the values of networks.
+pub const NETWORK_VALUES: u32 = 3;
+/// Bits of a network's tag that lie apart from its value.
+const APART_BITS: u32 = 16;
 
 /// Two odd numbers to multiply by.
 #[inline(always)]
@@ -122,74 +102,64 @@ pub const fn home(permuted: u32, buckets: u32) -> u32 {
     ((permuted as u64 * buckets as u64) >> u32::BITS) as u32
 }
 
-/// The first bits of a permuted key's tag.
-#[inline(always)]
-#[must_use]
-pub const fn tag(permuted: u32) -> u32 {
-    permuted & TAG_MASK
-}
-
-/// The rest of a slot of that shape for a permuted key and its payload.
-#[inline(always)]
-#[must_use]
-pub const fn rest<S: Shape>(permuted: u32, payload: u32) -> u32 {
-    (permuted >> TAG_BITS & ((1 << S::REST_BITS) - 1)) << S::PAYLOAD_BITS | payload
-}
-
-/// The permuted key whose slot lies in `bucket` of `buckets`, by the slot's tag and rest.
+/// The permuted key whose tag a slot of `bucket`, of that many, holds.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "all keys have 32 bits")]
-pub const fn permuted_of<S: Shape>(buckets: u32, bucket: u32, tag: u32, rest: u32) -> u32 {
-    let whole = (rest >> S::PAYLOAD_BITS) << TAG_BITS | tag;
+pub const fn permuted_of<S: Shape>(buckets: u32, bucket: u32, tag: u32) -> u32 {
     // The least that belongs to the first bucket from which it may have come here.
     let first = bucket.saturating_sub(S::REACH - 1) as u64;
     let least = (first << u32::BITS).div_ceil(buckets as u64) as u32;
-    least.wrapping_add(whole.wrapping_sub(least) & ((1 << (TAG_BITS + S::REST_BITS)) - 1))
+    least.wrapping_add(tag.wrapping_sub(least) & ((1 << S::TAG_BITS) - 1))
 }
 
-/// The same sixteen bits in each quarter of a word.
+/// The value of a single's slot; the upper bits of the permuted key are those that its place tells.
 #[inline(always)]
-const fn in_each_quarter(bits: u32) -> u64 {
-    bits as u64 * 0x0001_0001_0001_0001
+#[must_use]
+pub const fn single_value(permuted: u32, set: u32) -> u32 {
+    permuted << Single::PAYLOAD_BITS | set
 }
 
-/// All bits but the highest of each quarter.
-const BELOW_TOP: u64 = in_each_quarter(0x7fff);
-/// The bits of a rest that are the tag's, in each quarter.
-const REST_MASKS: u64 = in_each_quarter(TAG_MASK & !Single::PAYLOAD_MASK);
-
-/// All bits but the highest of each quarter that is zero: the additions carry into its highest bit where any other is
-/// set, and never beyond.
-#[inline(always)]
-const fn zero_quarters(word: u64) -> u64 {
-    let tops = !(((word & BELOW_TOP) + BELOW_TOP) | word | BELOW_TOP);
-    tops - (tops >> 15)
+/// The tag of such a slot.
+#[must_use]
+pub const fn single_tag(value: u32) -> u32 {
+    value >> Single::PAYLOAD_BITS
 }
 
-/// The set of an address; 0 where it is not there. Four slots at once, and no branch that depends on which it is.
+/// The bits of a network's tag that lie apart, and the value of its slot.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "a set has 10 bits")]
+#[must_use]
+pub const fn network_value(permuted: u32, payload: u32) -> (u32, u32) {
+    (permuted & ((1 << APART_BITS) - 1), (permuted >> APART_BITS) << Network::PAYLOAD_BITS | payload)
+}
+
+/// The tag of such a slot.
+#[must_use]
+pub const fn network_tag(apart: u32, value: u32) -> u32 {
+    (value >> Network::PAYLOAD_BITS) << APART_BITS | apart
+}
+
+/// The set of an address; 0 where it is not there.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "all bits of the sign are the same")]
 pub fn find_single<L: Lines>(lines: &L, multiplier: u64, region: Region, address: u32) -> u32 {
     let permuted = permute(multiplier, address);
-    let (tags, rests) = (in_each_quarter(tag(permuted)), in_each_quarter(rest::<Single>(permuted, 0)));
-    let mut index = region.first.wrapping_add(home(permuted, region.buckets));
+    let wanted = single_value(permuted, 0);
+    let mut bucket = home(permuted, region.buckets);
     for _ in 0..Single::REACH {
-        let Some(line) = lines.line(index) else { return 0 };
+        let Some(line) = lines.line(region.first.wrapping_add(bucket / BUCKETS_A_LINE)) else { return 0 };
+        let first = bucket % BUCKETS_A_LINE * Single::SLOTS;
         let (mut last, mut found) = (0, 0);
-        for word in 0..SINGLE_RESTS {
-            // The rest goes first: a slot that is being filled shows its tag before its rest.
-            last = line.word(SINGLE_RESTS + word);
-            let rest = last ^ rests;
-            found |= rest & zero_quarters(line.word(word) ^ tags | rest & REST_MASKS);
+        for slot in 0..Single::SLOTS {
+            last = line.half(0, first + slot);
+            let set = last ^ wanted;
+            // Only where the tags are the same does this borrow, and the sign is all ones.
+            found |= set & L::Line::sign(u64::from(set).wrapping_sub(1 << Single::PAYLOAD_BITS)) as u32;
         }
-        found |= found >> 32;
-        found |= found >> 16;
-        let set = found as u32 & Single::PAYLOAD_MASK;
         // Found, or the last slot was never taken.
-        if set != 0 || last >> 48 == 0 {
-            return set;
+        if found != 0 || last == 0 {
+            return found;
         }
-        index = index.wrapping_add(1);
+        bucket = bucket.wrapping_add(1);
     }
     0
 }
@@ -199,15 +169,15 @@ pub fn find_single<L: Lines>(lines: &L, multiplier: u64, region: Region, address
 #[expect(clippy::cast_possible_truncation, reason = "all bits of the sign are the same")]
 pub fn find_network<L: Lines>(lines: &L, multiplier: u64, region: Region, network: u32) -> u32 {
     let permuted = permute(multiplier, network);
-    let (tag, wanted) = (tag(permuted), rest::<Network>(permuted, 0) >> Network::PAYLOAD_BITS);
+    let (apart, wanted) = network_value(permuted, 0);
     let mut index = region.first.wrapping_add(home(permuted, region.buckets));
     for _ in 0..Network::REACH {
         let Some(line) = lines.line(index) else { return 0 };
         let (mut last, mut found) = (0, 0);
         for slot in 0..Network::SLOTS {
-            last = Network::rest(line, slot);
-            let differs = last >> Network::PAYLOAD_BITS ^ wanted | line.quarter(0, slot) ^ tag;
-            // Only where there is no difference does this borrow, and the sign is all ones.
+            // The value goes first: a slot that is being filled shows its tag before its value.
+            last = line.half(NETWORK_VALUES, slot);
+            let differs = (last ^ wanted) >> Network::PAYLOAD_BITS | line.quarter(0, slot) ^ apart;
             found |= last & L::Line::sign(u64::from(differs).wrapping_sub(1)) as u32;
         }
         let payload = found & Network::PAYLOAD_MASK;
@@ -232,21 +202,14 @@ mod tests {
         }
 
         #[test]
-        fn a_quarter_is_found_where_it_is_zero_and_nowhere_else(quarters in proptest::array::uniform4(prop_oneof![Just(0), Just(1), Just(0x8000), any::<u16>()])) {
-            let word = quarters.iter().rev().fold(0, |word, quarter| word << 16 | u64::from(*quarter));
-            let zero = quarters.iter().rev().fold(0, |word, quarter| word << 16 | if *quarter == 0 { 0x7fff } else { 0 });
-            prop_assert_eq!(zero_quarters(word), zero);
-        }
-
-        #[test]
-        fn a_slot_tells_its_key_wherever_it_may_lie(permuted: u32, more in 0_u32..1 << 20, overflow in 0..8_u32) {
-            fn told<S: Shape>(permuted: u32, more: u32, overflow: u32) -> u32 {
-                let buckets = S::LEAST_BUCKETS + more;
-                let bucket = home(permuted, buckets) + overflow * (S::REACH - 1) / 7;
-                permuted_of::<S>(buckets, bucket, tag(permuted), rest::<S>(permuted, 1))
-            }
-            prop_assert_eq!(told::<Single>(permuted, more, overflow), permuted);
-            prop_assert_eq!(told::<Network>(permuted, more, overflow), permuted);
+        fn a_slot_tells_its_key_wherever_it_may_lie(permuted: u32, more in 0_u32..1 << 20, overflow in 0..16_u32) {
+            let told = |buckets: u32| (buckets + more, home(permuted, buckets + more) + overflow);
+            let (buckets, bucket) = told(Single::LEAST_BUCKETS);
+            let tag = single_tag(single_value(permuted, 1023));
+            prop_assert_eq!(permuted_of::<Single>(buckets, bucket, tag), permuted);
+            let (buckets, bucket) = told(Network::LEAST_BUCKETS);
+            let (apart, value) = network_value(permuted, 0x12_3456);
+            prop_assert_eq!(permuted_of::<Network>(buckets, bucket, network_tag(apart, value)), permuted);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::coarse::{COARSE_BITS, Prefixes, paint_all};
 use super::compact::{self, Shape, Single};
 use super::contents::Contents;
 use super::exact::{LOWER_SLOTS, NARROW_SLOTS, UPPER_SLOTS};
-use super::geometry::{Geometry, KINDS, ROOT_LINES, Region, TableV4, TableV6};
+use super::geometry::{BUCKETS_A_LINE, Geometry, KINDS, ROOT_LINES, Region, TableV4, TableV6};
 use super::guides::Guides;
 use super::networks::{self, Network};
 use super::slot::{MAX_GUIDES, SET_MASK};
@@ -167,18 +167,18 @@ impl Layout {
     }
 
     fn region(&mut self, slots: u64, a_line: u32) -> Result<Region, TooLarge> {
-        self.buckets((slots * 100).div_ceil(u64::from(a_line) * fullness(a_line)))
+        self.buckets((slots * 100).div_ceil(u64::from(a_line) * fullness(a_line)), 1)
     }
 
-    fn compact<S: Shape>(&mut self, slots: u64) -> Result<Region, TooLarge> {
+    fn compact<S: Shape>(&mut self, slots: u64, a_line: u32) -> Result<Region, TooLarge> {
         let buckets = (slots * 100).div_ceil(u64::from(S::SLOTS * S::FULLNESS));
-        self.buckets(buckets.max(S::LEAST_BUCKETS.into()))
+        self.buckets(buckets.max(S::LEAST_BUCKETS.into()), a_line)
     }
 
-    fn buckets(&mut self, buckets: u64) -> Result<Region, TooLarge> {
+    fn buckets(&mut self, buckets: u64, a_line: u32) -> Result<Region, TooLarge> {
         let buckets = u32::try_from(buckets).map_err(|_| TooLarge)?;
         let mut region = Region { first: 0, buckets };
-        region.first = self.lines(u64::from(region.lines()))?;
+        region.first = self.lines(u64::from(region.all()).div_ceil(a_line.into()))?;
         Ok(region)
     }
 }
@@ -221,7 +221,7 @@ impl DraftV4 {
             chunk_lines,
             reserved: 0,
             exact: layout.region(room.around(self.exact.len() - self.singles), NARROW_SLOTS)?,
-            singles: layout.compact::<Single>(room.around(self.singles))?,
+            singles: layout.compact::<Single>(room.around(self.singles), BUCKETS_A_LINE)?,
         })
     }
 }
@@ -264,7 +264,7 @@ impl DraftV6 {
             guides: layout.lines(guide_lines.into())?,
             guide_lines,
             reserved: 0,
-            networks: layout.compact::<compact::Network>(room.around(self.records.len()))?,
+            networks: layout.compact::<compact::Network>(room.around(self.records.len()), 1)?,
             upper: layout.region(room.around(upper), UPPER_SLOTS)?,
             lower: layout.region(room.around(lower), LOWER_SLOTS)?,
         })

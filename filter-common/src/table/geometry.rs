@@ -8,10 +8,12 @@ use super::TableKind;
 pub const KINDS: usize = TableKind::ALL.len();
 /// Lines of a root: 65,536 slots of a word.
 pub const ROOT_LINES: u32 = 8192;
-/// Lines that an exact look-up reads at most: the bucket that a key hashes to and those after it.
+/// Buckets that an exact look-up reads at most: the one that a key hashes to and those after it.
 pub const REACH: u32 = 16;
+/// Buckets that share a line, of single addresses.
+pub const BUCKETS_A_LINE: u32 = 2;
 
-/// A hash table's buckets, one a line.
+/// A hash table's buckets, one a line or [`BUCKETS_A_LINE`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Region {
@@ -25,9 +27,9 @@ impl Region {
     /// No bucket.
     pub const NONE: Self = Self { first: 0, buckets: 0 };
 
-    /// Lines that it takes.
+    /// All its buckets.
     #[must_use]
-    pub const fn lines(self) -> u32 {
+    pub const fn all(self) -> u32 {
         if self.buckets == 0 { 0 } else { self.buckets + REACH - 1 }
     }
 }

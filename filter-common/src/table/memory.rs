@@ -17,16 +17,16 @@ impl LineCell {
         self.0[index as usize].store(word, Ordering::Release);
     }
 
-    /// Changes the half of a word that a 32-bit slot is.
-    pub fn store_half(&self, index: u32, half: u32, value: u32) {
-        let shift = half % 2 * 32;
+    /// Changes thirty-two bits: the `half`th from the word `from`.
+    pub fn store_half(&self, from: u32, half: u32, value: u32) {
+        let (index, shift) = (from + half / 2, half % 2 * 32);
         let others = self.word(index) & !(0xffff_ffff << shift);
         self.store(index, others | u64::from(value) << shift);
     }
 
-    /// Changes the quarter of a word that is a part of a 16-bit slot.
-    pub fn store_quarter(&self, index: u32, quarter: u32, value: u32) {
-        let shift = quarter % 4 * 16;
+    /// Changes sixteen bits: the `quarter`th from the word `from`.
+    pub fn store_quarter(&self, from: u32, quarter: u32, value: u32) {
+        let (index, shift) = (from + quarter / 4, quarter % 4 * 16);
         let others = self.word(index) & !(0xffff << shift);
         self.store(index, others | u64::from(value) << shift);
     }

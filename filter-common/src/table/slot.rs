@@ -21,8 +21,6 @@ pub const SET_MASK: u32 = (1 << SET_BITS) - 1;
 pub const PAYLOAD_MASK: u64 = PAYLOAD_MASK_HALF as u64;
 /// The same for a slot of 32 bits.
 pub const PAYLOAD_MASK_HALF: u32 = 0xff_ffff;
-/// An exact slot that was in use: matches nothing, and keeps a full bucket looking full.
-pub const TOMBSTONE: u32 = 1;
 
 /// Guides that a table can hold, the empty one (0) among them.
 pub const MAX_GUIDES: u32 = 1 << (24 - SET_BITS);

@@ -296,7 +296,7 @@ fn addresses_that_share_a_bucket_are_refused_aloud_when_it_is_full() {
     let home = |address| super::compact::home(super::compact::permute(geometry.multiplier, address), buckets);
     let all = (1..).map(|n: u32| n.wrapping_mul(2_654_435_761));
     let crowd: Vec<_> = all.filter(|n| home(*n) == 3).map(|n| v4(n, 32)).take(129).collect();
-    keys_that_share_a_bucket(&crowd, 16);
+    keys_that_share_a_bucket(&crowd, 8);
 }
 
 #[test]

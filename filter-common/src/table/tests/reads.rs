@@ -37,8 +37,11 @@ fn cost_v6(tables: &Tables, address: u128) -> (u32, u32) {
     cost(tables, |flat| flat.set_v6(KIND, AddressV6::from_octets(address.to_be_bytes())))
 }
 
-fn scattered(index: u32) -> u32 {
-    index.wrapping_mul(2_654_435_761)
+/// Each index its own number, without any order (MurmurHash3's finaliser).
+const fn scattered(index: u32) -> u32 {
+    let mixed = (index ^ index >> 16).wrapping_mul(0x85eb_ca6b);
+    let mixed = (mixed ^ mixed >> 13).wrapping_mul(0xc2b2_ae35);
+    mixed ^ mixed >> 16
 }
 
 #[test]
@@ -73,4 +76,47 @@ fn a_network_with_every_length_is_searched_level_by_level() {
         assert_eq!(set, length);
         assert!(reads <= 48, "/{length}: {reads}");
     }
+}
+
+/// Every entry is replaced by another one, many times over.
+#[test]
+fn tables_that_change_all_day_stay_as_fast_as_new_ones() {
+    const COUNT: u32 = 100_000;
+    const TURNS: u32 = 24;
+    let single = |index: u32| v4(scattered(index), 32);
+    let entries: Vec<_> = (0..COUNT).map(|index| (single(index), 1)).collect();
+    let mut tables = written(&contents_v4(&entries), Room { percent: 0, prefixes: 0 }, 1);
+    let deep = |index: u32| v6(u128::from(scattered(index)) << 96 | u128::from(scattered(!index)), 128);
+    let networks: Vec<_> = (0..COUNT).map(|index| (deep(index), 1)).collect();
+    let mut deep_tables = written(&contents_v6(&networks), Room { percent: 0, prefixes: 0 }, 1);
+    // Beside what was there, so that it is the slots of the addresses themselves that are searched.
+    let absent = |index: u32| u128::from(scattered(index)) << 96 | 7;
+    let beside = |index: u32| scattered(index) ^ 1;
+    let reads = |tables: &Tables, deep_tables: &Tables, first: u32| -> (u32, u32) {
+        let singles = (first..first + COUNT).map(|index| cost_v4(tables, beside(index)).1);
+        let networks = (0..COUNT).map(|index| cost_v6(deep_tables, absent(index)).1);
+        (singles.sum(), networks.sum())
+    };
+    let fresh = reads(&tables, &deep_tables, 0);
+    for index in COUNT..TURNS * COUNT {
+        tables.insert_v4(KIND, single(index), 1).expect("as much room as before");
+        assert_eq!(tables.remove_v4(KIND, single(index - COUNT)), Ok(true));
+    }
+    for turn in 1..TURNS {
+        for index in 0..COUNT {
+            let (high, low) = deep(index).address().halves();
+            let (now, next) = (low.wrapping_add(turn.into()) - 1, low.wrapping_add(turn.into()));
+            let address = |low: u64| v6(u128::from(high) << 64 | u128::from(low), 128);
+            assert_eq!(deep_tables.remove_v6(KIND, address(now)), Ok(true));
+            if index % 64 == 0 {
+                deep_tables.settle();
+            }
+            deep_tables.insert_v6(KIND, address(next), 1).expect("as much room as before");
+        }
+    }
+    deep_tables.settle();
+    let worn = reads(&tables, &deep_tables, (TURNS - 1) * COUNT);
+    println!("reads: {fresh:?} when new, {worn:?} after {TURNS} turns");
+    assert!(worn.0 <= fresh.0 + fresh.0 / 5, "{fresh:?}, {worn:?}");
+    assert!(worn.1 <= fresh.1 + fresh.1 / 5, "{fresh:?}, {worn:?}");
 }

@@ -1,19 +1,16 @@
-//! The slots of the hash tables: one store makes an entry appear or disappear.
+//! One hash table: which slots its keys take, and when a slot is free for another.
 //!
-//! The lowest free slot is taken first, so a bucket's last slot is used only once the others are; it then stays in use,
-//! if need be by a tombstone, because keys may lie behind it.
+//! The lowest free slot is taken first, so a bucket's last slot is used only once the others are. While a key lies in a
+//! later bucket because this one was full, the last slot stays in use, if need be by a mark; when the last such key
+//! goes, the mark goes with it, so that tables which change all day stay as fast as new ones.
+//!
+//! Slots never move. Where a slot takes several stores, it rests when its key goes: a search that is under way might
+//! see parts of the old key and of the next. It is free again after [`Table::settle`].
 
-use super::super::compact::{
-    NETWORK_RESTS, Network as NetworkShape, SINGLE_RESTS, Shape, Single as SingleShape, home, permute, rest,
-    tag,
-};
-use super::super::exact::{
-    LOWER_SLOTS, LOWER_VALUES, NARROW_SLOTS, UPPER_SLOTS, UPPER_VALUES, lower_home, narrow_home, upper_home,
-};
+use std::marker::PhantomData;
+
 use super::super::geometry::{REACH, Region};
-use super::super::lines::Line as _;
-use super::super::memory::LineCell;
-use super::super::slot::{PAYLOAD_MASK_HALF, TOMBSTONE, narrow_key};
+use super::keys::{Bucket, Hashing, Key};
 use super::{Full, Place};
 
 /// More keys hash to one place than fit there.
@@ -26,255 +23,140 @@ impl From<Full> for Crowded {
     }
 }
 
-/// A key of one of the three widths, with its length in bits.
-pub(super) trait Key: Copy {
-    /// Slots of a line.
-    const SLOTS: u32;
-    /// Lines that it may lie in.
-    const REACH: u32 = REACH;
-    /// What masks what a slot stands for.
-    const PAYLOAD: u32 = PAYLOAD_MASK_HALF;
-    /// The value of a slot that was in use.
-    const TOMBSTONE: u32 = TOMBSTONE;
-    /// The bucket that it hashes to.
-    fn home(self, multiplier: u64, buckets: u32) -> u32;
-    /// What a slot holds: zero when free, else something that is not, above what it stands for.
-    fn value(line: &LineCell, slot: u32) -> u32;
-    /// Whether a slot is this key's.
-    fn is_at(self, line: &LineCell, slot: u32) -> bool;
-    /// Fills a slot.
-    fn put(self, line: &LineCell, slot: u32, payload: u32);
-    /// Empties a slot: `value` is 0 or a tombstone.
-    fn clear(line: &LineCell, slot: u32, value: u32);
+/// Where a key lies: the bucket, counted from the region's first, and the slot.
+type Position = (u32, u32);
+
+/// A hash table of keys of one kind.
+#[derive(Debug)]
+pub(in crate::table) struct Table<K> {
+    region: Region,
+    resting: Vec<Position>,
+    keys: PhantomData<K>,
 }
 
-/// An IPv4 prefix of 25 to 31 bits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Narrow(pub u32, pub u8);
-
-/// An IPv4 address, permuted.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Single(u32);
-
-/// An IPv6 network, permuted.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Network(u32);
-
-/// An IPv6 prefix of 33 to 64 bits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Upper(pub u64, pub u8);
-
-/// An IPv6 prefix of 65 to 128 bits.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lower(pub u64, pub u64, pub u8);
-
-impl Single {
-    pub(super) const fn new(place: Place<'_>, address: u32) -> Self {
-        Self(permute(place.multiplier, address))
-    }
-}
-
-impl Network {
-    pub(super) const fn new(place: Place<'_>, network: u32) -> Self {
-        Self(permute(place.multiplier, network))
-    }
-}
-
-/// The tag goes first: a search that sees it beside the old rest finds nothing, as before.
-///
-/// A slot that was cleared may get another key. A search that read the rest of the one and the tag of the other takes
-/// them for one key only if the rests of their tags are the same; it then finds the new key with the old key's set.
-impl Key for Single {
-    const SLOTS: u32 = SingleShape::SLOTS;
-    const REACH: u32 = SingleShape::REACH;
-    const PAYLOAD: u32 = SingleShape::PAYLOAD_MASK;
-    const TOMBSTONE: u32 = 1 << SingleShape::PAYLOAD_BITS;
-
-    fn home(self, _multiplier: u64, buckets: u32) -> u32 {
-        home(self.0, buckets)
+impl<K: Key> Table<K> {
+    pub(in crate::table) const fn new(region: Region) -> Self {
+        Self { region, resting: Vec::new(), keys: PhantomData }
     }
 
-    fn value(line: &LineCell, slot: u32) -> u32 {
-        SingleShape::rest(line, slot)
+    /// What `key` stands for; 0 where it is not there.
+    pub(in crate::table) fn find(&self, place: Place<'_>, key: K) -> u32 {
+        let value = |(bucket, slot)| K::value(self.bucket(place, bucket), slot) & K::PAYLOAD;
+        self.locate(place, key).map_or(0, value)
     }
 
-    fn is_at(self, line: &LineCell, slot: u32) -> bool {
-        line.quarter(0, slot) == tag(self.0)
-            && Self::value(line, slot) & !Self::PAYLOAD == rest::<SingleShape>(self.0, 0)
-            && Self::value(line, slot) & Self::PAYLOAD != 0
+    /// Adds `key`, or changes what it stands for; says whether it was there.
+    pub(in crate::table) fn insert(&self, place: Place<'_>, key: K, payload: u32) -> Result<bool, Full> {
+        let was = self.locate(place, key);
+        let free = || {
+            let reachable = self.reachable(place, key);
+            let mut slots = reachable.flat_map(|bucket| (0..K::SLOTS).map(move |slot| (bucket, slot)));
+            slots.find(|(bucket, slot)| matches!(K::value(self.bucket(place, *bucket), *slot), value if value == 0 || value == K::MARK))
+        };
+        let (bucket, slot) = was.or_else(free).ok_or(Full::Bucket)?;
+        key.put(self.hashing(place), self.bucket(place, bucket), slot, payload);
+        Ok(was.is_some())
     }
 
-    fn put(self, line: &LineCell, slot: u32, payload: u32) {
-        line.store_quarter(slot / 4, slot, tag(self.0));
-        line.store_quarter(SINGLE_RESTS + slot / 4, slot, rest::<SingleShape>(self.0, payload));
-    }
-
-    fn clear(line: &LineCell, slot: u32, value: u32) {
-        line.store_quarter(SINGLE_RESTS + slot / 4, slot, value);
-    }
-}
-
-/// In the same order.
-impl Key for Network {
-    const SLOTS: u32 = NetworkShape::SLOTS;
-    const REACH: u32 = NetworkShape::REACH;
-    const PAYLOAD: u32 = NetworkShape::PAYLOAD_MASK;
-    const TOMBSTONE: u32 = 1 << NetworkShape::PAYLOAD_BITS;
-
-    fn home(self, _multiplier: u64, buckets: u32) -> u32 {
-        home(self.0, buckets)
-    }
-
-    fn value(line: &LineCell, slot: u32) -> u32 {
-        NetworkShape::rest(line, slot)
-    }
-
-    fn is_at(self, line: &LineCell, slot: u32) -> bool {
-        line.quarter(0, slot) == tag(self.0)
-            && Self::value(line, slot) & !Self::PAYLOAD == rest::<NetworkShape>(self.0, 0)
-            && Self::value(line, slot) & Self::PAYLOAD != 0
-    }
-
-    fn put(self, line: &LineCell, slot: u32, payload: u32) {
-        line.store_quarter(slot / 4, slot, tag(self.0));
-        line.store_half(NETWORK_RESTS + slot / 2, slot, rest::<NetworkShape>(self.0, payload));
-    }
-
-    fn clear(line: &LineCell, slot: u32, value: u32) {
-        line.store_half(NETWORK_RESTS + slot / 2, slot, value);
-    }
-}
-
-impl Key for Narrow {
-    const SLOTS: u32 = NARROW_SLOTS;
-
-    fn home(self, multiplier: u64, buckets: u32) -> u32 {
-        narrow_home(multiplier, buckets, self.0, self.1.into())
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
-    fn value(line: &LineCell, slot: u32) -> u32 {
-        line.word(slot) as u32
-    }
-
-    fn is_at(self, line: &LineCell, slot: u32) -> bool {
-        line.word(slot) >> 24 == narrow_key(self.0, self.1.into())
-    }
-
-    fn put(self, line: &LineCell, slot: u32, payload: u32) {
-        line.store(slot, narrow_key(self.0, self.1.into()) << 24 | u64::from(payload));
-    }
-
-    fn clear(line: &LineCell, slot: u32, value: u32) {
-        line.store(slot, u64::from(value));
-    }
-}
-
-impl Key for Upper {
-    const SLOTS: u32 = UPPER_SLOTS;
-
-    fn home(self, multiplier: u64, buckets: u32) -> u32 {
-        upper_home(multiplier, buckets, self.0, self.1.into())
-    }
-
-    fn value(line: &LineCell, slot: u32) -> u32 {
-        line.half(UPPER_VALUES, slot)
-    }
-
-    fn is_at(self, line: &LineCell, slot: u32) -> bool {
-        Self::value(line, slot) >> 24 == u32::from(self.1) && line.word(slot) == self.0
-    }
-
-    fn put(self, line: &LineCell, slot: u32, payload: u32) {
-        line.store(slot, self.0);
-        line.store_half(UPPER_VALUES + slot / 2, slot, u32::from(self.1) << 24 | payload);
-    }
-
-    fn clear(line: &LineCell, slot: u32, value: u32) {
-        line.store_half(UPPER_VALUES + slot / 2, slot, value);
-    }
-}
-
-impl Key for Lower {
-    const SLOTS: u32 = LOWER_SLOTS;
-
-    fn home(self, multiplier: u64, buckets: u32) -> u32 {
-        lower_home(multiplier, buckets, (self.0, self.1), self.2.into())
-    }
-
-    fn value(line: &LineCell, slot: u32) -> u32 {
-        line.half(LOWER_VALUES, slot)
-    }
-
-    fn is_at(self, line: &LineCell, slot: u32) -> bool {
-        Self::value(line, slot) >> 24 == u32::from(self.2)
-            && (line.word(2 * slot), line.word(2 * slot + 1)) == (self.0, self.1)
-    }
-
-    fn put(self, line: &LineCell, slot: u32, payload: u32) {
-        line.store(2 * slot, self.0);
-        line.store(2 * slot + 1, self.1);
-        line.store_half(LOWER_VALUES + slot / 2, slot, u32::from(self.2) << 24 | payload);
-    }
-
-    fn clear(line: &LineCell, slot: u32, value: u32) {
-        line.store_half(LOWER_VALUES + slot / 2, slot, value);
-    }
-}
-
-/// What `key` stands for; 0 where it is not there.
-pub(super) fn find<K: Key>(place: Place<'_>, region: Region, key: K) -> u32 {
-    locate(place, region, key).map_or(0, |(line, slot)| K::value(line, slot) & K::PAYLOAD)
-}
-
-/// Adds `key`, or changes what it stands for; says whether it was there.
-pub(super) fn insert<K: Key>(place: Place<'_>, region: Region, key: K, payload: u32) -> Result<bool, Full> {
-    if let Some((line, slot)) = locate(place, region, key) {
-        key.put(line, slot, payload);
-        return Ok(true);
-    }
-    let free = reachable(place, region, key)
-        .flat_map(|line| (0..K::SLOTS).map(move |slot| (line, slot)))
-        .find(|(line, slot)| is_free::<K>(K::value(line, *slot)));
-    let (line, slot) = free.ok_or(Full::Bucket)?;
-    key.put(line, slot, payload);
-    Ok(false)
-}
-
-/// Removes `key`; says whether it was there.
-pub(super) fn remove<K: Key>(place: Place<'_>, region: Region, key: K) -> bool {
-    let Some((line, slot)) = locate(place, region, key) else { return false };
-    K::clear(line, slot, if slot == K::SLOTS - 1 { K::TOMBSTONE } else { 0 });
-    true
-}
-
-/// Slots of a region that are in use and whose value is `wanted`.
-pub(super) fn count<K: Key>(lines: &[LineCell], region: Region, wanted: impl Fn(u32) -> bool) -> usize {
-    let lines = &lines[region.first as usize..(region.first + region.lines()) as usize];
-    let slots = lines.iter().flat_map(|line| (0..K::SLOTS).map(move |slot| K::value(line, slot)));
-    slots.filter(|value| !is_free::<K>(*value) && wanted(*value)).count()
-}
-
-/// Whether a slot of that value can be taken.
-fn is_free<K: Key>(value: u32) -> bool {
-    value == 0 || value == K::TOMBSTONE
-}
-
-fn locate<K: Key>(place: Place<'_>, region: Region, key: K) -> Option<(&LineCell, u32)> {
-    for line in reachable(place, region, key) {
-        if let Some(slot) = (0..K::SLOTS).find(|slot| key.is_at(line, *slot)) {
-            return Some((line, slot));
+    /// Removes `key`; says whether it was there.
+    pub(in crate::table) fn remove(&mut self, place: Place<'_>, key: K) -> bool {
+        let Some((bucket, slot)) = self.locate(place, key) else { return false };
+        if K::IS_ONE_STORE {
+            self.clear(place, (bucket, slot), key.home(self.hashing(place)));
+        } else {
+            K::mark(self.bucket(place, bucket), slot, resting::<K>());
+            self.resting.push((bucket, slot));
         }
-        if K::value(line, K::SLOTS - 1) == 0 {
-            break;
+        true
+    }
+
+    /// Slots that rest.
+    pub(in crate::table) fn resting(&self) -> u32 {
+        u32::try_from(self.resting.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Every search that began before the last change has ended.
+    pub(in crate::table) fn settle(&mut self, place: Place<'_>) {
+        for position in std::mem::take(&mut self.resting) {
+            // All from its reach may have led to it.
+            self.clear(place, position, position.0.saturating_sub(REACH - 1));
         }
     }
-    None
+
+    /// Slots in use whose payload is `wanted`.
+    pub(in crate::table) fn count(&self, place: Place<'_>, wanted: impl Fn(u32) -> bool) -> usize {
+        self.entries(place).filter(|(_, payload)| wanted(*payload)).count()
+    }
+
+    /// All keys, with what they stand for.
+    pub(in crate::table) fn entries<'a>(
+        &self,
+        place: Place<'a>,
+    ) -> impl Iterator<Item = (K, u32)> + use<'a, '_, K> {
+        let slots = (0..self.region.all()).flat_map(|bucket| (0..K::SLOTS).map(move |slot| (bucket, slot)));
+        slots.filter_map(move |(bucket, slot)| {
+            let bucket = self.bucket(place, bucket);
+            let payload = K::value(bucket, slot) & K::PAYLOAD;
+            (payload != 0).then(|| (K::at(self.hashing(place), bucket, slot), payload))
+        })
+    }
+
+    /// Frees a slot, and takes away the marks that led to it alone, from bucket `first` on.
+    fn clear(&self, place: Place<'_>, (bucket, slot): Position, first: u32) {
+        let last = K::SLOTS - 1;
+        K::clear(self.bucket(place, bucket), slot, if slot == last { K::MARK } else { 0 });
+        for passed in (first..=bucket).rev() {
+            let is_marked = K::value(self.bucket(place, passed), last) == K::MARK;
+            if is_marked && !self.leads_on(place, passed) {
+                K::clear(self.bucket(place, passed), last, 0);
+            }
+        }
+    }
+
+    /// Whether a key lies behind a bucket that is searched for there first.
+    fn leads_on(&self, place: Place<'_>, passed: u32) -> bool {
+        let behind = (passed + 1..self.region.all()).take(REACH as usize - 1);
+        let mut slots =
+            behind.flat_map(|bucket| (0..K::SLOTS).map(move |slot| (self.bucket(place, bucket), slot)));
+        slots.any(|(bucket, slot)| {
+            K::value(bucket, slot) & K::PAYLOAD != 0
+                && K::at(self.hashing(place), bucket, slot).home(self.hashing(place)) <= passed
+        })
+    }
+
+    fn locate(&self, place: Place<'_>, key: K) -> Option<Position> {
+        for index in self.reachable(place, key) {
+            let bucket = self.bucket(place, index);
+            let is_key = |slot: &u32| {
+                K::value(bucket, *slot) & K::PAYLOAD != 0 && K::at(self.hashing(place), bucket, *slot) == key
+            };
+            if let Some(slot) = (0..K::SLOTS).find(is_key) {
+                return Some((index, slot));
+            }
+            if K::value(bucket, K::SLOTS - 1) == 0 {
+                break;
+            }
+        }
+        None
+    }
+
+    /// The buckets that `key` may lie in: none where the region has none, as what comes behind it is not its own.
+    fn reachable(&self, place: Place<'_>, key: K) -> impl Iterator<Item = u32> + use<K> {
+        let home = key.home(self.hashing(place));
+        home..home + REACH.min(self.region.all())
+    }
+
+    const fn hashing(&self, place: Place<'_>) -> Hashing {
+        Hashing { multiplier: place.multiplier, buckets: self.region.buckets }
+    }
+
+    fn bucket<'a>(&self, place: Place<'a>, index: u32) -> Bucket<'a> {
+        let line = &place.lines[(self.region.first + index / K::BUCKETS_A_LINE) as usize];
+        Bucket { line, first: index % K::BUCKETS_A_LINE * K::SLOTS, index }
+    }
 }
 
-/// The lines that `key` may lie in: none where the region has no bucket, as what comes behind it is not its own.
-fn reachable<K: Key>(place: Place<'_>, region: Region, key: K) -> impl Iterator<Item = &LineCell> {
-    let home = region.first + key.home(place.multiplier, region.buckets);
-    let reach = K::REACH.min(region.lines());
-    place.lines[home as usize..(home + reach) as usize].iter()
+/// The value of a slot that rests: a mark, and another one than that of a free slot.
+const fn resting<K: Key>() -> u32 {
+    2 * K::MARK
 }

@@ -7,7 +7,8 @@
 
 mod chunks;
 mod coarse;
-mod exact;
+pub(super) mod exact;
+pub(super) mod keys;
 mod v4;
 mod v6;
 
@@ -24,12 +25,13 @@ pub use self::exact::Crowded;
 use self::v4::WriterV4;
 use self::v6::WriterV6;
 
-/// What a change runs into when a generation has no room left for it.
+/// What a change runs into when a generation has no room left for it. Where anything rests, there may be some after
+/// [`Writer::settle`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// The lines that the key may lie in are taken.
+    /// The slots that the key may lie in are taken.
     Bucket,
-    /// No chunk is left. There may be after [`Writer::settle`].
+    /// No chunk is left.
     Chunks,
 }
 
@@ -44,9 +46,9 @@ pub struct Writer<M> {
 
 /// One table's memory and where its exact keys hash to.
 #[derive(Clone, Copy)]
-struct Place<'a> {
-    lines: &'a [LineCell],
-    multiplier: u64,
+pub(super) struct Place<'a> {
+    pub lines: &'a [LineCell],
+    pub multiplier: u64,
 }
 
 impl<M: AsRef<[LineCell]>> Writer<M> {
@@ -168,7 +170,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
         self.v6[kind as usize].covering(place, prefix)
     }
 
-    /// Lines that rest because a reader may still be looking at them.
+    /// Lines and slots that rest because a reader may still be looking at them.
     #[must_use]
     pub fn resting(&self) -> u32 {
         let v4 = self.v4.iter().map(WriterV4::resting);
@@ -177,8 +179,9 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
 
     /// Takes back what rests: every search that began before the last change has ended.
     pub fn settle(&mut self) {
-        self.v4.iter_mut().for_each(WriterV4::settle);
-        self.v6.iter_mut().for_each(WriterV6::settle);
+        let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
+        self.v4.iter_mut().for_each(|table| table.settle(place));
+        self.v6.iter_mut().for_each(|table| table.settle(place));
     }
 
     /// Tells readers which tables of a kind are worth a search.

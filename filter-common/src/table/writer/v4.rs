@@ -5,7 +5,8 @@ use super::super::draft::DraftV4;
 use super::super::geometry::TableV4;
 use super::super::slot::{ROOT_FINER, part_bit};
 use super::coarse::{Coarse, CoarsePlace};
-use super::exact::{Crowded, Narrow, Single, count, find, insert, remove};
+use super::exact::{Crowded, Table};
+use super::keys::{Narrow, Single};
 use super::{Full, Place};
 use crate::keys::{AddressV4, PrefixV4};
 
@@ -14,8 +15,9 @@ const BITS: u8 = 32;
 
 #[derive(Debug)]
 pub(super) struct WriterV4 {
-    table: TableV4,
     coarse: Coarse,
+    singles: Table<Single>,
+    narrow: Table<Narrow>,
     /// Prefixes of more than 24 bits.
     exact: usize,
 }
@@ -26,6 +28,10 @@ const fn coarse_place(table: &TableV4) -> CoarsePlace {
 
 const fn narrow(prefix: PrefixV4) -> Narrow {
     Narrow(prefix.address().bits(), prefix.length())
+}
+
+const fn single(prefix: PrefixV4) -> Single {
+    Single(prefix.address().bits())
 }
 
 const fn coarse_key(prefix: PrefixV4) -> (u32, u8) {
@@ -39,35 +45,14 @@ const fn finer(prefix: PrefixV4) -> (u16, u64) {
     ((address >> 16) as u16, length | part_bit(address))
 }
 
-/// The set of a prefix of more than 24 bits; 0 where it is not there.
-fn find_exact(place: Place<'_>, table: &TableV4, prefix: PrefixV4) -> u32 {
-    if prefix.length() == BITS {
-        find(place, table.singles, Single::new(place, prefix.address().bits()))
-    } else {
-        find(place, table.exact, narrow(prefix))
-    }
-}
-
-fn insert_exact(place: Place<'_>, table: &TableV4, prefix: PrefixV4, set: u16) -> Result<bool, Full> {
-    if prefix.length() == BITS {
-        insert(place, table.singles, Single::new(place, prefix.address().bits()), set.into())
-    } else {
-        insert(place, table.exact, narrow(prefix), set.into())
-    }
-}
-
-fn remove_exact(place: Place<'_>, table: &TableV4, prefix: PrefixV4) -> bool {
-    if prefix.length() == BITS {
-        remove(place, table.singles, Single::new(place, prefix.address().bits()))
-    } else {
-        remove(place, table.exact, narrow(prefix))
-    }
-}
-
 impl WriterV4 {
+    fn new(table: TableV4, coarse: Coarse) -> Self {
+        Self { coarse, singles: Table::new(table.singles), narrow: Table::new(table.exact), exact: 0 }
+    }
+
     pub(super) fn write(table: TableV4, draft: DraftV4, place: Place<'_>) -> Result<Self, Crowded> {
         let coarse = Coarse::write(coarse_place(&table), draft.coarse, &draft.roots, place.lines)?;
-        let mut writer = Self { table, coarse, exact: 0 };
+        let mut writer = Self::new(table, coarse);
         for (prefix, set) in draft.exact {
             writer.insert(place, prefix, set)?;
         }
@@ -76,23 +61,28 @@ impl WriterV4 {
 
     pub(super) fn adopt(table: TableV4, draft: DraftV4, place: Place<'_>) -> Option<Self> {
         let coarse = Coarse::adopt(coarse_place(&table), draft.coarse, &draft.roots, place.lines)?;
-        let exact = draft.exact.len();
-        let singles = count::<Single>(place.lines, table.singles, |_| true);
+        let mut writer = Self::new(table, coarse);
+        writer.exact = draft.exact.len();
+        let singles = writer.singles.count(place, |_| true);
         let same = singles == draft.singles
-            && count::<Narrow>(place.lines, table.exact, |_| true) == exact - singles
+            && writer.narrow.count(place, |_| true) == writer.exact - singles
             && draft.exact.iter().all(|(prefix, set)| {
                 let (index, bit) = finer(*prefix);
-                find_exact(place, &table, *prefix) == u32::from(*set)
-                    && coarse.has_finer(place.lines, index, bit)
+                writer.find(place, *prefix) == u32::from(*set)
+                    && writer.coarse.has_finer(place.lines, index, bit)
             });
-        same.then_some(Self { table, coarse, exact })
+        same.then_some(writer)
     }
 
     pub(super) fn insert(&mut self, place: Place<'_>, prefix: PrefixV4, set: u16) -> Result<(), Full> {
         if prefix.length() <= COARSE_BITS {
             return self.coarse.insert(place.lines, coarse_key(prefix), set);
         }
-        let was_there = insert_exact(place, &self.table, prefix, set)?;
+        let was_there = if prefix.length() == BITS {
+            self.singles.insert(place, single(prefix), set.into())?
+        } else {
+            self.narrow.insert(place, narrow(prefix), set.into())?
+        };
         self.exact += usize::from(!was_there);
         let (index, bit) = finer(prefix);
         self.coarse.mark_finer(place.lines, index, bit);
@@ -103,16 +93,29 @@ impl WriterV4 {
         if prefix.length() <= COARSE_BITS {
             return self.coarse.remove(place.lines, coarse_key(prefix));
         }
-        let was_there = remove_exact(place, &self.table, prefix);
+        let was_there = if prefix.length() == BITS {
+            self.singles.remove(place, single(prefix))
+        } else {
+            self.narrow.remove(place, narrow(prefix))
+        };
         self.exact -= usize::from(was_there);
         Ok(was_there)
+    }
+
+    /// The set of a prefix of more than 24 bits; 0 where it is not there.
+    fn find(&self, place: Place<'_>, prefix: PrefixV4) -> u32 {
+        if prefix.length() == BITS {
+            self.singles.find(place, single(prefix))
+        } else {
+            self.narrow.find(place, narrow(prefix))
+        }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "a set has 16 bits")]
     pub(super) fn covering(&self, place: Place<'_>, prefix: PrefixV4) -> Option<(PrefixV4, u16)> {
         let exact = (COARSE_BITS + 1..=prefix.length()).rev().find_map(|length| {
             let wider = PrefixV4::containing(prefix.address(), length);
-            let set = find_exact(place, &self.table, wider) as u16;
+            let set = self.find(place, wider) as u16;
             (set != 0).then_some((wider, set))
         });
         exact.or_else(|| {
@@ -126,10 +129,12 @@ impl WriterV4 {
     }
 
     pub(super) fn resting(&self) -> u32 {
-        self.coarse.resting()
+        self.coarse.resting() + self.singles.resting() + self.narrow.resting()
     }
 
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, place: Place<'_>) {
         self.coarse.settle();
+        self.singles.settle(place);
+        self.narrow.settle(place);
     }
 }

@@ -12,7 +12,8 @@ use super::super::memory::LineCell;
 use super::super::networks::{self, LEAST_BITS, payload};
 use super::super::slot::{SET_BITS, SET_MASK, UNIVERSAL_GUIDE, part_bit};
 use super::coarse::{Coarse, CoarsePlace};
-use super::exact::{Crowded, Lower, Network, Upper, count, find, insert, remove};
+use super::exact::{Crowded, Table};
+use super::keys::{Lower, Network, Upper};
 use super::{Full, Place};
 use crate::keys::{AddressV6, PrefixV6};
 
@@ -23,6 +24,8 @@ const UPPER_BITS: u8 = 64;
 pub(super) struct WriterV6 {
     table: TableV6,
     coarse: Coarse,
+    records: Table<Network>,
+    slots: Slots,
     /// Prefixes of 25 to 32 bits.
     networks: Prefixes,
     guides: Guides,
@@ -46,32 +49,6 @@ const fn root_of(network: u32) -> u16 {
     (network >> 16) as u16
 }
 
-/// What the slot of a prefix of more than 32 bits stands for; 0 where there is none.
-fn find_slot(place: Place<'_>, table: &TableV6, prefix: PrefixV6) -> u32 {
-    let (first, last) = prefix.address().halves();
-    if prefix.length() <= UPPER_BITS {
-        find(place, table.upper, Upper(first, prefix.length()))
-    } else {
-        find(place, table.lower, Lower(first, last, prefix.length()))
-    }
-}
-
-fn find_deep(place: Place<'_>, table: &TableV6, prefix: PrefixV6) -> u16 {
-    (find_slot(place, table, prefix) & SET_MASK) as u16
-}
-
-/// Brings the slot of a prefix of more than 32 bits to what it shall stand for; takes it away for nothing.
-fn put_slot(place: Place<'_>, table: &TableV6, prefix: PrefixV6, payload: u32) -> Result<(), Full> {
-    let (first, last) = prefix.address().halves();
-    match (prefix.length() <= UPPER_BITS, payload) {
-        (true, 0) => _ = remove(place, table.upper, Upper(first, prefix.length())),
-        (false, 0) => _ = remove(place, table.lower, Lower(first, last, prefix.length())),
-        (true, _) => _ = insert(place, table.upper, Upper(first, prefix.length()), payload)?,
-        (false, _) => _ = insert(place, table.lower, Lower(first, last, prefix.length()), payload)?,
-    }
-    Ok(())
-}
-
 /// Another set, or none, in a slot that keeps its guide.
 const fn with_set(slot: u32, set: u16) -> u32 {
     payload(set, slot >> SET_BITS)
@@ -84,6 +61,47 @@ fn write_guide(lines: &[LineCell], table: &TableV6, guide: u32, lengths: [u64; 2
     line.store(guide % 4 * 2 + 1, lengths[1]);
 }
 
+/// The slots of prefixes of more than 32 bits.
+#[derive(Debug)]
+struct Slots {
+    upper: Table<Upper>,
+    lower: Table<Lower>,
+}
+
+impl Slots {
+    const fn new(table: &TableV6) -> Self {
+        Self { upper: Table::new(table.upper), lower: Table::new(table.lower) }
+    }
+
+    /// What a prefix's slot stands for; 0 where there is none.
+    fn find(&self, place: Place<'_>, prefix: PrefixV6) -> u32 {
+        let (first, last) = prefix.address().halves();
+        if prefix.length() <= UPPER_BITS {
+            self.upper.find(place, Upper(first, prefix.length()))
+        } else {
+            self.lower.find(place, Lower(first, last, prefix.length()))
+        }
+    }
+
+    /// The set of a prefix; 0 where it is not there.
+    fn set(&self, place: Place<'_>, prefix: PrefixV6) -> u16 {
+        (self.find(place, prefix) & SET_MASK) as u16
+    }
+
+    /// Brings a prefix's slot to what it shall stand for; takes it away for nothing.
+    fn put(&mut self, place: Place<'_>, prefix: PrefixV6, payload: u32) -> Result<(), Full> {
+        let (first, last) = prefix.address().halves();
+        let (upper, lower) = (Upper(first, prefix.length()), Lower(first, last, prefix.length()));
+        match (prefix.length() <= UPPER_BITS, payload) {
+            (true, 0) => _ = self.upper.remove(place, upper),
+            (false, 0) => _ = self.lower.remove(place, lower),
+            (true, _) => _ = self.upper.insert(place, upper, payload)?,
+            (false, _) => _ = self.lower.insert(place, lower, payload)?,
+        }
+        Ok(())
+    }
+}
+
 impl WriterV6 {
     pub(super) fn write(table: TableV6, draft: DraftV6, place: Place<'_>) -> Result<Self, Crowded> {
         let DraftV6 { coarse, roots, networks, records, mut guides, deep, between, .. } = draft;
@@ -92,41 +110,46 @@ impl WriterV6 {
         for (guide, lengths) in guides.iter() {
             write_guide(place.lines, &table, guide, lengths);
         }
+        let mut slots = Slots::new(&table);
         for (prefix, set) in &deep {
-            put_slot(place, &table, *prefix, (*set).into())?;
+            slots.put(place, *prefix, (*set).into())?;
         }
         for (prefix, payload) in between {
-            put_slot(place, &table, prefix, payload)?;
+            slots.put(place, prefix, payload)?;
         }
+        let networks_table = Table::new(table.networks);
         for (network, payload) in records {
-            insert(place, table.networks, Network::new(place, network), payload)?;
+            networks_table.insert(place, Network(network), payload)?;
             coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         }
-        Ok(Self { table, coarse, networks, guides, deep: deep.len() })
+        Ok(Self { table, coarse, records: networks_table, slots, networks, guides, deep: deep.len() })
     }
 
     pub(super) fn adopt(table: TableV6, draft: DraftV6, place: Place<'_>) -> Option<Self> {
         let DraftV6 { coarse, roots, networks, records, deep, upper, .. } = draft;
         let coarse = Coarse::adopt(coarse_place(&table), coarse, &roots, place.lines)?;
+        let (networks_table, slots) = (Table::new(table.networks), Slots::new(&table));
         let live = LiveGuides { place, table: &table };
         let same_records = records.iter().all(|(network, payload)| {
-            let found = find(place, table.networks, Network::new(place, *network));
+            let found = networks_table.find(place, Network(*network));
             found & SET_MASK == payload & SET_MASK
                 && coarse.has_finer(place.lines, root_of(*network), part_bit(*network))
         });
         // A network whose longer prefixes are gone keeps its guide, as does a slot between levels; so only those that
         // have a set are counted.
-        let has_set = |value: u32| value & SET_MASK != 0;
+        let has_set = |payload: u32| payload & SET_MASK != 0;
         let covered = records.iter().filter(|(_, payload)| has_set(*payload)).count();
-        let same = count::<Network>(place.lines, table.networks, has_set) == covered
-            && count::<Upper>(place.lines, table.upper, has_set) == upper
-            && count::<Lower>(place.lines, table.lower, has_set) == deep.len() - upper
-            && deep
-                .iter()
-                .all(|(prefix, set)| find_deep(place, &table, *prefix) == *set && live.lead_to(*prefix))
+        let leads = |prefix: PrefixV6| {
+            let known = networks_table.find(place, Network(networks::of(prefix)));
+            live.lead_to(&slots, known, prefix)
+        };
+        let same = networks_table.count(place, has_set) == covered
+            && slots.upper.count(place, has_set) == upper
+            && slots.lower.count(place, has_set) == deep.len() - upper
+            && deep.iter().all(|(prefix, set)| slots.set(place, *prefix) == *set && leads(*prefix))
             && same_records;
         let guides = same.then(|| live.all())?;
-        Some(Self { table, coarse, networks, guides, deep: deep.len() })
+        Some(Self { table, coarse, records: networks_table, slots, networks, guides, deep: deep.len() })
     }
 
     pub(super) fn insert(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
@@ -159,11 +182,11 @@ impl WriterV6 {
                 Ok(was_there)
             }
             _ => {
-                let slot = find_slot(place, &self.table, prefix);
+                let slot = self.slots.find(place, prefix);
                 if slot & SET_MASK == 0 {
                     return Ok(false);
                 }
-                put_slot(place, &self.table, prefix, with_set(slot, 0))?;
+                self.slots.put(place, prefix, with_set(slot, 0))?;
                 self.deep -= 1;
                 Ok(true)
             }
@@ -173,7 +196,7 @@ impl WriterV6 {
     pub(super) fn covering(&self, place: Place<'_>, prefix: PrefixV6) -> Option<(PrefixV6, u16)> {
         let deep = (networks::BITS + 1..=prefix.length()).rev().find_map(|length| {
             let wider = PrefixV6::containing(prefix.address(), length);
-            let set = find_deep(place, &self.table, wider);
+            let set = self.slots.set(place, wider);
             (set != 0).then_some((wider, set))
         });
         let network = || {
@@ -194,23 +217,27 @@ impl WriterV6 {
     }
 
     pub(super) fn resting(&self) -> u32 {
-        self.coarse.resting()
+        let Slots { upper, lower } = &self.slots;
+        self.coarse.resting() + self.records.resting() + upper.resting() + lower.resting()
     }
 
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self, place: Place<'_>) {
         self.coarse.settle();
+        self.records.settle(place);
+        self.slots.upper.settle(place);
+        self.slots.lower.settle(place);
     }
 
     /// The prefix first, then what leads to it, from below: a search that sees a guide finds what it names.
     fn insert_deep(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
-        let slot = find_slot(place, &self.table, prefix);
-        put_slot(place, &self.table, prefix, with_set(slot, set))?;
+        let slot = self.slots.find(place, prefix);
+        self.slots.put(place, prefix, with_set(slot, set))?;
         if slot & SET_MASK != 0 {
             return Ok(());
         }
         self.guides.name_everywhere(length_bit(prefix.length()));
         // Slots between levels that are left behind say nothing.
-        self.tell(place, prefix).inspect_err(|_| _ = put_slot(place, &self.table, prefix, slot))?;
+        self.tell(place, prefix).inspect_err(|_| _ = self.slots.put(place, prefix, slot))?;
         let network = networks::of(prefix);
         self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         self.deep += 1;
@@ -220,20 +247,20 @@ impl WriterV6 {
     /// Brings the guides that lead to a prefix of more than 32 bits to name it.
     fn tell(&mut self, place: Place<'_>, prefix: PrefixV6) -> Result<(), Full> {
         let network = networks::of(prefix);
-        let known = find(place, self.table.networks, Network::new(place, network));
+        let known = self.records.find(place, Network(network));
         let mut named = length_bit(prefix.length());
         if goes_deeper(self.guides.lengths(known >> SET_BITS)) {
             named = named_as(prefix);
             for boundary in leading_to(prefix).rev() {
-                let slot = find_slot(place, &self.table, boundary);
+                let slot = self.slots.find(place, boundary);
                 let guide = self.guide(place, slot >> SET_BITS, named);
-                put_slot(place, &self.table, boundary, slot & SET_MASK | guide << SET_BITS)?;
+                self.slots.put(place, boundary, slot & SET_MASK | guide << SET_BITS)?;
                 named = ONLY_DEEPER;
             }
         }
         let guide = self.guide(place, known >> SET_BITS, named);
         let set = networks::set_of(&self.networks, network);
-        insert(place, self.table.networks, Network::new(place, network), payload(set, guide))?;
+        self.records.insert(place, Network(network), payload(set, guide))?;
         Ok(())
     }
 
@@ -249,32 +276,28 @@ impl WriterV6 {
     /// Brings the slots of a prefix's networks to what the prefixes say.
     fn tell_networks(&self, place: Place<'_>, key: (u32, u8)) -> Result<(), Full> {
         for network in networks::of_prefix(key) {
-            let guide = find(place, self.table.networks, Network::new(place, network)) >> SET_BITS;
+            let guide = self.records.find(place, Network(network)) >> SET_BITS;
             let set = networks::set_of(&self.networks, network);
-            if set == 0 && guide == 0 {
-                remove(place, self.table.networks, Network::new(place, network));
-            } else {
-                insert(place, self.table.networks, Network::new(place, network), payload(set, guide))?;
-                self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
-            }
+            self.records.insert(place, Network(network), payload(set, guide))?;
+            self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         }
         Ok(())
     }
 
     /// The same where no slot is new, so that it cannot fail.
-    fn untell_networks(&self, place: Place<'_>, key: (u32, u8)) {
+    fn untell_networks(&mut self, place: Place<'_>, key: (u32, u8)) {
         for network in networks::of_prefix(key) {
-            let known = find(place, self.table.networks, Network::new(place, network));
+            let known = self.records.find(place, Network(network));
             if known == 0 {
                 continue;
             }
             let set = networks::set_of(&self.networks, network);
             let told = payload(set, known >> SET_BITS);
             if told == 0 {
-                remove(place, self.table.networks, Network::new(place, network));
+                self.records.remove(place, Network(network));
             } else {
                 // The slot is there, so it is written in place.
-                let _ = insert(place, self.table.networks, Network::new(place, network), told);
+                let _ = self.records.insert(place, Network(network), told);
             }
         }
     }
@@ -296,14 +319,12 @@ impl LiveGuides<'_> {
         [line.word(guide % 4 * 2), line.word(guide % 4 * 2 + 1)]
     }
 
-    /// Whether a search for an address of a prefix of more than 32 bits comes to its length.
-    fn lead_to(&self, prefix: PrefixV6) -> bool {
+    /// Whether a search for an address of a prefix of more than 32 bits comes to its length, from its network's slot on.
+    fn lead_to(&self, slots: &Slots, mut slot: u32, prefix: PrefixV6) -> bool {
         let names = |slot: u32, what| {
             let lengths = self.lengths(slot >> SET_BITS);
             union(lengths, what) == lengths
         };
-        let network = Network::new(self.place, networks::of(prefix));
-        let mut slot = find(self.place, self.table.networks, network);
         for boundary in leading_to(prefix) {
             if names(slot, length_bit(prefix.length())) {
                 return true;
@@ -311,7 +332,7 @@ impl LiveGuides<'_> {
             if !names(slot, ONLY_DEEPER) {
                 return false;
             }
-            slot = find_slot(self.place, self.table, boundary);
+            slot = slots.find(self.place, boundary);
         }
         names(slot, length_bit(prefix.length())) || names(slot, named_as(prefix))
     }
