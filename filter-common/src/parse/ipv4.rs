@@ -38,7 +38,7 @@ pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<A
         _ => Fragment::Later,
     };
     let l4 = match fragment {
-        Fragment::Later => L4::None,
+        Fragment::Later => L4::NONE,
         Fragment::None | Fragment::First => {
             let segment = Segment {
                 start: start + header_length,

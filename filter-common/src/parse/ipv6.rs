@@ -44,7 +44,7 @@ pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<A
 
     let cursor = walk(packet, next, start + HEADER, end)?;
     let l4 = match cursor.fragment {
-        Fragment::Later => L4::None,
+        Fragment::Later => L4::NONE,
         Fragment::None | Fragment::First => {
             let segment = Segment {
                 start: cursor.offset,

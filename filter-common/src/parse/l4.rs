@@ -58,25 +58,71 @@ impl Ports {
         let word: u32 = packet.read(segment.start).ok_or(segment.cut_short())?;
         Ok(Self { source: (word >> 16) as u16, destination: (word & 0xffff) as u16 })
     }
+
+    #[inline(always)]
+    const fn word(self) -> u32 {
+        (self.source as u32) << 16 | self.destination as u32
+    }
+}
+
+/// Which L4 header a packet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum L4Kind {
+    /// That of a protocol that is not looked into, or none, as in a later fragment.
+    None,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
 /// What is known of a packet above IP.
+///
+/// Every field always has a value, and 32 bits. In an enum with fields, LLVM copies those that a variant does not have
+/// from a register that nothing was written to, and the verifier refuses a program that reads one. Shorter fields it
+/// copies together, from odd places of the stack, which the verifier refuses as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum L4 {
-    /// A protocol that is not looked into, or a later fragment.
-    None,
-    /// TCP, with the flag byte from CWR (0x80) down to FIN (0x01).
-    Tcp {
-        /// Ports.
-        ports: Ports,
-        /// Flags.
-        flags: u8,
-    },
-    /// UDP.
-    Udp {
-        /// Ports.
-        ports: Ports,
-    },
+pub struct L4 {
+    /// The header.
+    pub kind: L4Kind,
+    /// The ports as they are in the header; zero without one.
+    ports: u32,
+    /// The flag byte of TCP, from CWR (0x80) down to FIN (0x01); else zero.
+    flags: u32,
+}
+
+impl L4 {
+    /// No header.
+    pub const NONE: Self = Self { kind: L4Kind::None, ports: 0, flags: 0 };
+
+    /// A TCP header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tcp(ports: Ports, flags: u8) -> Self {
+        Self { kind: L4Kind::Tcp, ports: ports.word(), flags: flags as u32 }
+    }
+
+    /// A UDP header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn udp(ports: Ports) -> Self {
+        Self { kind: L4Kind::Udp, ports: ports.word(), flags: 0 }
+    }
+
+    /// The ports; zero without a header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports(self) -> Ports {
+        Ports { source: (self.ports >> 16) as u16, destination: (self.ports & 0xffff) as u16 }
+    }
+
+    /// The flag byte of TCP, from CWR (0x80) down to FIN (0x01); else zero.
+    #[inline(always)]
+    #[must_use]
+    pub const fn flags(self) -> u8 {
+        (self.flags & 0xff) as u8
+    }
 }
 
 /// Where an L4 header lies.
@@ -108,7 +154,7 @@ pub(super) fn parse<P: PacketRead>(packet: &P, protocol: u8, segment: Segment) -
     match protocol {
         protocol::TCP => tcp(packet, segment),
         protocol::UDP => udp(packet, segment),
-        _ => Ok(L4::None),
+        _ => Ok(L4::NONE),
     }
 }
 
@@ -128,7 +174,7 @@ fn tcp<P: PacketRead>(packet: &P, segment: Segment) -> Result<L4, ParseError> {
         return Err(segment.cut_short());
     }
     let ports = Ports::read(packet, segment)?;
-    Ok(L4::Tcp { ports, flags })
+    Ok(L4::tcp(ports, flags))
 }
 
 #[inline(always)]
@@ -140,5 +186,5 @@ fn udp<P: PacketRead>(packet: &P, segment: Segment) -> Result<L4, ParseError> {
     let length = usize::from(packet.read::<u16>(segment.start + 4).ok_or(segment.cut_short())?);
     let plausible = length >= UDP_HEADER || (length == 0 && segment.jumbo);
     let fits = segment.more || segment.start + length <= segment.end;
-    if plausible && fits { Ok(L4::Udp { ports }) } else { Err(ParseError::MalformedL4) }
+    if plausible && fits { Ok(L4::udp(ports)) } else { Err(ParseError::MalformedL4) }
 }

@@ -17,7 +17,7 @@ use crate::keys::{AddressV4, AddressV6};
 use crate::verdict::Reason;
 
 pub use eth::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN};
-pub use l4::{L4, Ports, protocol};
+pub use l4::{L4, L4Kind, Ports, protocol};
 
 /// VLAN tags that are parsed through.
 pub const MAX_VLAN_TAGS: usize = 4;

@@ -91,7 +91,7 @@ fn up_to_four_tags_are_parsed_through_and_a_fifth_is_too_deep() {
         }
         let frame = [[2; 12].as_slice(), &payload].concat();
         if tags <= MAX_VLAN_TAGS {
-            assert_eq!(v4(&frame).l4, L4::Udp { ports: PORTS }, "{tags} tags");
+            assert_eq!(v4(&frame).l4, L4::udp(PORTS), "{tags} tags");
         } else {
             assert_eq!(parsed(&frame), Err(ParseError::VlanDepth), "{tags} tags");
         }
@@ -134,7 +134,7 @@ fn ipv4_with_wrong_version_length_or_total_length_is_malformed() {
 fn ipv4_ports_are_found_behind_options_of_every_length() {
     for words in 0..=10 {
         let frame = eth(ETHERTYPE_IPV4, &ipv4(17, 0, &vec![1; words * 4], &udp(8, &[])));
-        assert_eq!(v4(&frame).l4, L4::Udp { ports: PORTS }, "{words} words of options");
+        assert_eq!(v4(&frame).l4, L4::udp(PORTS), "{words} words of options");
     }
 }
 
@@ -142,13 +142,13 @@ fn ipv4_ports_are_found_behind_options_of_every_length() {
 fn ethernet_padding_behind_the_ip_packet_is_ignored() {
     let mut frame = eth(ETHERTYPE_IPV4, &ipv4(17, 0, &[], &udp(8, &[])));
     frame.resize(60, 0xff);
-    assert_eq!(v4(&frame).l4, L4::Udp { ports: PORTS });
+    assert_eq!(v4(&frame).l4, L4::udp(PORTS));
 }
 
 #[test]
 fn ipv6_with_wrong_version_or_payload_past_the_frame_is_malformed() {
     let good = eth(ETHERTYPE_IPV6, &ipv6(17, &udp(8, &[])));
-    assert_eq!(v6(&good).l4, L4::Udp { ports: PORTS });
+    assert_eq!(v6(&good).l4, L4::udp(PORTS));
     let mut version = good.clone();
     version[14] = 0x40;
     assert_eq!(parsed(&version), Err(ParseError::MalformedIp));
@@ -166,7 +166,7 @@ fn a_jumbogram_is_bounded_by_the_frame_and_may_have_udp_length_zero() {
         let payload = [hop_by_hop.as_slice(), &udp(udp_length, &[0; 100])].concat();
         eth(ETHERTYPE_IPV6, &ipv6_sized(0, 0, &payload))
     };
-    assert_eq!(v6(&jumbo(0)).l4, L4::Udp { ports: PORTS });
+    assert_eq!(v6(&jumbo(0)).l4, L4::udp(PORTS));
     assert_eq!(parsed(&jumbo(7)), Err(ParseError::MalformedL4));
     // Payload length zero without a hop-by-hop header means just that: no payload.
     let empty = eth(ETHERTYPE_IPV6, &ipv6_sized(17, 0, &udp(8, &[])));
@@ -199,11 +199,11 @@ fn chain(kinds: &[u8], last: u8, payload: &[u8]) -> Vec<u8> {
 fn ports_are_found_behind_each_extension_header_and_behind_all_together() {
     for kind in EXTENSIONS {
         let frame = eth(ETHERTYPE_IPV6, &chain(&[kind], 17, &udp(8, &[])));
-        assert_eq!(v6(&frame).l4, L4::Udp { ports: PORTS }, "behind {kind}");
+        assert_eq!(v6(&frame).l4, L4::udp(PORTS), "behind {kind}");
         assert_eq!(v6(&frame).protocol, 17, "behind {kind}");
     }
     let frame = eth(ETHERTYPE_IPV6, &chain(&EXTENSIONS, 17, &udp(8, &[])));
-    assert_eq!(v6(&frame).l4, L4::Udp { ports: PORTS });
+    assert_eq!(v6(&frame).l4, L4::udp(PORTS));
 }
 
 #[test]
@@ -212,13 +212,13 @@ fn extension_headers_of_every_length_are_stepped_over() {
         let mut payload = vec![17, units];
         payload.resize(8 * (usize::from(units) + 1), 0);
         payload.extend(udp(8, &[]));
-        assert_eq!(v6(&eth(ETHERTYPE_IPV6, &ipv6(60, &payload))).l4, L4::Udp { ports: PORTS }, "{units}");
+        assert_eq!(v6(&eth(ETHERTYPE_IPV6, &ipv6(60, &payload))).l4, L4::udp(PORTS), "{units}");
     }
     for units in [1_u8, 2, 5, 254] {
         let mut payload = vec![17, units];
         payload.resize(4 * (usize::from(units) + 2), 0);
         payload.extend(udp(8, &[]));
-        assert_eq!(v6(&eth(ETHERTYPE_IPV6, &ipv6(51, &payload))).l4, L4::Udp { ports: PORTS }, "AH {units}");
+        assert_eq!(v6(&eth(ETHERTYPE_IPV6, &ipv6(51, &payload))).l4, L4::udp(PORTS), "AH {units}");
     }
 }
 
@@ -247,20 +247,20 @@ fn a_truncated_chain_is_malformed_ip() {
 #[test]
 fn a_first_fragment_has_ports_and_a_later_one_has_none() {
     let first = v4(&eth(ETHERTYPE_IPV4, &ipv4(17, 0x2000, &[], &udp(1480, &[0; 8]))));
-    assert_eq!((first.fragment, first.l4), (Fragment::First, L4::Udp { ports: PORTS }));
+    assert_eq!((first.fragment, first.l4), (Fragment::First, L4::udp(PORTS)));
     for offset in [1, 2, 185, 0x1fff] {
         let later = v4(&eth(ETHERTYPE_IPV4, &ipv4(17, offset, &[], &[0; 4])));
-        assert_eq!((later.fragment, later.l4, later.protocol), (Fragment::Later, L4::None, 17));
+        assert_eq!((later.fragment, later.l4, later.protocol), (Fragment::Later, L4::NONE, 17));
     }
     let fragment = |word: u16, payload: &[u8]| {
         let header = [[17, 0].as_slice(), &word.to_be_bytes(), &[0, 0, 0, 1], payload].concat();
         v6(&eth(ETHERTYPE_IPV6, &ipv6(44, &header)))
     };
     let first = fragment(1, &udp(1480, &[0; 8]));
-    assert_eq!((first.fragment, first.l4), (Fragment::First, L4::Udp { ports: PORTS }));
+    assert_eq!((first.fragment, first.l4), (Fragment::First, L4::udp(PORTS)));
     for word in [8, 9, 0xfff8] {
         let later = fragment(word, &[0; 4]);
-        assert_eq!((later.fragment, later.l4, later.protocol), (Fragment::Later, L4::None, 17));
+        assert_eq!((later.fragment, later.l4, later.protocol), (Fragment::Later, L4::NONE, 17));
     }
 }
 
@@ -334,11 +334,11 @@ fn udp_shorter_than_its_header_or_past_the_end_is_malformed_l4() {
 fn other_protocols_keep_their_addresses_and_have_no_ports() {
     for number in [1, 2, 4, 41, 47, 50, 51, 58, 89, 103, 132, 255] {
         let headers = v4(&eth(ETHERTYPE_IPV4, &ipv4(number, 0, &[], &[])));
-        assert_eq!((headers.protocol, headers.l4), (number, L4::None));
+        assert_eq!((headers.protocol, headers.l4), (number, L4::NONE));
         assert_eq!(headers.addresses.source, AddressV4::from_octets([192, 0, 2, 1]));
     }
     for number in [4, 41, 47, 50, 58, 59, 89, 132, 255] {
         let headers = v6(&eth(ETHERTYPE_IPV6, &ipv6(number, &[])));
-        assert_eq!((headers.protocol, headers.l4), (number, L4::None));
+        assert_eq!((headers.protocol, headers.l4), (number, L4::NONE));
     }
 }

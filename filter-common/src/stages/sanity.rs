@@ -6,7 +6,7 @@
 
 use crate::config::Switches;
 use crate::keys::{AddressV4, AddressV6};
-use crate::parse::{Addresses, Fragment, Headers, L4};
+use crate::parse::{Addresses, Fragment, Headers, L4Kind};
 use crate::verdict::Reason;
 
 const FIN: u8 = 0x01;
@@ -44,10 +44,7 @@ pub fn sanity<A: Source>(headers: &Headers<A>, switches: &Switches) -> Option<Re
     if switches.bogon_source != 0 && is_bogon(headers.addresses) {
         return Some(Reason::BogonSource);
     }
-    if switches.bad_tcp_flags != 0
-        && let L4::Tcp { flags, .. } = headers.l4
-        && are_impossible(flags)
-    {
+    if switches.bad_tcp_flags != 0 && headers.l4.kind == L4Kind::Tcp && are_impossible(headers.l4.flags()) {
         return Some(Reason::BadTcpFlags);
     }
     None
