@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use filter_common::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 pub use filter_common::table::TableKind;
+use filter_common::table::draft::TooLarge;
 use filter_common::table::slot;
 pub use filter_common::table::{Contents, Footprint};
 use filter_common::table::{Draft, Room};
@@ -220,10 +221,21 @@ pub fn set_entries(
 /// What the kernel's tables take with these contents, when they are made anew.
 ///
 /// # Errors
-/// [`TableError::TooLarge`].
+/// [`TableError::TooLarge`]; [`TableError::OverLimit`] where it is not worth counting further.
 pub fn footprint(contents: &Contents) -> Result<Footprint, TableError> {
-    Draft::new(contents, Room::USUAL, 0).map(|draft| draft.footprint()).map_err(|_| TableError::TooLarge)
+    draft(contents, 0, MOST_COUNTED).map(|draft| draft.footprint())
 }
+
+/// A generation with these contents that takes at most `limit` bytes.
+pub(crate) fn draft(contents: &Contents, seed: u64, limit: u64) -> Result<Draft, TableError> {
+    Draft::new(contents, Room::USUAL, seed, limit).map_err(|error| match error {
+        TooLarge::Lines => TableError::TooLarge,
+        TooLarge::Bytes(needed) => TableError::OverLimit { needed, limit },
+    })
+}
+
+/// What a plan counts up to, in bytes: far more than a list is worth, and less than would keep the host busy.
+const MOST_COUNTED: u64 = 4 << 30;
 
 /// "IPv4" or "IPv6".
 #[must_use]

@@ -11,6 +11,7 @@ use super::contents::Contents;
 use super::exact::{LOWER_SLOTS, NARROW_SLOTS, UPPER_SLOTS};
 use super::geometry::{BUCKETS_A_LINE, Geometry, KINDS, ROOT_LINES, Region, TableV4, TableV6};
 use super::guides::Guides;
+use super::lines::LINE_BYTES;
 use super::networks::{self, Network};
 use super::slot::{MAX_GUIDES, SET_MASK};
 use crate::keys::{PrefixV4, PrefixV6};
@@ -57,9 +58,14 @@ pub struct Footprint {
     pub networks: usize,
 }
 
-/// The contents would take more lines than a line number can say.
+/// Contents that no tables are drafted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooLarge;
+pub enum TooLarge {
+    /// They take more lines than a line number can say.
+    Lines,
+    /// They take more than was asked for: at least so many bytes.
+    Bytes(u64),
+}
 
 /// One IPv4 table, ready to be written.
 #[derive(Debug)]
@@ -97,13 +103,18 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Counts what `contents` need. `seed` is any number; keys spread in another way with each.
+    /// Counts what `contents` need, which may be so many bytes. `seed` is any number; keys spread in another way with
+    /// each.
     ///
     /// # Errors
-    /// [`TooLarge`], far beyond what a machine can hold.
-    pub fn new(contents: &Contents, room: Room, seed: u64) -> Result<Self, TooLarge> {
+    /// [`TooLarge`]. What a few wide IPv6 prefixes would take is known before they are expanded.
+    pub fn new(contents: &Contents, room: Room, seed: u64, most: u64) -> Result<Self, TooLarge> {
         let v4 = TableKind::ALL.map(|kind| DraftV4::new(contents.v4(kind)));
-        let v6 = TableKind::ALL.map(|kind| DraftV6::new(contents.v6(kind)));
+        let mut v6 = Vec::with_capacity(KINDS);
+        for kind in TableKind::ALL {
+            v6.push(DraftV6::new(contents.v6(kind), most)?);
+        }
+        let Ok(v6) = <[DraftV6; KINDS]>::try_from(v6) else { unreachable!("one for each kind") };
         // Line 0 is the header.
         let mut layout = Layout { next: 1 };
         let mut geometry = Geometry { multiplier: multiplier(seed), ..Geometry::NONE };
@@ -112,7 +123,8 @@ impl Draft {
             geometry.v6[kind as usize] = v6[kind as usize].place(&mut layout, room)?;
         }
         geometry.lines = layout.next;
-        Ok(Self { v4, v6, geometry })
+        let draft = Self { v4, v6, geometry };
+        if draft.bytes() > most { Err(TooLarge::Bytes(draft.bytes())) } else { Ok(draft) }
     }
 
     /// Where everything will lie.
@@ -140,7 +152,7 @@ impl Draft {
     /// Bytes of the lines.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        self.geometry.lines as u64 * super::lines::LINE_BYTES as u64
+        self.geometry.lines as u64 * LINE_BYTES as u64
     }
 }
 
@@ -161,8 +173,8 @@ impl Layout {
     fn lines(&mut self, lines: u64) -> Result<u32, TooLarge> {
         let first = self.next;
         // Line numbers have 32 bits; the check stays below what a sum of two of them can overflow.
-        let end = u64::from(first).checked_add(lines).filter(|end| *end < 1 << 30).ok_or(TooLarge)?;
-        self.next = u32::try_from(end).map_err(|_| TooLarge)?;
+        let end = u64::from(first).checked_add(lines).filter(|end| *end < 1 << 30).ok_or(TooLarge::Lines)?;
+        self.next = u32::try_from(end).map_err(|_| TooLarge::Lines)?;
         Ok(first)
     }
 
@@ -176,7 +188,7 @@ impl Layout {
     }
 
     fn buckets(&mut self, buckets: u64, a_line: u32) -> Result<Region, TooLarge> {
-        let buckets = u32::try_from(buckets).map_err(|_| TooLarge)?;
+        let buckets = u32::try_from(buckets).map_err(|_| TooLarge::Lines)?;
         let mut region = Region { first: 0, buckets };
         region.first = self.lines(u64::from(region.all()).div_ceil(a_line.into()))?;
         Ok(region)
@@ -193,7 +205,7 @@ fn chunk_lines(roots: &[Encoded], room: Room) -> u64 {
 }
 
 fn small(count: u64) -> Result<u32, TooLarge> {
-    u32::try_from(count).map_err(|_| TooLarge)
+    u32::try_from(count).map_err(|_| TooLarge::Lines)
 }
 
 impl DraftV4 {
@@ -227,7 +239,7 @@ impl DraftV4 {
 }
 
 impl DraftV6 {
-    fn new(entries: &[(PrefixV6, u16)]) -> Self {
+    fn new(entries: &[(PrefixV6, u16)], most: u64) -> Result<Self, TooLarge> {
         let (mut coarse, mut networks) = (Prefixes::new(), Prefixes::new());
         let (mut deep, mut upper) = (Vec::with_capacity(entries.len()), 0);
         for (prefix, set) in entries {
@@ -241,10 +253,14 @@ impl DraftV6 {
                 deep.push((*prefix, *set));
             }
         }
+        let least = networks::count(&networks) * LINE_BYTES as u64 / u64::from(compact::Network::SLOTS);
+        if least > most {
+            return Err(TooLarge::Bytes(least));
+        }
         let roots = paint_all(&coarse);
         let mut guides = Guides::default();
         let (records, between) = networks::records(&networks, &deep, &mut guides);
-        Self { coarse, roots, networks, records, guides, deep, upper, between }
+        Ok(Self { coarse, roots, networks, records, guides, deep, upper, between })
     }
 
     fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV6, TooLarge> {

@@ -29,7 +29,7 @@ impl HostTables {
     #[must_use]
     pub fn holding(contents: Contents, mut seed: u64) -> Self {
         for _ in 0..16 {
-            let draft = Draft::new(&contents, Room { percent: 6, prefixes: 16 }, seed)
+            let draft = Draft::new(&contents, Room { percent: 6, prefixes: 16 }, seed, u64::MAX)
                 .expect("the contents fit into line numbers");
             let memory = zeroed(draft.geometry().lines);
             if let Ok(writer) = Writer::write(draft, memory) {

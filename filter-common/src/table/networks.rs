@@ -2,8 +2,6 @@
 //!
 //! A prefix of 25 bits is 128 networks, one of 29, the usual allocation, eight.
 
-use std::collections::BTreeMap;
-
 use super::coarse::{Prefixes, truncated};
 use super::guides::Guides;
 use super::levels;
@@ -44,6 +42,47 @@ pub fn set_of(prefixes: &Prefixes, network: u32) -> u16 {
         .unwrap_or(0)
 }
 
+/// Networks from the first to the last, which one set covers.
+type Run = (u32, u32, u16);
+
+/// Which set covers which networks: those of the longest prefix, in order, without overlap. There are no more runs than
+/// two for each prefix, however wide the prefixes are.
+fn runs(prefixes: &Prefixes) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut run = |from: u64, until: u64, set| {
+        if let (Ok(first), Ok(last)) = (u32::try_from(from), u32::try_from(until.wrapping_sub(1)))
+            && first <= last
+        {
+            runs.push((first, last, set));
+        }
+    };
+    // Up to where the networks are told, and the prefixes that reach beyond it, each with its end.
+    let (mut told, mut around): (u64, Vec<(u64, u16)>) = (0, Vec::new());
+    for ((address, length), set) in prefixes {
+        let begin = u64::from(*address);
+        while let Some((end, outer)) = around.pop_if(|(end, _)| *end <= begin) {
+            run(told, end, outer);
+            told = told.max(end);
+        }
+        if let Some((_, outer)) = around.last() {
+            run(told, begin, *outer);
+        }
+        told = begin;
+        around.push((begin + (1 << (BITS - length)), *set));
+    }
+    while let Some((end, outer)) = around.pop() {
+        run(told, end, outer);
+        told = told.max(end);
+    }
+    runs
+}
+
+/// Networks that prefixes of 25 to 32 bits cover.
+#[must_use]
+pub fn count(prefixes: &Prefixes) -> u64 {
+    runs(prefixes).into_iter().map(|(first, last, _)| u64::from(last - first) + 1).sum()
+}
+
 /// What every network says, and what the slots between its levels stand for. `prefixes` are of 25 to 32 bits, `deep`
 /// longer and in order.
 pub fn records(
@@ -51,13 +90,10 @@ pub fn records(
     deep: &[(PrefixV6, u16)],
     guides: &mut Guides,
 ) -> (Vec<Network>, Vec<(PrefixV6, u32)>) {
-    // In order, so what is narrower comes later and stays on top.
-    let mut sets = BTreeMap::new();
-    for (prefix, set) in prefixes {
-        sets.extend(of_prefix(*prefix).map(|network| (network, *set)));
-    }
-    let mut sets = sets.into_iter().peekable();
-    let (mut records, mut slots) = (Vec::with_capacity(sets.len()), Vec::new());
+    let runs = runs(prefixes).into_iter();
+    let mut sets =
+        runs.flat_map(|(first, last, set)| (first..=last).map(move |network| (network, set))).peekable();
+    let (mut records, mut slots) = (Vec::new(), Vec::new());
     for group in deep.chunk_by(|(a, _), (b, _)| of(*a) == of(*b)) {
         let network = of(group[0].0);
         while let Some((before, set)) = sets.next_if(|(other, _)| *other < network) {
@@ -70,4 +106,29 @@ pub fn records(
     }
     records.extend(sets.map(|(network, set)| (network, payload(set, 0))));
     (records, slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_network_has_the_set_of_the_longest_prefix_around_it(
+            prefixes in proptest::collection::btree_map((prop_oneof![0..1024_u32, Just(u32::MAX)], LEAST_BITS..=BITS), 1..1023_u16, 0..12),
+        ) {
+            let prefixes: Prefixes =
+                prefixes.into_iter().map(|((address, length), set)| ((truncated(address, length), length), set)).collect();
+            let networks = prefixes.keys().flat_map(|prefix| of_prefix(*prefix));
+            let mut expected: Vec<Network> =
+                networks.map(|network| (network, payload(set_of(&prefixes, network), 0))).collect();
+            expected.sort_unstable();
+            expected.dedup();
+            let (found, _) = records(&prefixes, &[], &mut Guides::default());
+            prop_assert_eq!(count(&prefixes), found.len() as u64);
+            prop_assert_eq!(found, expected);
+        }
+    }
 }

@@ -35,7 +35,7 @@ type Tables = Writer<Box<[LineCell]>>;
 fn written(contents: &Contents, room: Room, seed: u64) -> Tables {
     (0..64)
         .find_map(|turn| {
-            let draft = Draft::new(contents, room, seed.wrapping_add(turn)).expect("small");
+            let draft = Draft::new(contents, room, seed.wrapping_add(turn), u64::MAX).expect("small");
             let memory = zeroed(draft.geometry().lines);
             Writer::write(draft, memory).ok()
         })

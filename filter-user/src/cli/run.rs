@@ -8,7 +8,7 @@ use super::{DEFAULT_BPFFS, DEFAULT_STATE_DIR};
 use crate::daemon::{self, Options};
 
 /// What the empty tables take, rounded up.
-const SMALLEST: u64 = 4 << 20;
+const SMALLEST: u64 = 7 << 20;
 
 /// Run the daemon, in the foreground
 ///

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use filter_common::table::writer::{Crowded, Full};
-use filter_common::table::{Contents, Draft, Footprint, Room, Writer};
+use filter_common::table::{Contents, Draft, Footprint, Writer};
 use ipnet::IpNet;
 use tracing::debug;
 
@@ -17,7 +17,7 @@ use super::mapping::{Mapping, wait_for_readers};
 use super::swap::{Prepared, swap_back};
 use super::{Dataplane, DataplaneError};
 use crate::tables::{
-    Opened, PrefixTables, SetId, TableError, TableKind, TableMemory, TablePrefix, footprint, ipnet_v4,
+    Opened, PrefixTables, SetId, TableError, TableKind, TableMemory, TablePrefix, draft, footprint, ipnet_v4,
     ipnet_v6,
 };
 
@@ -55,7 +55,7 @@ impl KernelTables {
     ) -> Result<T, TableError> {
         let live = self.live()?;
         match change(live) {
-            Err(Full::Chunks) if live.resting() > 0 && wait_for_readers().is_ok() => {
+            Err(_) if live.resting() > 0 && wait_for_readers().is_ok() => {
                 live.settle();
                 change(live).map_err(|_| TableError::Full)
             }
@@ -69,12 +69,8 @@ impl KernelTables {
         let mut crowded = Ok(());
         for turn in 0..TRIES {
             let begun = Instant::now();
-            let draft = Draft::new(contents, Room::USUAL, seeds.wrapping_add(turn));
-            let draft = draft.map_err(|_| TableError::TooLarge)?;
+            let draft = draft(contents, seeds.wrapping_add(turn), self.limit)?;
             debug!(bytes = draft.bytes(), ms = begun.elapsed().as_millis(), "planned the tables");
-            if draft.bytes() > self.limit {
-                return Err(TableError::OverLimit { needed: draft.bytes(), limit: self.limit });
-            }
             crowded = self.put_in_force(draft)?;
             if crowded.is_ok() {
                 break;

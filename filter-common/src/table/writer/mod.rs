@@ -80,7 +80,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
             return None;
         }
         let place = Place { lines: memory.as_ref(), multiplier: geometry.multiplier };
-        let draft = Draft::new(contents, super::Room { percent: 0, prefixes: 0 }, 0).ok()?;
+        let draft = Draft::new(contents, super::Room { percent: 0, prefixes: 0 }, 0, u64::MAX).ok()?;
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (table, draft) in geometry.v4.into_iter().zip(draft.v4) {
             v4.push(WriterV4::adopt(table, draft, place)?);
