@@ -41,7 +41,7 @@ impl RawSocket {
         let sent = loop {
             match self.0.write(frame) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && Instant::now() < end => {
-                    yield_now()
+                    yield_now();
                 }
                 sent => break sent.with_context(|| format!("cannot send {} bytes", frame.len()))?,
             }

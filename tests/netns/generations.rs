@@ -282,10 +282,10 @@ pub fn tables_that_grow_under_flood_let_nothing_through_and_lose_nothing() -> Re
     let reports: Vec<FloodReport> = fire.floods.into_iter().map(RunningFlood::stop).collect::<Result<_>>()?;
 
     // Each of them, and those that were there before, once on each interface.
-    let all = SourcePattern::hit_v4(FIRST + added, Order::Sequential);
+    let all = SourcePattern::hit_v6(FIRST + added, Order::Sequential);
     let count = u64::from(all.count());
     for (interface, report) in INTERFACES.into_iter().zip(reports) {
-        let once = Flood::new(&field.udp(BLOCKED_MAC, [0; 4].into()), all, count)?;
+        let once = Flood::new(&field.udp(BLOCKED_MAC, [0; 16].into()), all, count)?;
         let once = once.run(&field.attacker, interface)?;
         ensure!(once.delivered() == count, "{once:?}");
         let traffic = counted(&levee, interface, report.delivered() + count)?;
@@ -295,11 +295,11 @@ pub fn tables_that_grow_under_flood_let_nothing_through_and_lose_nothing() -> Re
     Ok(())
 }
 
-/// Adds one address after the other until `done`; says how many.
+/// Adds one address after the other until `done`; says how many. IPv6, whose tables begin small.
 fn add_until(levee: &Levee, done: impl Fn() -> Result<bool>) -> Result<u32> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = Client::new(levee.socket());
-    let sources = SourcePattern::hit_v4(100_000, Order::Sequential);
+    let sources = SourcePattern::hit_v6(100_000, Order::Sequential);
     for index in FIRST..sources.count() {
         let source = sources.address(index).context("a formula makes it")?;
         let (prefixes, action) = (vec![source.to_string()], Action::Block);

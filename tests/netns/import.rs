@@ -158,7 +158,7 @@ pub fn replace_makes_the_set_the_list() -> Result<()> {
 
 pub fn a_dry_run_tells_what_the_import_makes_of_the_kernels_tables() -> Result<()> {
     let field = Field::new("dry_run")?;
-    let levee = field.levee_with(&["--max-memory", "6MiB"])?;
+    let levee = field.levee_with(&["--max-memory", "7MiB"])?;
     levee.ok(&["attach", "eth0"])?;
     let list = |count: u32| {
         lines((0..count).map(|host| std::net::Ipv4Addr::from_bits(0x0b00_0000 + host * 7919).into()))
@@ -182,7 +182,7 @@ pub fn a_dry_run_tells_what_the_import_makes_of_the_kernels_tables() -> Result<(
     let bad = field.file("bad", "192.0.2.1\noops\n")?;
     refused(&levee.cmd(&["set", "import", "x", &bad, "--dry-run"])?, &["bad:2:1", "oops"])?;
     let huge = field.file("huge", list(300_000))?;
-    refused(&levee.cmd(&["set", "import", "x", &huge, "--dry-run"])?, &["the limit is 6 MiB"])?;
+    refused(&levee.cmd(&["set", "import", "x", &huge, "--dry-run"])?, &["the limit is 7 MiB"])?;
     ensure!(state(&levee)? == before, "a refused dry run changed something");
 
     let done: Imported = serde_json::from_value(levee.json(&["set", "import", "x", &many, "--replace"])?)?;
@@ -200,14 +200,14 @@ pub fn a_dry_run_tells_what_the_import_makes_of_the_kernels_tables() -> Result<(
 
 pub fn a_list_that_does_not_fit_is_refused() -> Result<()> {
     let field = Field::new("does_not_fit")?;
-    let levee = field.levee_with(&["--max-memory", "4MiB"])?;
+    let levee = field.levee_with(&["--max-memory", "7MiB"])?;
     levee.ok(&["attach", "eth0"])?;
     let list = |count: u32| {
         lines((0..count).map(|host| std::net::Ipv4Addr::from_bits(0x0b00_0000 + host * 7919).into()))
     };
     imports(&levee, &["x", "-"], list(60).as_bytes(), &["60 added"])?;
     let before = state(&levee)?;
-    let words = ["the tables would take", "the limit is 4 MiB", "--max-memory"];
+    let words = ["the tables would take", "the limit is 7 MiB", "--max-memory"];
     refuses(&levee, &["y", "-"], list(300_000).as_bytes(), &words)?;
     refuses(&levee, &["x", "-", "--replace"], list(300_000).as_bytes(), &words)?;
     ensure!(state(&levee)? == before, "a refusal changed something");

@@ -84,7 +84,7 @@ pub fn more_memory_than_allowed_is_refused_before_any_is_taken() -> Result<()> {
     let mut opened = attached.opened.with_limit(live.live + 4096);
     let mut contents = Contents::default();
     let prefix = |number| PrefixV4::containing(AddressV4::from_bits(host(number).to_bits()), 32);
-    contents.set_v4(TableKind::Block, (0..10_000).map(|number| (prefix(number), 1)).collect());
+    contents.set_v4(TableKind::Block, (0..200_000).map(|number| (prefix(number), 1)).collect());
     let planned = opened.tables.plan(&contents)?;
     match opened.tables.replace(&contents) {
         Err(TableError::OverLimit { needed, limit }) => {
