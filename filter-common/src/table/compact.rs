@@ -29,11 +29,12 @@ pub trait Shape {
     const LEAST_BUCKETS: u32 = Self::REACH << (u32::BITS - Self::TAG_BITS);
 }
 
-/// A set: buckets of half a line, and slots of half a word, the set below the tag. One store changes a slot.
+/// A set, or a network's code: buckets of half a line, and slots of half a word, the payload below the tag. One store
+/// changes a slot.
 #[derive(Clone, Copy, Debug)]
 pub struct Single;
 
-/// A network's payload: buckets of a line, with sixteen bits of each tag in the first two words and a half, and the
+/// The payload of a network that has no code for it: buckets of a line, with sixteen bits of each tag in the first two words and a half, and the
 /// rest of it above the payload in the last five.
 #[derive(Clone, Copy, Debug)]
 pub struct Network;
@@ -138,7 +139,7 @@ pub const fn network_tag(apart: u32, value: u32) -> u32 {
     (value >> Network::PAYLOAD_BITS) << APART_BITS | apart
 }
 
-/// The set of an address; 0 where it is not there.
+/// The set of an address, or the code of a network; 0 where it is not there.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "all bits of the sign are the same")]
 pub fn find_single<L: Lines>(lines: &L, multiplier: u64, region: Region, address: u32) -> u32 {
@@ -164,7 +165,7 @@ pub fn find_single<L: Lines>(lines: &L, multiplier: u64, region: Region, address
     0
 }
 
-/// What a network stands for; 0 where it is not there.
+/// The payload of a network without a code; 0 where it is not there.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "all bits of the sign are the same")]
 pub fn find_network<L: Lines>(lines: &L, multiplier: u64, region: Region, network: u32) -> u32 {

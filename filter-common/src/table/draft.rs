@@ -13,7 +13,7 @@ use super::geometry::{BUCKETS_A_LINE, Geometry, KINDS, ROOT_LINES, Region, Table
 use super::guides::Guides;
 use super::lines::LINE_BYTES;
 use super::networks::{self, Network};
-use super::slot::{MAX_GUIDES, SET_MASK};
+use super::slot::{CODE_LINES, MAX_GUIDES, SET_MASK};
 use crate::keys::{PrefixV4, PrefixV6};
 
 /// How full the buckets of a new generation are, in percent of their slots, by slots of a line. Half full, one bucket of
@@ -86,6 +86,10 @@ pub(super) struct DraftV6 {
     pub networks: Prefixes,
     /// What each /32 says.
     pub records: Vec<Network>,
+    /// What the most of them say, by their codes from 1 on.
+    pub codes: Vec<u32>,
+    /// How many say something else.
+    pub spilled: usize,
     pub guides: Guides,
     /// Prefixes of more than 32 bits; those of at most 64 are counted.
     pub deep: Vec<(PrefixV6, u16)>,
@@ -253,14 +257,16 @@ impl DraftV6 {
                 deep.push((*prefix, *set));
             }
         }
-        let least = networks::count(&networks) * LINE_BYTES as u64 / u64::from(compact::Network::SLOTS);
+        let least =
+            networks::count(&networks) * LINE_BYTES as u64 / u64::from(Single::SLOTS * BUCKETS_A_LINE);
         if least > most {
             return Err(TooLarge::Bytes(least));
         }
         let roots = paint_all(&coarse);
         let mut guides = Guides::default();
         let (records, between) = networks::records(&networks, &deep, &mut guides);
-        Ok(Self { coarse, roots, networks, records, guides, deep, upper, between })
+        let (codes, spilled) = networks::codes(&records);
+        Ok(Self { coarse, roots, networks, records, codes, spilled, guides, deep, upper, between })
     }
 
     fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV6, TooLarge> {
@@ -279,8 +285,12 @@ impl DraftV6 {
             chunk_lines,
             guides: layout.lines(guide_lines.into())?,
             guide_lines,
-            reserved: 0,
-            networks: layout.compact::<compact::Network>(room.around(self.records.len()), 1)?,
+            codes: layout.lines(CODE_LINES.into())?,
+            networks: layout.compact::<Single>(room.around(self.records.len()), BUCKETS_A_LINE)?,
+            spilled: match self.spilled {
+                0 => Region::NONE,
+                some => layout.compact::<compact::Network>(room.around(some), 1)?,
+            },
             upper: layout.region(room.around(upper), UPPER_SLOTS)?,
             lower: layout.region(room.around(lower), LOWER_SLOTS)?,
         })

@@ -11,7 +11,8 @@ use super::search::{coarse as coarse_set, root};
 use super::slot::{CHUNK_VALUES, ROOT_CHUNK, SET_MASK};
 use super::writer::Place;
 use super::writer::exact::Table;
-use super::writer::keys::{Key, Lower, Narrow, Network, Single, Upper};
+use super::writer::keys::{Key, Lower, Narrow, Single, Upper};
+use super::writer::records::Records;
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 
 /// Values of the first 24 bits.
@@ -53,8 +54,10 @@ fn found_v6(table: &TableV6, place: Place<'_>) -> Entries<PrefixV6> {
         .into_iter()
         .map(|((address, length), set)| (prefix(u64::from(address) << 32, 0, length), set))
         .collect();
-    for (Network(network), set) in keys(place, table.networks) {
-        entries.push((prefix(u64::from(network) << 32, 0, 32), set));
+    for (network, payload) in Records::read(table, place).entries(place) {
+        if payload & SET_MASK != 0 {
+            entries.push((prefix(u64::from(network) << 32, 0, 32), (payload & SET_MASK) as u16));
+        }
     }
     for (Upper(first, length), set) in keys(place, table.upper) {
         entries.push((prefix(first, 0, length), set));

@@ -10,7 +10,7 @@ pub const KINDS: usize = TableKind::ALL.len();
 pub const ROOT_LINES: u32 = 8192;
 /// Buckets that an exact look-up reads at most: the one that a key hashes to and those after it.
 pub const REACH: u32 = 16;
-/// Buckets that share a line, of single addresses.
+/// Buckets that share a line, of compact slots.
 pub const BUCKETS_A_LINE: u32 = 2;
 
 /// A hash table's buckets, one a line or [`BUCKETS_A_LINE`].
@@ -66,10 +66,12 @@ pub struct TableV6 {
     pub guides: u32,
     /// Lines of the guides.
     pub guide_lines: u32,
-    /// Explicit padding.
-    pub reserved: u32,
-    /// Every /32 that a prefix of 25 to 32 bits covers, or that longer ones lie in.
+    /// First line of the codes: what they stand for.
+    pub codes: u32,
+    /// Every /32 that a prefix of 25 to 32 bits covers, or that longer ones lie in, with its code.
     pub networks: Region,
+    /// Those of them whose payload has no code.
+    pub spilled: Region,
     /// Prefixes of 33 to 64 bits.
     pub upper: Region,
     /// Prefixes of 65 to 128 bits.
@@ -113,8 +115,9 @@ impl Geometry {
             chunk_lines: 0,
             guides: 0,
             guide_lines: 0,
-            reserved: 0,
+            codes: 0,
             networks: Region::NONE,
+            spilled: Region::NONE,
             upper: Region::NONE,
             lower: Region::NONE,
         }; KINDS],
@@ -122,5 +125,5 @@ impl Geometry {
 }
 
 const _: () = assert!(size_of::<TableV4>() == 32);
-const _: () = assert!(size_of::<TableV6>() == 48);
-const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (32 + 48));
+const _: () = assert!(size_of::<TableV6>() == 56);
+const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (32 + 56));

@@ -2,10 +2,13 @@
 //!
 //! A prefix of 25 bits is 128 networks, one of 29, the usual allocation, eight.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use super::coarse::{Prefixes, truncated};
 use super::guides::Guides;
 use super::levels;
-use super::slot::SET_BITS;
+use super::slot::{CODES, SET_BITS};
 use crate::keys::PrefixV6;
 
 /// Bits of a network.
@@ -106,6 +109,22 @@ pub fn records(
     }
     records.extend(sets.map(|(network, set)| (network, payload(set, 0))));
     (records, slots)
+}
+
+/// What most networks say, in the order of their codes, and how many of them say something that has no code.
+#[must_use]
+pub fn codes(records: &[Network]) -> (Vec<u32>, usize) {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    for (_, payload) in records {
+        *counts.entry(*payload).or_default() += 1;
+    }
+    let mut payloads: Vec<(u32, usize)> = counts.into_iter().collect();
+    payloads.sort_unstable_by_key(|(payload, count)| (Reverse(*count), *payload));
+    let spilled = payloads.split_off(payloads.len().min(CODES as usize));
+    (
+        payloads.into_iter().map(|(payload, _)| payload).collect(),
+        spilled.into_iter().map(|(_, count)| count).sum(),
+    )
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! The longest prefix that covers an address: what both sides run.
 //!
 //! Cost, in lines read. IPv4: the root (512 KiB, so mostly in the CPU's cache); where its slot says that longer prefixes
-//! than 24 bits lie in the address's part, one for each length from 32 to 25 that it names; then one or two of a chunk where prefixes of 17 to 24 bits lie there. IPv6: the root,
-//! one for the /32, one for each longer length in use within that /32 (where they are many, [levels](find_levels) stand
-//! before them), then the chunk. So a miss among single IPv4
-//! addresses reads two lines, one of them hot.
+//! than 24 bits lie in the address's part, one for each length from 32 to 25 that it names; then one or two of a chunk
+//! where prefixes of 17 to 24 bits lie there. IPv6: the root, two for the /32 (one of them hot: what most networks say is
+//! one of few things), one for each longer length in use within that /32 (where they are many, [levels](find_levels)
+//! stand before them), then the chunk. So a miss among single IPv4 addresses reads two lines, one of them hot.
 
 use super::compact::find_single;
 use super::geometry::{Region, TableV4, TableV6};
 use super::lines::{Line, Lines};
 use super::slot::{
-    BOUNDARIES, DEEPER, FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS, SET_MASK,
-    SINGLE_GUIDES, part_bit,
+    BOUNDARIES, CODES_A_LINE, DEEPER, FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS,
+    SET_MASK, SINGLE_GUIDES, SPILLED, part_bit,
 };
 
 /// Lengths of IPv4 prefixes that are looked up exactly.
@@ -45,7 +45,7 @@ pub fn find_v6<L: Lines>(lines: &L, multiplier: u64, table: &TableV6, (first, la
     let network = (first >> 32) as u32;
     let root = root(lines, table.root, network >> 16);
     if root & part_bit(network) != 0 {
-        let found = lines.network(multiplier, table.networks, network);
+        let found = find_record(lines, multiplier, table, network);
         let guide = found >> SET_BITS;
         if guide != 0 {
             let set = find_guided(lines, multiplier, table, (first, last), guide);
@@ -58,6 +58,22 @@ pub fn find_v6<L: Lines>(lines: &L, multiplier: u64, table: &TableV6, (first, la
         }
     }
     coarse(lines, table.chunks, root, network >> 8)
+}
+
+/// What a network says: its set and its guide; 0 for nothing.
+#[inline(always)]
+fn find_record<L: Lines>(lines: &L, multiplier: u64, table: &TableV6, network: u32) -> u32 {
+    let code = find_single(lines, multiplier, table.networks, network);
+    if code == 0 {
+        return 0;
+    }
+    if code == SPILLED {
+        return lines.network(multiplier, table.spilled, network);
+    }
+    match lines.line(table.codes.wrapping_add(code / CODES_A_LINE)) {
+        Some(line) => line.half(0, code % CODES_A_LINE),
+        None => 0,
+    }
 }
 
 /// The longest prefix of more than 32 bits, among those that a network's guide leads to.

@@ -7,7 +7,7 @@
 //!   run, 14 in the first line and 32 in each that follows.
 //! * An exact slot is a key, its length in bits (8) and what it stands for (24).
 //! * A compact slot is what of the key its place does not tell, and what it stands for: the set of an IPv4 address (10
-//!   bits), or of an IPv6 /32 the set and the guide (24).
+//!   bits), or of an IPv6 /32 the code (10 bits) of its payload, a set and a guide.
 //!
 //! Nothing stands for a set of zero.
 
@@ -29,6 +29,16 @@ pub const UNIVERSAL_GUIDE: u32 = 1;
 
 /// Guides of these numbers name one length, their number, so that most searches need not read them.
 pub const SINGLE_GUIDES: core::ops::RangeInclusive<u32> = 33..=128;
+
+/// What most networks say is one of few payloads, each of which has a code: 1 to this. Nothing has code 0, and its
+/// place stays zero.
+pub const CODES: u32 = SPILLED - 1;
+/// The code of a network whose payload lies in a table of its own.
+pub const SPILLED: u32 = 1023;
+/// Payloads of a line of codes.
+pub const CODES_A_LINE: u32 = 16;
+/// Lines of codes.
+pub const CODE_LINES: u32 = SPILLED.div_ceil(CODES_A_LINE);
 
 /// Lengths at which the levels of a network with prefixes of many lengths begin, after that of the network itself.
 pub const BOUNDARIES: [u32; 5] = [48, 64, 80, 96, 112];

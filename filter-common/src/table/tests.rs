@@ -387,3 +387,44 @@ fn a_change_beside_a_reader_shows_the_old_state_or_the_new() {
         reader.join().expect("the reader saw no third state");
     });
 }
+
+/// Each network says something else, more than there are codes; then all of them change.
+#[test]
+fn networks_that_say_more_than_there_are_codes_for_are_told_apart() {
+    let network = |index: u32| (0x2001_0000_u128 + u128::from(index)) << 96;
+    let set = |index: u32| u16::try_from(index % 1023 + 1).expect("at most 1023");
+    let entry = |index: u32, turn: u32| (v6(network(index), 32), set(index + turn));
+    let deeper =
+        |index: u32| (v6(network(index), 40 + u8::try_from(index % 80).expect("below 80")), set(index));
+    let mut now: Vec<_> = (0..3000).map(|index| entry(index, 0)).collect();
+    now.extend((0..1500).map(deeper));
+    let mut tables = written(&contents_v6(&now), WIDE_ROOM, 1);
+    assert!(tables.geometry().v6[KIND as usize].spilled.buckets > 0);
+    let check = |tables: &Tables, turn: u32, deep: u32| {
+        for index in 0..3000 {
+            let outside = network(index) | 1 << 95;
+            let expected = u32::from(set(index + turn));
+            assert_eq!(find_v6(tables, outside), expected, "{index}");
+            let inside = if index < deep { u32::from(set(index)) } else { expected };
+            assert_eq!(find_v6(tables, network(index)), inside, "{index}");
+        }
+    };
+    check(&tables, 0, 1500);
+    for turn in [1, 500] {
+        for index in 0..3000 {
+            let (prefix, set) = entry(index, turn);
+            tables.insert_v6(KIND, prefix, set).expect("room");
+            if index % 32 == 0 {
+                tables.settle();
+            }
+        }
+        check(&tables, turn, 1500);
+    }
+    let (geometry, last): (_, Vec<_>) =
+        (*tables.geometry(), (0..3000).map(|index| entry(index, 500)).collect());
+    let contents = contents_v6(&[last, (0..1500).map(deeper).collect()].concat());
+    let memory = tables.into_memory();
+    let found = super::found(&geometry, &memory);
+    assert_eq!(found.v6(KIND), contents.v6(KIND));
+    assert!(Writer::adopt(geometry, memory, &contents).is_some());
+}

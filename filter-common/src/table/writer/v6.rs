@@ -13,7 +13,8 @@ use super::super::networks::{self, LEAST_BITS, payload};
 use super::super::slot::{SET_BITS, SET_MASK, UNIVERSAL_GUIDE, part_bit};
 use super::coarse::{Coarse, CoarsePlace};
 use super::exact::{Crowded, Table};
-use super::keys::{Lower, Network, Upper};
+use super::keys::{Lower, Upper};
+use super::records::Records;
 use super::{Full, Place};
 use crate::keys::{AddressV6, PrefixV6};
 
@@ -24,7 +25,7 @@ const UPPER_BITS: u8 = 64;
 pub(super) struct WriterV6 {
     table: TableV6,
     coarse: Coarse,
-    records: Table<Network>,
+    records: Records,
     slots: Slots,
     /// Prefixes of 25 to 32 bits.
     networks: Prefixes,
@@ -104,7 +105,7 @@ impl Slots {
 
 impl WriterV6 {
     pub(super) fn write(table: TableV6, draft: DraftV6, place: Place<'_>) -> Result<Self, Crowded> {
-        let DraftV6 { coarse, roots, networks, records, mut guides, deep, between, .. } = draft;
+        let DraftV6 { coarse, roots, networks, records, codes, mut guides, deep, between, .. } = draft;
         let coarse = Coarse::write(coarse_place(&table), coarse, &roots, place.lines)?;
         guides.set_limit(table.guide_lines as usize * 4);
         for (guide, lengths) in guides.iter() {
@@ -117,21 +118,21 @@ impl WriterV6 {
         for (prefix, payload) in between {
             slots.put(place, prefix, payload)?;
         }
-        let networks_table = Table::new(table.networks);
+        let mut told = Records::write(&table, &codes, place);
         for (network, payload) in records {
-            networks_table.insert(place, Network(network), payload)?;
+            told.insert(place, network, payload)?;
             coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         }
-        Ok(Self { table, coarse, records: networks_table, slots, networks, guides, deep: deep.len() })
+        Ok(Self { table, coarse, records: told, slots, networks, guides, deep: deep.len() })
     }
 
     pub(super) fn adopt(table: TableV6, draft: DraftV6, place: Place<'_>) -> Option<Self> {
         let DraftV6 { coarse, roots, networks, records, deep, upper, .. } = draft;
         let coarse = Coarse::adopt(coarse_place(&table), coarse, &roots, place.lines)?;
-        let (networks_table, slots) = (Table::new(table.networks), Slots::new(&table));
+        let (told, slots) = (Records::read(&table, place), Slots::new(&table));
         let live = LiveGuides { place, table: &table };
         let same_records = records.iter().all(|(network, payload)| {
-            let found = networks_table.find(place, Network(*network));
+            let found = told.find(place, *network);
             found & SET_MASK == payload & SET_MASK
                 && coarse.has_finer(place.lines, root_of(*network), part_bit(*network))
         });
@@ -140,16 +141,16 @@ impl WriterV6 {
         let has_set = |payload: u32| payload & SET_MASK != 0;
         let covered = records.iter().filter(|(_, payload)| has_set(*payload)).count();
         let leads = |prefix: PrefixV6| {
-            let known = networks_table.find(place, Network(networks::of(prefix)));
+            let known = told.find(place, networks::of(prefix));
             live.lead_to(&slots, known, prefix)
         };
-        let same = networks_table.count(place, has_set) == covered
+        let same = told.entries(place).filter(|(_, payload)| has_set(*payload)).count() == covered
             && slots.upper.count(place, has_set) == upper
             && slots.lower.count(place, has_set) == deep.len() - upper
             && deep.iter().all(|(prefix, set)| slots.set(place, *prefix) == *set && leads(*prefix))
             && same_records;
         let guides = same.then(|| live.all())?;
-        Some(Self { table, coarse, records: networks_table, slots, networks, guides, deep: deep.len() })
+        Some(Self { table, coarse, records: told, slots, networks, guides, deep: deep.len() })
     }
 
     pub(super) fn insert(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
@@ -247,7 +248,7 @@ impl WriterV6 {
     /// Brings the guides that lead to a prefix of more than 32 bits to name it.
     fn tell(&mut self, place: Place<'_>, prefix: PrefixV6) -> Result<(), Full> {
         let network = networks::of(prefix);
-        let known = self.records.find(place, Network(network));
+        let known = self.records.find(place, network);
         let mut named = length_bit(prefix.length());
         if goes_deeper(self.guides.lengths(known >> SET_BITS)) {
             named = named_as(prefix);
@@ -260,7 +261,7 @@ impl WriterV6 {
         }
         let guide = self.guide(place, known >> SET_BITS, named);
         let set = networks::set_of(&self.networks, network);
-        self.records.insert(place, Network(network), payload(set, guide))?;
+        self.records.insert(place, network, payload(set, guide))?;
         Ok(())
     }
 
@@ -274,11 +275,11 @@ impl WriterV6 {
     }
 
     /// Brings the slots of a prefix's networks to what the prefixes say.
-    fn tell_networks(&self, place: Place<'_>, key: (u32, u8)) -> Result<(), Full> {
+    fn tell_networks(&mut self, place: Place<'_>, key: (u32, u8)) -> Result<(), Full> {
         for network in networks::of_prefix(key) {
-            let guide = self.records.find(place, Network(network)) >> SET_BITS;
+            let guide = self.records.find(place, network) >> SET_BITS;
             let set = networks::set_of(&self.networks, network);
-            self.records.insert(place, Network(network), payload(set, guide))?;
+            self.records.insert(place, network, payload(set, guide))?;
             self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         }
         Ok(())
@@ -287,17 +288,17 @@ impl WriterV6 {
     /// The same where no slot is new, so that it cannot fail.
     fn untell_networks(&mut self, place: Place<'_>, key: (u32, u8)) {
         for network in networks::of_prefix(key) {
-            let known = self.records.find(place, Network(network));
+            let known = self.records.find(place, network);
             if known == 0 {
                 continue;
             }
             let set = networks::set_of(&self.networks, network);
             let told = payload(set, known >> SET_BITS);
             if told == 0 {
-                self.records.remove(place, Network(network));
+                self.records.remove(place, network);
             } else {
                 // The slot is there, so it is written in place.
-                let _ = self.records.insert(place, Network(network), told);
+                let _ = self.records.insert(place, network, told);
             }
         }
     }
