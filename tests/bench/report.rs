@@ -41,17 +41,18 @@ pub const METHOD: &[&str] = &[
     "a miss passes to the stack, whose part is the same for all filters: the packet is addressed to the victim's MAC \
      but to an IP address that is neither local nor routed, so it is freed after the route look-up. A bare drop has no \
      misses. Generic receive offload is on for all, as a veth needs it to take redirected frames without XDP.",
-    "two floods: one on each of two cores, into a veth with two queues; frames sent in a window in which both run, on the \
-     clock on the wall, over those of one flood alone.",
+    "two floods: one on each of two cores, into a veth with two queues; frames that the receiver had room for in a window \
+     in which both run, on the clock on the wall, over those of one flood alone.",
     "load: Levee: `levee set import --replace` of a text file into a running, attached controller, with an empty set; \
      nft: `nft -f` of a ruleset with the elements in the set's declaration; ipset: `ipset restore`; maps: \
-     BPF_MAP_UPDATE_BATCH, the system calls alone. Everything is set up anew for each round.",
+     BPF_MAP_UPDATE_BATCH, the system calls alone. Everything is set up anew for each round. Levee's state, which is \
+     synced before a change is confirmed, lies in the directory of the reports; the others keep none.",
     "replacement: a list of the same length, of which the first half is new, in the place of the one in force, and back: \
      Levee: `levee set import --replace` of a text file; nft: one `nft -f` that flushes the set and adds the elements.",
     "single update: a sender in the attacker's namespace sends from one listed source every 20 us, with the time of \
      sending in each packet; a socket in the victim's namespace takes what comes through. The entry is removed, and added \
      again: Levee over its API (unix socket, kept connection), maps by a system call, the others by a run of their \
-     command. Latency is the time from the call to the sending of the packet after the last one that came through.",
+     command, of which starting the process is a part. Latency is the time from the call to the sending of the packet after the last one that came through.",
     "single updates, one after the other: entries of the list that were removed are added again, one call each.",
     "100,000 additions at once: one request to Levee's API, all or nothing; one run of nft or ipset.",
     "kernel memory: the memlock of all maps that the program uses (Levee: those of the attached program), or what ipset \

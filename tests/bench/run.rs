@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use harness::Sandbox;
 use harness::suite::Skipped;
+use tempfile::TempDir;
 
 use crate::arguments::Arguments;
 use crate::figure::{Detail, Figure, Measure, Missing, Packets, Subject};
@@ -33,6 +34,8 @@ pub struct Run<'a> {
     pub report: Report,
     /// For files, in the sandbox.
     pub files: PathBuf,
+    /// For what is kept on disk.
+    disk: TempDir,
 }
 
 /// Measures everything that was asked for.
@@ -40,6 +43,9 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
     let cpu = arguments.cpu.unwrap_or_else(|| cores() - 1);
     let lists = arguments.lists();
     let report = empty(arguments, cpu)?;
+    std::fs::create_dir_all(&arguments.output)
+        .with_context(|| format!("cannot make {}", arguments.output.display()))?;
+    let disk = tempfile::Builder::new().prefix(".state-").tempdir_in(&arguments.output)?;
     let sandbox = Sandbox::enter("levee-bench")?;
     let mut run = Run {
         arguments,
@@ -48,6 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
         progress: Progress::new(lists.len() * arguments.kinds().len() * PARTS),
         report,
         files: sandbox.directory("lists")?,
+        disk,
     };
     // Threads and tools that are started from here on have it, too. Without, others on the machine count as slowness.
     rustix::process::setpriority_process(None, -20).context("cannot raise the priority of the benchmark")?;
@@ -127,7 +134,7 @@ impl Run<'_> {
         for kind in self.arguments.kinds() {
             let subject = Subject { filter: kind, list: list.kind, entries: list.entries() };
             self.progress.say(format!("{kind}: loading {}, {} entries", list.kind.name(), list.entries()));
-            match Station::new(sandbox, kind, list, self.pace) {
+            match Station::new(sandbox, kind, list, self.disk.path(), self.pace) {
                 Ok(station) => {
                     self.figure(Measure::Load, subject, None, station.loads.clone(), Detail::None {})?;
                     self.memory(&station)?;

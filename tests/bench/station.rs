@@ -1,5 +1,6 @@
 //! A filter with its list in force behind a veth pair of its own, and how long the list took.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -31,7 +32,7 @@ impl Station {
     ///
     /// # Errors
     /// [`Unavailable`](crate::filter::Unavailable) when it cannot be had for this list.
-    pub fn new(sandbox: &Sandbox, kind: Kind, list: &List, pace: Pace) -> Result<Self> {
+    pub fn new(sandbox: &Sandbox, kind: Kind, list: &List, disk: &Path, pace: Pace) -> Result<Self> {
         let subject = Subject { filter: kind, list: list.kind, entries: list.entries() };
         let name = format!("{:?}-{}-{kind:?}", list.kind, list.entries()).to_lowercase();
         let family = if list.v6.is_empty() { Family::V4 } else { Family::V6 };
@@ -40,7 +41,7 @@ impl Station {
         let before = memory::of_kernel_at_rest(pace.settled)?;
         let begun = Instant::now();
         let filter = loop {
-            let Installed { filter, load } = kind.install(sandbox, &lane, list, pace.limit)?;
+            let Installed { filter, load } = kind.install(sandbox, &lane, list, disk, pace.limit)?;
             if kind != Kind::BareDrop {
                 // Later loads find what the first has left, which the kernel may free meanwhile.
                 if growth.is_none() {

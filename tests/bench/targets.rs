@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::figure::{Measure, Packets, Subject};
+use crate::figure::{Figure, Measure, Packets, Subject};
 use crate::filter::Kind;
 use crate::list::{self, Traffic};
 use crate::report::Report;
@@ -32,38 +32,25 @@ enum Bound {
 
 /// Holds the targets against the report's figures.
 pub fn judge(report: &Report) -> Vec<Target> {
+    let mut targets = of_packets(report);
+    targets.extend(of_changes(report));
+    targets
+}
+
+/// What a packet costs.
+fn of_packets(report: &Report) -> Vec<Target> {
     let v4 = |filter, entries| Subject { filter, list: list::Kind::Ipv4, entries };
     let ns = |subject, packets| report.median(Measure::NsOverFloor, subject, Some(packets));
     let flood = |filter| report.median(Measure::Flood, v4(filter, MILLION), Some(V4_HIT));
-    let of_levee = |measure| report.median(measure, v4(Kind::Levee, MILLION), None);
     let ns_ratio =
         |packets, other| ratio(ns(v4(Kind::Levee, MILLION), packets), ns(v4(other, MILLION), packets));
     let flood_ratio = |other| ratio(flood(Kind::Levee), flood(other));
     let v6 = |filter| ns(Subject { filter, list: list::Kind::Ipv6, entries: MILLION }, V6_HIT);
-    let two = report
-        .figures
-        .iter()
-        .filter(|figure| figure.measure == Measure::TwoFloods && figure.subject.filter == Kind::Levee);
-    let two = two.map(|figure| figure.series.median).reduce(f64::min);
+    let at_most = |wanted, found, most| Target::of(wanted, found, Bound::AtMost(most), "");
     vec![
-        Target::of(
-            "1M IPv4 hits: at most 1/8 of the ns of an LPM trie",
-            ns_ratio(V4_HIT, Kind::Lpm),
-            Bound::AtMost(0.125),
-            "",
-        ),
-        Target::of(
-            "1M IPv4 hits: at most 1/2 of the ns of a kernel hash",
-            ns_ratio(V4_HIT, Kind::Hash),
-            Bound::AtMost(0.5),
-            "",
-        ),
-        Target::of(
-            "1M IPv4 misses: at most 1/10 of the ns of an LPM trie",
-            ns_ratio(V4_MISS, Kind::Lpm),
-            Bound::AtMost(0.1),
-            "",
-        ),
+        at_most("1M IPv4 hits: at most 1/8 of the ns of an LPM trie", ns_ratio(V4_HIT, Kind::Lpm), 0.125),
+        at_most("1M IPv4 hits: at most 1/2 of the ns of a kernel hash", ns_ratio(V4_HIT, Kind::Hash), 0.5),
+        at_most("1M IPv4 misses: at most 1/10 of the ns of an LPM trie", ns_ratio(V4_MISS, Kind::Lpm), 0.1),
         Target::of(
             "1M IPv4 hits, flood: at least 50% of a bare XDP_DROP",
             flood_ratio(Kind::BareDrop),
@@ -77,37 +64,30 @@ pub fn judge(report: &Report) -> Vec<Target> {
             Bound::AtMost(25.0),
             " ns",
         ),
-        Target::of(
+        at_most(
             "1M IPv6 prefixes, hits: at most 1/5 of the ns of an LPM trie",
             ratio(v6(Kind::Levee), v6(Kind::Lpm)),
-            Bound::AtMost(0.2),
-            "",
+            0.2,
         ),
-        geo(report),
-        Target::of(
-            "1M IPv4: replaced by another list within 1 s",
-            of_levee(Measure::Replace),
-            Bound::AtMost(1000.0),
-            " ms",
-        ),
-        Target::of(
-            "1M IPv4: a single addition felt within 1 ms",
-            of_levee(Measure::Latency),
-            Bound::AtMost(1000.0),
-            " us",
-        ),
-        Target::of(
-            "1M IPv4: 100,000 additions at once within 200 ms",
-            of_levee(Measure::Transaction),
-            Bound::AtMost(200.0),
-            " ms",
-        ),
-        Target::of(
-            "1M IPv4: at most 29 MB of kernel memory",
-            of_levee(Measure::Memory),
-            Bound::AtMost(29.0),
-            " MB",
-        ),
+        geo(report, V4_HIT, list::Kind::Ipv4),
+        geo(report, V6_HIT, list::Kind::Ipv6),
+    ]
+}
+
+/// What a change, the memory and a second core come to.
+fn of_changes(report: &Report) -> Vec<Target> {
+    let million = Subject { filter: Kind::Levee, list: list::Kind::Ipv4, entries: MILLION };
+    let at_most = |wanted, measure, most, unit| {
+        Target::of(wanted, report.median(measure, million, None), Bound::AtMost(most), unit)
+    };
+    let is_levees =
+        |figure: &&Figure| figure.measure == Measure::TwoFloods && figure.subject.filter == Kind::Levee;
+    let two = report.figures.iter().filter(is_levees).map(|figure| figure.series.median).reduce(f64::min);
+    vec![
+        at_most("1M IPv4: replaced by another list within 1 s", Measure::Replace, 1000.0, " ms"),
+        at_most("1M IPv4: a single addition felt within 1 ms", Measure::Latency, 1000.0, " us"),
+        at_most("1M IPv4: 100,000 additions at once within 200 ms", Measure::Transaction, 200.0, " ms"),
+        at_most("1M IPv4: at most 29 MB of kernel memory", Measure::Memory, 29.0, " MB"),
         Target::of(
             "two floods: at least 1.8x one flood (the least of all lists)",
             two,
@@ -117,26 +97,23 @@ pub fn judge(report: &Report) -> Vec<Target> {
     ]
 }
 
-/// IPv4 packets against the countries' list, or the one like it, over those against a thousand addresses.
-fn geo(report: &Report) -> Target {
+/// Packets of a family against the countries' list, or the one like it, over those against a thousand entries of that
+/// family.
+fn geo(report: &Report, packets: Packets, thousand: list::Kind) -> Target {
     let levee = |list| {
         let figures = report.of(Measure::NsOverFloor).into_iter();
         let mut found = figures.filter(move |figure| {
             figure.subject.filter == Kind::Levee
                 && figure.subject.list == list
-                && figure.packets == Some(V4_HIT)
+                && figure.packets == Some(packets)
         });
         found.next().map(|figure| figure.series.median)
     };
-    let thousand = Subject { filter: Kind::Levee, list: list::Kind::Ipv4, entries: 1000 };
-    let thousand = report.median(Measure::NsOverFloor, thousand, Some(V4_HIT));
+    let thousand = Subject { filter: Kind::Levee, list: thousand, entries: 1000 };
+    let thousand = report.median(Measure::NsOverFloor, thousand, Some(packets));
     let geo = levee(list::Kind::Geo).or_else(|| levee(list::Kind::GeoLike));
-    Target::of(
-        "geo, IPv4 hits: at most 2x the ns of 1,000 addresses",
-        ratio(geo, thousand),
-        Bound::AtMost(2.0),
-        "x",
-    )
+    let wanted = format!("geo, {} hits: at most 2x the ns of 1,000 entries", packets.family);
+    Target::of(&wanted, ratio(geo, thousand), Bound::AtMost(2.0), "x")
 }
 
 fn ratio(one: Option<f64>, other: Option<f64>) -> Option<f64> {

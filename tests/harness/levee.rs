@@ -26,13 +26,15 @@ pub struct LeveeOptions {
     pub name: String,
     /// The directory of pins, when it is not the one of that name in the sandbox's bpffs.
     pub pins: Option<PathBuf>,
+    /// The state directory, when it is not one in the sandbox, which is in memory.
+    pub state: Option<PathBuf>,
     /// Further arguments of `levee run`.
     pub arguments: Vec<String>,
 }
 
 impl Default for LeveeOptions {
     fn default() -> Self {
-        Self { name: "levee".to_owned(), pins: None, arguments: Vec::new() }
+        Self { name: "levee".to_owned(), pins: None, state: None, arguments: Vec::new() }
     }
 }
 
@@ -67,7 +69,8 @@ impl Levee {
     pub fn start(sandbox: &Sandbox, ns: &Netns, options: &LeveeOptions) -> Result<Self> {
         let binary = binary("levee")?;
         let home = sandbox.directory(&options.name)?;
-        let (socket, state, log) = (home.join("levee.sock"), home.join("state"), home.join("log"));
+        let (socket, log) = (home.join("levee.sock"), home.join("log"));
+        let state = options.state.clone().unwrap_or_else(|| home.join("state"));
         let pins = options.pins.clone().unwrap_or_else(|| Path::new("/sys/fs/bpf").join(&options.name));
         let output = File::options().create(true).append(true).open(&log)?;
         let child = ns

@@ -34,8 +34,8 @@ pub trait Shape {
 #[derive(Clone, Copy, Debug)]
 pub struct Single;
 
-/// The payload of a network that has no code for it: buckets of a line, with sixteen bits of each tag in the first two words and a half, and the
-/// rest of it above the payload in the last five.
+/// The payload of a network that has no code for it: buckets of a line, with sixteen bits of each tag in the first two
+/// words and a half, and the rest of it above the payload in the last five.
 #[derive(Clone, Copy, Debug)]
 pub struct Network;
 

@@ -136,10 +136,12 @@ mod tests {
     proptest! {
         #[test]
         fn each_network_has_the_set_of_the_longest_prefix_around_it(
-            prefixes in proptest::collection::btree_map((prop_oneof![0..1024_u32, Just(u32::MAX)], LEAST_BITS..=BITS), 1..1023_u16, 0..12),
+            prefixes in proptest::collection::btree_map(
+                (prop_oneof![0..1024_u32, Just(u32::MAX)], LEAST_BITS..=BITS), 1..1023_u16, 0..12,
+            ),
         ) {
-            let prefixes: Prefixes =
-                prefixes.into_iter().map(|((address, length), set)| ((truncated(address, length), length), set)).collect();
+            let key = |(address, length)| (truncated(address, length), length);
+            let prefixes: Prefixes = prefixes.into_iter().map(|(prefix, set)| (key(prefix), set)).collect();
             let networks = prefixes.keys().flat_map(|prefix| of_prefix(*prefix));
             let mut expected: Vec<Network> =
                 networks.map(|network| (network, payload(set_of(&prefixes, network), 0))).collect();

@@ -51,7 +51,8 @@ impl Names {
         let entries = match self.kind {
             // Its free elements are shared out among CPUs, some to each, so it forgets before it is full.
             Kind::LruHash => entries + entries / 4 + 4096,
-            _ => entries,
+            // As much as Levee keeps. A hash map has the next power of two of buckets.
+            _ => entries + entries / 16 + 1024,
         };
         Ok(u32::try_from(entries.max(1))?)
     }

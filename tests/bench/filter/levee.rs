@@ -26,12 +26,15 @@ pub struct Controlled {
 }
 
 impl Controlled {
-    pub fn start(sandbox: &Sandbox, lane: &Lane, list: &List) -> Result<Installed> {
+    pub fn start(sandbox: &Sandbox, lane: &Lane, list: &List, disk: &Path) -> Result<Installed> {
         let file = sandbox.directory("lists")?.join("levee.txt");
         std::fs::write(&file, list.text()).with_context(|| format!("cannot write {}", file.display()))?;
+        let name = format!("levee-{}", lane.victim.name());
         let options = LeveeOptions {
+            // On a disk, as what is confirmed is on one.
+            state: Some(disk.join(&name)),
             // Each start has a state and pins of its own.
-            name: format!("levee-{}", lane.victim.name()),
+            name,
             ..LeveeOptions::default()
         };
         let levee = Levee::start(sandbox, &lane.victim, &options)?;

@@ -83,15 +83,22 @@ impl Kind {
         matches!(self, Self::BareDrop | Self::Levee | Self::Lpm | Self::Hash | Self::Nft)
     }
 
-    /// Installs it on the lane's victim with the list in force.
+    /// Installs it on the lane's victim with the list in force. What it keeps on disk goes to `disk`.
     ///
     /// # Errors
     /// [`Unavailable`] when it cannot be had on this machine or for this list; anything else is a failure of the
     /// benchmark.
-    pub fn install(self, sandbox: &Sandbox, lane: &Lane, list: &List, limit: Duration) -> Result<Installed> {
+    pub fn install(
+        self,
+        sandbox: &Sandbox,
+        lane: &Lane,
+        list: &List,
+        disk: &Path,
+        limit: Duration,
+    ) -> Result<Installed> {
         match self {
             Self::BareDrop => bare::BareDrop::attach(lane),
-            Self::Levee => levee::Controlled::start(sandbox, lane, list),
+            Self::Levee => levee::Controlled::start(sandbox, lane, list, disk),
             Self::Lpm | Self::Hash | Self::LruHash => kernel_map::KernelMap::fill(self, lane, list),
             Self::Nft => nft::Nft::load(sandbox, lane, list, limit),
             Self::Ipset => ipset::Ipset::load(sandbox, lane, list, limit),

@@ -51,7 +51,10 @@ impl<K: Key> Table<K> {
         let free = || {
             let reachable = self.reachable(place, key);
             let mut slots = reachable.flat_map(|bucket| (0..K::SLOTS).map(move |slot| (bucket, slot)));
-            slots.find(|(bucket, slot)| matches!(K::value(self.bucket(place, *bucket), *slot), value if value == 0 || value == K::MARK))
+            slots.find(|(bucket, slot)| {
+                let value = K::value(self.bucket(place, *bucket), *slot);
+                value == 0 || value == K::MARK
+            })
         };
         let (bucket, slot) = was.or_else(free).ok_or(Full::Bucket)?;
         key.put(self.hashing(place), self.bucket(place, bucket), slot, payload);
