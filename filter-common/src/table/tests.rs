@@ -1,5 +1,6 @@
 //! The tables against the plainest reference there is: a list of prefixes, searched from end to end.
 
+mod beside;
 mod mixed;
 mod reads;
 
