@@ -6,7 +6,7 @@
 //! the levels as far as its address has slots there, and then tries, from the longest, only what those levels name.
 //!
 //! A network is divided into levels when a generation is drafted, never later. What is added to it keeps its levels
-//! whole; the slots that it leaves when it goes say nothing any more, and the next generation has none of them.
+//! whole.
 
 use std::collections::BTreeMap;
 

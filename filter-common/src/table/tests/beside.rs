@@ -63,7 +63,7 @@ fn ipv6_searches_beside_changes_find_what_stays_and_nothing_that_never_was() {
         };
         // Also when the writer panics.
         let _end = End(&done);
-        for turn in 0..600_u32 {
+        for turn in 0..1500_u32 {
             // Some before the others are gone, so that slots are taken again by other keys.
             let coming = |turn: u32| (0..60).map(move |number| prefix(10_000 + turn * 60 + number));
             for prefix in coming(turn) {

@@ -3,6 +3,8 @@
 //! Keeps the prefixes of 25 to 32 bits beside the table: a network's slot names only the longest of those that cover
 //! it. Longer prefixes are exact, so the table itself tells which are there.
 
+use std::collections::{HashMap, HashSet};
+
 use super::super::coarse::{COARSE_BITS, Prefixes, truncated};
 use super::super::draft::DraftV6;
 use super::super::geometry::TableV6;
@@ -32,6 +34,8 @@ pub(super) struct WriterV6 {
     guides: Guides,
     /// Prefixes of more than 32 bits.
     deep: usize,
+    /// Of each slot between the levels of a network, how many prefixes lie within it: with the last its guide goes.
+    inside: HashMap<PrefixV6, usize>,
 }
 
 const fn coarse_place(table: &TableV6) -> CoarsePlace {
@@ -53,6 +57,15 @@ const fn root_of(network: u32) -> u16 {
 /// Another set, or none, in a slot that keeps its guide.
 const fn with_set(slot: u32, set: u16) -> u32 {
     payload(set, slot >> SET_BITS)
+}
+
+/// How many prefixes lie within each slot between the levels of networks that are divided into some.
+fn count_inside(deep: &[(PrefixV6, u16)], is_divided: impl Fn(PrefixV6) -> bool) -> HashMap<PrefixV6, usize> {
+    let mut inside = HashMap::new();
+    for (prefix, _) in deep.iter().filter(|(prefix, _)| is_divided(*prefix)) {
+        leading_to(*prefix).for_each(|boundary| *inside.entry(boundary).or_default() += 1);
+    }
+    inside
 }
 
 /// Writes one guide's two words.
@@ -115,6 +128,8 @@ impl WriterV6 {
         for (prefix, set) in &deep {
             slots.put(place, *prefix, (*set).into())?;
         }
+        let divided: HashSet<u32> = between.iter().map(|(slot, _)| networks::of(*slot)).collect();
+        let inside = count_inside(&deep, |prefix| divided.contains(&networks::of(prefix)));
         for (prefix, payload) in between {
             slots.put(place, prefix, payload)?;
         }
@@ -123,7 +138,7 @@ impl WriterV6 {
             told.insert(place, network, payload)?;
             coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         }
-        Ok(Self { table, coarse, records: told, slots, networks, guides, deep: deep.len() })
+        Ok(Self { table, coarse, records: told, slots, networks, guides, deep: deep.len(), inside })
     }
 
     pub(super) fn adopt(table: TableV6, draft: DraftV6, place: Place<'_>) -> Option<Self> {
@@ -150,7 +165,10 @@ impl WriterV6 {
             && deep.iter().all(|(prefix, set)| slots.set(place, *prefix) == *set && leads(*prefix))
             && same_records;
         let guides = same.then(|| live.all())?;
-        Some(Self { table, coarse, records: told, slots, networks, guides, deep: deep.len() })
+        let inside = count_inside(&deep, |prefix| {
+            goes_deeper(live.lengths(told.find(place, networks::of(prefix)) >> SET_BITS))
+        });
+        Some(Self { table, coarse, records: told, slots, networks, guides, deep: deep.len(), inside })
     }
 
     pub(super) fn insert(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
@@ -189,6 +207,7 @@ impl WriterV6 {
                 }
                 self.slots.put(place, prefix, with_set(slot, 0))?;
                 self.deep -= 1;
+                self.leave(place, prefix)?;
                 Ok(true)
             }
         }
@@ -245,12 +264,27 @@ impl WriterV6 {
         Ok(())
     }
 
+    /// Takes away what led to a prefix alone.
+    fn leave(&mut self, place: Place<'_>, prefix: PrefixV6) -> Result<(), Full> {
+        for boundary in leading_to(prefix) {
+            let Some(inside) = self.inside.get_mut(&boundary) else { continue };
+            *inside -= 1;
+            if *inside == 0 {
+                self.inside.remove(&boundary);
+                let slot = self.slots.find(place, boundary);
+                self.slots.put(place, boundary, slot & SET_MASK)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Brings the guides that lead to a prefix of more than 32 bits to name it.
     fn tell(&mut self, place: Place<'_>, prefix: PrefixV6) -> Result<(), Full> {
         let network = networks::of(prefix);
         let known = self.records.find(place, network);
         let mut named = length_bit(prefix.length());
-        if goes_deeper(self.guides.lengths(known >> SET_BITS)) {
+        let is_divided = goes_deeper(self.guides.lengths(known >> SET_BITS));
+        if is_divided {
             named = named_as(prefix);
             for boundary in leading_to(prefix).rev() {
                 let slot = self.slots.find(place, boundary);
@@ -262,6 +296,9 @@ impl WriterV6 {
         let guide = self.guide(place, known >> SET_BITS, named);
         let set = networks::set_of(&self.networks, network);
         self.records.insert(place, network, payload(set, guide))?;
+        if is_divided {
+            leading_to(prefix).for_each(|boundary| *self.inside.entry(boundary).or_default() += 1);
+        }
         Ok(())
     }
 
