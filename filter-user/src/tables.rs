@@ -45,6 +45,20 @@ pub enum TableError {
     /// Too many entries hash to one place, each of several times that they were spread anew.
     #[error("the entries could not be spread over the tables; trying again spreads them in another way")]
     Crowded,
+    /// The kernel refused on some interfaces, and to take it back on others.
+    #[error(
+        "the kernel refused to {action}, and to take that back everywhere: {interfaces} filter by other tables than \
+         the rest"
+    )]
+    Divided {
+        /// What was tried.
+        action: &'static str,
+        /// Names of the interfaces that should filter by other tables than they do.
+        interfaces: String,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The kernel refused.
     #[error("the kernel refused to {action}")]
     Kernel {
@@ -95,13 +109,14 @@ pub trait PrefixTables: Send {
     /// is kept until [`Self::keep`] or [`Self::put_back`].
     ///
     /// # Errors
-    /// [`TableError::OverLimit`], [`TableError::TooLarge`], [`TableError::Crowded`] and [`TableError::Kernel`]; nothing changed then.
+    /// [`TableError::OverLimit`], [`TableError::TooLarge`], [`TableError::Crowded`] and [`TableError::Kernel`]; nothing
+    /// changed then. [`TableError::Divided`]: some of what filters has changed, and [`Self::open`] mends it.
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError>;
 
     /// Goes back to what was in force before the last replacement.
     ///
     /// # Errors
-    /// [`TableError::Kernel`]: the replacement may then be in force still.
+    /// [`TableError::Kernel`]: the replacement is then in force still. [`TableError::Divided`]: in some places it is.
     fn put_back(&mut self) -> Result<(), TableError>;
 
     /// Lets go of what was in force before the last replacement.

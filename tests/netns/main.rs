@@ -10,6 +10,7 @@ mod detach;
 mod field;
 mod garbage;
 mod generations;
+mod gone;
 mod import;
 mod lifetime;
 mod real;
@@ -61,6 +62,9 @@ fn main() -> ExitCode {
         generations::swaps_under_flood_let_nothing_through_and_hold_nothing_up,
         generations::a_controller_that_is_killed_in_swaps_leaves_one_list_in_force_everywhere,
         generations::tables_that_grow_under_flood_let_nothing_through_and_lose_nothing,
+        gone::a_deleted_interface_keeps_no_other_from_a_bulk_change,
+        gone::when_the_last_interface_is_deleted_changes_go_on_and_no_pin_stays,
+        gone::interfaces_that_are_deleted_in_the_middle_of_a_swap_do_not_stop_it,
         set_counters::sets_count_exactly_by_interface_and_through_swaps,
         set_counters::a_source_in_two_sets_counts_for_the_lower_number_while_that_has_it,
         set_counters::a_set_that_takes_over_a_number_counts_from_zero,

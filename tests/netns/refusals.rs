@@ -208,6 +208,11 @@ pub fn of_two_daemons_on_empty_pins_only_the_first_to_attach_gets_them() -> Resu
     ensure!(programs_on(&host, INTERFACE)?.is_empty());
     first.ok(&["block", "add", "203.0.113.9"])?;
     first.ok(&["block", "test", "203.0.113.9"])?;
+    // What the second does with its sets is of no concern to the tables of the first.
+    let programs = programs_on(&field.victim, INTERFACE)?;
+    let list = field.file("list", "192.0.2.0/24\n198.51.100.0/24\n2001:db8::/32\n")?;
+    second.ok(&["set", "import", "x", &list, "--replace"])?;
+    ensure!(programs_on(&field.victim, INTERFACE)? == programs, "another daemon's filter was replaced");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod contract;
 mod jumbo;
 mod prefixes;
 mod refusals;
+mod swaps;
 mod tables;
 mod traffic;
 
@@ -32,6 +33,11 @@ fn main() -> ExitCode {
         tables::more_memory_than_allowed_is_refused_before_any_is_taken,
         tables::a_plan_is_what_the_kernel_takes,
         tables::tables_answer_what_was_put_into_them,
+        swaps::a_swap_that_one_interface_refuses_is_taken_back_on_the_others,
+        swaps::a_swap_that_cannot_be_taken_back_either_is_told_and_repaired,
+        swaps::a_swap_between_interfaces_on_different_generations_is_taken_back_to_each_its_own,
+        swaps::a_replacement_that_cannot_be_put_back_everywhere_is_repaired,
+        swaps::an_interface_that_is_gone_is_no_hindrance_to_putting_back,
         adoption::the_filter_outlives_its_controller_and_is_adopted_with_its_counters,
         adoption::detach_leaves_no_pin_and_no_program,
         adoption::what_a_crashed_attach_left_is_cleaned_up,

@@ -219,6 +219,9 @@ fn engine(error: &EngineError) -> (StatusCode, &'static str) {
         EngineError::Tables { source: TableError::OverLimit { .. } | TableError::TooLarge } => {
             (StatusCode::CONFLICT, "no_room")
         }
+        EngineError::Divided { .. } | EngineError::NotUndone { .. } => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "half_done")
+        }
         EngineError::TooManySets => (StatusCode::CONFLICT, "too_many_sets"),
         EngineError::AlreadyExpired => (StatusCode::UNPROCESSABLE_ENTITY, "already_expired"),
         EngineError::TextTooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "text_too_long"),

@@ -84,6 +84,12 @@ pub enum DataplaneError {
     /// An interface is to be attached before there are tables.
     #[error("there are no prefix tables yet")]
     NoTables,
+    /// What an interface ran before is not pinned any more, so it cannot be put back.
+    #[error("what interface {index} filtered by before is not pinned any more")]
+    NothingBefore {
+        /// Of the interface.
+        index: u32,
+    },
     /// No BPF file system to pin in.
     #[error(
         "{path} is not on a BPF file system, so nothing could outlive the controller; mount one: `mount -t bpf bpf {mount}`"

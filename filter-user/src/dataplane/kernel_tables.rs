@@ -14,8 +14,9 @@ use tracing::debug;
 
 use super::generation::Generation;
 use super::mapping::{Mapping, wait_for_readers};
-use super::swap::{Prepared, swap_back};
-use super::{Dataplane, DataplaneError};
+use super::report::InterfaceReport;
+use super::swap::{Prepared, Refused, swap_back};
+use super::{Dataplane, DataplaneError, parallel};
 use crate::tables::{
     Opened, PrefixTables, SetId, TableError, TableKind, TableMemory, TablePrefix, draft, footprint, ipnet_v4,
     ipnet_v6,
@@ -83,31 +84,32 @@ impl KernelTables {
     fn put_in_force(&mut self, draft: Draft) -> Result<Result<(), Crowded>, TableError> {
         let dataplane = Arc::clone(&self.dataplane);
         let (pins, number, interfaces) = {
-            let dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
             let number = dataplane.next_generation().map_err(kernel("number the tables"))?;
-            let interfaces = dataplane.interfaces().map_err(kernel("tell what is attached"))?;
+            let interfaces = dataplane.own_interfaces().map_err(kernel("tell what is attached"))?;
             (dataplane.pins().clone(), number, interfaces)
         };
         let generation = Generation::create(number, *draft.geometry()).map_err(kernel("take the memory"))?;
         let mapping = generation.map().map_err(kernel("map the memory"))?;
         let begun = Instant::now();
-        let (written, prepared) = std::thread::scope(|scope| {
-            let writing = scope.spawn(|| {
-                let written = Writer::write(draft, mapping);
-                debug!(generation = number, ms = begun.elapsed().as_millis(), "filled the tables");
-                written
-            });
+        let write = || {
+            let written = Writer::write(draft, mapping);
+            debug!(generation = number, ms = begun.elapsed().as_millis(), "filled the tables");
+            written
+        };
+        let load = || {
             let prepared = Prepared::load(&pins, &generation, &interfaces);
             debug!(generation = number, ms = begun.elapsed().as_millis(), "loaded the programs");
-            (writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), prepared)
-        });
+            prepared
+        };
+        let (written, prepared) = parallel::both(write, load);
         let prepared = prepared.map_err(kernel("take the program of the new tables"))?;
         let writer = match written {
             Ok(writer) => writer,
             Err(crowded) => return Ok(Err(crowded)),
         };
         let mut dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
-        prepared.swap(dataplane.generation_number()).map_err(kernel("put the new tables in force"))?;
+        prepared.swap().map_err(refused("put the new tables in force", &interfaces))?;
         let before = dataplane.install(generation);
         let live = self.live.replace(writer);
         self.before = before.zip(live);
@@ -120,6 +122,22 @@ fn kernel(action: &'static str) -> impl Fn(DataplaneError) -> TableError {
     move |source| TableError::Kernel { action, source: Box::new(source) }
 }
 
+/// The kernel's refusal to do something on all interfaces.
+fn refused<'a>(
+    action: &'static str,
+    interfaces: &'a [InterfaceReport],
+) -> impl Fn(Refused) -> TableError + 'a {
+    move |Refused { cause: source, divided }| {
+        if divided.is_empty() {
+            return TableError::Kernel { action, source };
+        }
+        let of = interfaces.iter().filter(|report| divided.contains(&report.ifindex));
+        let names: Vec<&str> =
+            of.map(|report| report.name.as_deref().unwrap_or(&report.attached_as)).collect();
+        TableError::Divided { action, interfaces: names.join(", "), source }
+    }
+}
+
 fn set_number(set: SetId) -> Result<u16, TableError> {
     u16::try_from(set).map_err(|_| TableError::TooLarge)
 }
@@ -128,7 +146,7 @@ impl PrefixTables for KernelTables {
     fn open(&mut self, contents: &Contents) -> Result<Opened, TableError> {
         let adopted = {
             let dataplane = self.dataplane();
-            match dataplane.generation() {
+            match dataplane.generation_of_all().map_err(kernel("tell what is attached"))? {
                 Some(generation) => {
                     let mapping = generation.map().map_err(kernel("map the memory"))?;
                     Writer::adopt(generation.geometry, mapping, contents)
@@ -138,6 +156,7 @@ impl PrefixTables for KernelTables {
         };
         if let Some(writer) = adopted {
             self.live = Some(writer);
+            self.before = None;
             self.dataplane().finish_swap().map_err(kernel("tell what is attached"))?;
             return Ok(Opened::Adopted);
         }
@@ -169,11 +188,17 @@ impl PrefixTables for KernelTables {
         let Some((generation, writer)) = self.before.take() else { return Ok(()) };
         let dataplane = Arc::clone(&self.dataplane);
         let mut dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
-        let interfaces = dataplane.interfaces().map_err(kernel("tell what is attached"))?;
+        let interfaces = match dataplane.own_interfaces() {
+            Ok(interfaces) => interfaces,
+            Err(error) => {
+                self.before = Some((generation, writer));
+                return Err(kernel("tell what is attached")(error));
+            }
+        };
         let back = swap_back(dataplane.pins(), generation.number, &interfaces);
         if let Err(error) = back {
             self.before = Some((generation, writer));
-            return Err(kernel("put the former tables back in force")(error));
+            return Err(refused("put the former tables back in force", &interfaces)(error));
         }
         dataplane.install(generation);
         dataplane.remove_other_generations();

@@ -13,6 +13,7 @@ mod kernel_tables;
 mod link;
 mod mapping;
 mod netlink;
+mod parallel;
 mod pins;
 mod program;
 mod report;
@@ -106,9 +107,29 @@ impl Dataplane {
         self.generation.replace(generation)
     }
 
+    /// The generation in force, if it is that of every interface. It is not after a swap that could neither be done nor
+    /// taken back, or where somebody has removed its pins.
+    fn generation_of_all(&self) -> Result<Option<&Generation>, DataplaneError> {
+        let Some(generation) = &self.generation else { return Ok(None) };
+        let interfaces = if self.lock.is_some() { self.interfaces()? } else { Vec::new() };
+        let all = interfaces.iter().all(|report| runs(&self.pins, generation.number, report));
+        Ok(all.then_some(generation))
+    }
+
+    /// What runs where, of what this controller may change: nothing where another one has pinned there meanwhile. What
+    /// an interface that is gone has left is removed first.
+    fn own_interfaces(&mut self) -> Result<Vec<InterfaceReport>, DataplaneError> {
+        if self.lock.is_some()
+            && let Err(error) = self.remove_unused()
+        {
+            tracing::warn!(%error, "cannot remove the pins of interfaces that are gone");
+        }
+        if self.lock.is_some() { self.interfaces() } else { Ok(Vec::new()) }
+    }
+
     /// Finishes the swap that an earlier controller was killed in, once its generation is seen to be the right one.
     fn finish_swap(&self) -> Result<(), DataplaneError> {
-        if let Some(number) = self.generation_number() {
+        if let Some(number) = self.generation_number().filter(|_| self.lock.is_some()) {
             note_generation(&self.pins, number, self.pins.interfaces()?.into_iter());
         }
         self.remove_other_generations();
@@ -141,6 +162,9 @@ impl Dataplane {
 
     /// Lets the counters of a set number begin at zero, on every interface.
     fn clear_set_counters(&self, set: SetId) -> Result<(), DataplaneError> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
         let clear = |index| clear_set_counter(&self.pins.interface(index), set);
         self.pins.interfaces()?.into_iter().try_for_each(clear)
     }

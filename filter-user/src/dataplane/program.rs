@@ -167,6 +167,12 @@ pub(super) fn not_permitted(error: &(dyn std::error::Error + 'static)) -> Option
     os_error(error).filter(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
+/// Whether a link refused a program because its interface is gone for good.
+pub(super) fn is_gone(error: &DataplaneError) -> bool {
+    let gone = Some(rustix::io::Errno::NOLINK.raw_os_error());
+    os_error(error).is_some_and(|error| error.raw_os_error() == gone)
+}
+
 /// The system's error at the bottom of a chain.
 fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     let mut current = Some(error);

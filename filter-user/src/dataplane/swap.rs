@@ -1,23 +1,53 @@
 //! From one generation to the next: a program for each interface is loaded beside the one that runs, then each link
 //! gets its new program in one step.
 //!
-//! Decides: a swap is done on every interface or taken back on all. Loading takes the time (the verifier's), and
-//! changes nothing that filters; swapping is one system call an interface.
+//! Decides: a swap is done on every interface or taken back on all. An interface that was removed meanwhile counts for
+//! nothing: its pins go, and the others go on. Where a link can neither go on nor back, the interfaces are divided; then
+//! both generations stay pinned, and the error says which interface runs the new one. Loading takes the time (the
+//! verifier's), and changes nothing that filters; swapping is one system call an interface.
 
-use super::DataplaneError;
+use std::path::PathBuf;
+
+use filter_common::abi::{InterfaceMeta, map};
+
 use super::generation::Generation;
 use super::pins::Pins;
 use super::program::{self, Loaded};
-use super::report::InterfaceReport;
+use super::report::{InterfaceReport, runs};
 use super::values::{read_value, write_value};
-use filter_common::abi::{InterfaceMeta, map};
+use super::{DataplaneError, parallel};
 
 /// A generation whose programs are loaded, and run nowhere yet. Dropped without [`Self::swap`], it leaves nothing.
 pub(super) struct Prepared<'a> {
     pins: &'a Pins,
     generation: &'a Generation,
-    programs: Vec<(u32, Loaded)>,
-    swapped: bool,
+    programs: Vec<Ready>,
+    in_force: bool,
+}
+
+/// One interface's next program.
+struct Ready {
+    index: u32,
+    loaded: Loaded,
+    /// The pin of the program that it runs now; none where nothing is pinned that it runs.
+    before: Option<PathBuf>,
+}
+
+/// What became of a link that was to get a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Done,
+    /// Its interface is gone.
+    Gone,
+}
+
+/// Why interfaces do not all run what they should.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Of the first that was refused.
+    pub cause: Box<DataplaneError>,
+    /// Indexes of those that are left with the generation that should not be in force; none where all are as before.
+    pub divided: Vec<u32>,
 }
 
 impl<'a> Prepared<'a> {
@@ -27,55 +57,61 @@ impl<'a> Prepared<'a> {
         generation: &'a Generation,
         interfaces: &[InterfaceReport],
     ) -> Result<Self, DataplaneError> {
-        let mut prepared = Self { pins, generation, programs: Vec::new(), swapped: false };
+        let mut prepared = Self { pins, generation, programs: Vec::new(), in_force: false };
         if interfaces.is_empty() {
             return Ok(prepared);
         }
+        let earlier = pins.generations()?;
         generation.pin(pins, &pins.generation(generation.number))?;
         let load = |report: &InterfaceReport| {
-            let mut loaded =
-                program::load(pins, generation, &pins.interface(report.ifindex), report.switches)?;
-            loaded.pin(&pins.generation(generation.number).program(report.ifindex))?;
-            Ok((report.ifindex, loaded))
+            let index = report.ifindex;
+            let before = earlier.iter().find(|number| runs(pins, **number, report));
+            let before = before.map(|number| pins.generation(*number).program(index));
+            let mut loaded = program::load(pins, generation, &pins.interface(index), report.switches)?;
+            loaded.pin(&pins.generation(generation.number).program(index))?;
+            Ok(Ready { index, loaded, before })
         };
-        let loaded: Vec<Result<_, DataplaneError>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = interfaces.iter().map(|report| scope.spawn(move || load(report))).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            threads.into_iter().map(join).collect()
-        });
+        let loaded: Vec<Result<_, DataplaneError>> = parallel::each(interfaces, load);
         prepared.programs = loaded.into_iter().collect::<Result<_, _>>()?;
         Ok(prepared)
     }
 
-    /// Puts the programs in force. `before` names the generation that runs, for the way back.
-    pub(super) fn swap(mut self, before: Option<u32>) -> Result<(), DataplaneError> {
+    /// Puts the programs in force.
+    pub(super) fn swap(mut self) -> Result<(), Refused> {
         let pins = self.pins;
-        for turn in 0..self.programs.len() {
-            let (index, loaded) = &mut self.programs[turn];
-            let Err(error) = loaded.replace_on(&pins.interface(*index).link()) else { continue };
-            if let Some(before) = before {
-                for (index, _) in &self.programs[..turn] {
-                    let old = pins.generation(before).program(*index);
-                    if let Err(error) = program::put_back(&old, &pins.interface(*index).link()) {
-                        tracing::error!(interface = index, %error, "cannot put the former tables back in force");
-                        // What runs there must stay pinned.
-                        self.swapped = true;
-                    }
-                }
+        let indexes: Vec<u32> = self.programs.iter().map(|ready| ready.index).collect();
+        let befores: Vec<Option<PathBuf>> = self.programs.iter().map(|ready| ready.before.clone()).collect();
+        let programs = &mut self.programs;
+        let swapped = all_or_none(
+            indexes.len(),
+            |turn| gone_or(programs[turn].loaded.replace_on(&pins.interface(indexes[turn]).link())),
+            |turn| {
+                let before =
+                    befores[turn].as_deref().ok_or(DataplaneError::NothingBefore { index: indexes[turn] })?;
+                gone_or(program::put_back(before, &pins.interface(indexes[turn]).link()))
+            },
+        );
+        let number = self.generation.number;
+        match swapped {
+            Ok(turns) => {
+                self.in_force = true;
+                settle(pins, number, indexes.iter().copied().zip(turns));
+                Ok(())
             }
-            return Err(error);
+            Err((cause, kept)) => {
+                let divided: Vec<u32> = kept.into_iter().map(|turn| indexes[turn]).collect();
+                // What runs somewhere must stay pinned.
+                self.in_force = !divided.is_empty();
+                note_generation(pins, number, divided.iter().copied());
+                Err(Refused { cause, divided })
+            }
         }
-        self.swapped = true;
-        note_generation(pins, self.generation.number, self.programs.iter().map(|(index, _)| *index));
-        Ok(())
     }
 }
 
 impl Drop for Prepared<'_> {
     fn drop(&mut self) {
-        if !self.swapped
+        if !self.in_force
             && let Err(error) = self.pins.remove_generation(self.generation.number)
         {
             tracing::warn!(%error, "cannot remove the pins of tables that were not put in force");
@@ -83,19 +119,69 @@ impl Drop for Prepared<'_> {
     }
 }
 
-/// Puts an earlier generation, which is still pinned, back in force on these interfaces.
-pub(super) fn swap_back(
-    pins: &Pins,
-    generation: u32,
-    interfaces: &[InterfaceReport],
-) -> Result<(), DataplaneError> {
-    for report in interfaces {
-        let pinned = pins.generation(generation).program(report.ifindex);
-        let interface = pins.interface(report.ifindex);
-        program::put_back(&pinned, &interface.link())?;
+/// Puts an earlier generation, which is still pinned, back in force on these interfaces, on as many as take it.
+pub(super) fn swap_back(pins: &Pins, generation: u32, interfaces: &[InterfaceReport]) -> Result<(), Refused> {
+    let (mut turns, mut refused) = (Vec::new(), Vec::new());
+    for index in interfaces.iter().map(|report| report.ifindex) {
+        let pinned = pins.generation(generation).program(index);
+        match gone_or(program::put_back(&pinned, &pins.interface(index).link())) {
+            Ok(turn) => turns.push((index, turn)),
+            Err(error) => refused.push((index, error)),
+        }
     }
-    note_generation(pins, generation, interfaces.iter().map(|report| report.ifindex));
-    Ok(())
+    settle(pins, generation, turns.into_iter());
+    let divided = refused.iter().map(|(index, _)| *index).collect();
+    match refused.into_iter().next() {
+        None => Ok(()),
+        Some((_, cause)) => Err(Refused { cause: Box::new(cause), divided }),
+    }
+}
+
+/// Takes `count` turns, or, where one is refused, none: those before it are taken back, the last first. The error has
+/// the turns that could not be taken back.
+fn all_or_none(
+    count: usize,
+    mut take: impl FnMut(usize) -> Result<Turn, DataplaneError>,
+    mut take_back: impl FnMut(usize) -> Result<Turn, DataplaneError>,
+) -> Result<Vec<Turn>, (Box<DataplaneError>, Vec<usize>)> {
+    let mut turns = Vec::with_capacity(count);
+    for turn in 0..count {
+        match take(turn) {
+            Ok(done) => turns.push(done),
+            Err(cause) => {
+                let mut kept = Vec::new();
+                for turn in (0..turn).rev().filter(|turn| turns[*turn] == Turn::Done) {
+                    if let Err(error) = take_back(turn) {
+                        tracing::error!(%error, "an interface cannot be given its former tables again");
+                        kept.push(turn);
+                    }
+                }
+                return Err((Box::new(cause), kept));
+            }
+        }
+    }
+    Ok(turns)
+}
+
+/// Whether a link took its program; one that has lost its interface took nothing, and need not.
+fn gone_or(taken: Result<(), DataplaneError>) -> Result<Turn, DataplaneError> {
+    match taken {
+        Ok(()) => Ok(Turn::Done),
+        Err(error) if program::is_gone(&error) => Ok(Turn::Gone),
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes what the interfaces run now, and removes the pins of those that are gone.
+fn settle(pins: &Pins, generation: u32, turns: impl Iterator<Item = (u32, Turn)>) {
+    let (gone, done): (Vec<_>, Vec<_>) = turns.partition(|(_, turn)| *turn == Turn::Gone);
+    note_generation(pins, generation, done.into_iter().map(|(index, _)| index));
+    for (index, _) in gone {
+        tracing::info!(interface = index, "an interface is gone, and so are its pins");
+        if let Err(error) = pins.remove_interface(index) {
+            tracing::warn!(interface = index, %error, "cannot remove the pins of an interface that is gone");
+        }
+    }
 }
 
 /// Writes beside the pins of interfaces which generation they run. It is for reading only, so a failure is a warning.
@@ -107,5 +193,54 @@ pub(super) fn note_generation(pins: &Pins, generation: u32, interfaces: impl Ite
         if let Err(error) = noted {
             tracing::warn!(interface = index, %error, "cannot note the generation of an interface");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal() -> DataplaneError {
+        DataplaneError::NoTables
+    }
+
+    #[test]
+    fn a_refused_turn_takes_those_before_it_back_the_last_first() {
+        let mut back = Vec::new();
+        let take = |turn| if turn == 3 { Err(refusal()) } else { Ok(Turn::Done) };
+        let (_, kept) = all_or_none(5, take, |turn| {
+            back.push(turn);
+            Ok(Turn::Done)
+        })
+        .unwrap_err();
+        assert_eq!((back, kept), (vec![2, 1, 0], vec![]));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_back_is_told_and_the_rest_is_taken_back() {
+        let mut back = Vec::new();
+        let take = |turn| if turn == 3 { Err(refusal()) } else { Ok(Turn::Done) };
+        let (_, kept) = all_or_none(4, take, |turn| {
+            back.push(turn);
+            if turn == 1 { Err(refusal()) } else { Ok(Turn::Done) }
+        })
+        .unwrap_err();
+        assert_eq!((back, kept), (vec![2, 1, 0], vec![1]));
+    }
+
+    #[test]
+    fn a_link_whose_interface_is_gone_refuses_nothing_and_is_not_taken_back() {
+        let gone = |turn| if turn == 0 { Ok(Turn::Gone) } else { Ok(Turn::Done) };
+        let all = all_or_none(2, gone, |_| unreachable!("nothing was refused")).unwrap();
+        assert_eq!(all, [Turn::Gone, Turn::Done]);
+        let mut back = Vec::new();
+        let take = |turn| if turn == 2 { Err(refusal()) } else { gone(turn) };
+        let (_, kept) = all_or_none(3, take, |turn| {
+            back.push(turn);
+            // It went in between: nothing is left that runs the wrong tables.
+            Ok(Turn::Gone)
+        })
+        .unwrap_err();
+        assert_eq!((back, kept), (vec![1], vec![]));
     }
 }

@@ -184,7 +184,7 @@ impl Engine {
         let begun = Instant::now();
         let contents = plan::contents(&self.state, kind, steps)?;
         debug!(steps = steps.len(), ms = begun.elapsed().as_millis(), "gathered the contents");
-        self.tables.replace(&contents).map_err(|source| EngineError::Tables { source })?;
+        self.tables.replace(&contents).map_err(|source| self.not_replaced(source))?;
         debug!(ms = begun.elapsed().as_millis(), "replaced the tables");
         match self.record(journalled) {
             Ok(()) => {
@@ -201,6 +201,15 @@ impl Engine {
                 }
             }),
         }
+    }
+
+    /// Why new tables did not come into force, and whether those of before still are.
+    const fn not_replaced(&mut self, source: TableError) -> EngineError {
+        if matches!(source, TableError::Divided { .. }) {
+            self.drifted = true;
+            return EngineError::Divided { source };
+        }
+        EngineError::Tables { source }
     }
 
     /// Journals a change and then takes it in the state.
@@ -274,7 +283,7 @@ impl Engine {
     pub(super) fn repair(&mut self) -> Result<Opened, EngineError> {
         self.drifted = true;
         let contents = plan::contents(&self.state, TableKind::Block, &[])?;
-        let opened = self.tables.open(&contents).map_err(|source| EngineError::Tables { source })?;
+        let opened = self.tables.open(&contents).map_err(|source| self.not_replaced(source))?;
         self.used.set(&contents);
         self.drifted = false;
         Ok(opened)

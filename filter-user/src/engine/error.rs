@@ -55,6 +55,15 @@ pub enum EngineError {
         /// Why.
         source: TableError,
     },
+    /// New tables came into force on some interfaces only, and could not be taken off those. The sets are as they were,
+    /// and so are the tables of the other interfaces.
+    #[error(
+        "{source}; the sets are as they were, and the tables are made anew from them as soon as the kernel takes them"
+    )]
+    Divided {
+        /// Why.
+        source: TableError,
+    },
     /// A table call failed; what the change had done until then was undone.
     #[error("{prefix} could not be changed in the {} table", kind_name(*.kind))]
     Table {
@@ -66,8 +75,9 @@ pub enum EngineError {
         #[source]
         source: TableError,
     },
-    /// A change failed and could not be undone: the tables differ from the sets until the next change repairs them.
-    #[error("{cause}; undoing it failed too, and the next change repairs the tables first")]
+    /// A change failed and could not be undone: the tables differ from the sets until they are repaired, by the next
+    /// change or by [`super::Engine::repair_drift`].
+    #[error("{cause}; undoing it failed too, and the tables are made anew as soon as the kernel takes them")]
     NotUndone {
         /// Why the change failed.
         cause: Box<EngineError>,

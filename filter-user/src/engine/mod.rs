@@ -345,6 +345,24 @@ impl Engine {
         Ok(names)
     }
 
+    /// Whether an undo failed, so that the tables are not what the sets say, or not on every interface.
+    #[must_use]
+    pub const fn has_drifted(&self) -> bool {
+        self.drifted
+    }
+
+    /// Brings tables that have drifted to what the sets say; says whether they had.
+    ///
+    /// # Errors
+    /// [`EngineError::Tables`] and [`EngineError::Divided`]; they have drifted still.
+    pub fn repair_drift(&mut self) -> Result<bool, EngineError> {
+        let drifted = self.drifted;
+        if drifted {
+            self.repair()?;
+        }
+        Ok(drifted)
+    }
+
     /// Why the last attempt to shorten the log failed. No change is lost by that, but the log goes on growing.
     #[must_use]
     pub const fn compaction_failure(&self) -> Option<&JournalError> {

@@ -1,5 +1,6 @@
 mod change;
 mod crash;
+mod drift;
 mod model;
 mod tables;
 
@@ -26,6 +27,10 @@ struct Inner {
     fail: Option<(usize, usize)>,
     /// Changes of single entries until one finds no room.
     full: Option<usize>,
+    /// The next replacement divides the interfaces; until they are opened anew, they stay divided.
+    divided: bool,
+    /// Opening them anew does not help.
+    stuck: bool,
 }
 
 /// A call that changes the tables.
@@ -40,7 +45,14 @@ enum Call {
 impl Kernel {
     fn new() -> Self {
         let tables = MemoryTables::new(CAPACITY, CAPACITY);
-        Self(Arc::new(Mutex::new(Inner { tables, calls: Vec::new(), fail: None, full: None })))
+        Self(Arc::new(Mutex::new(Inner {
+            tables,
+            calls: Vec::new(),
+            fail: None,
+            full: None,
+            divided: false,
+            stuck: false,
+        })))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -81,9 +93,19 @@ impl Inner {
     }
 }
 
+fn divided() -> TableError {
+    let source = std::io::Error::from(std::io::ErrorKind::OutOfMemory).into();
+    TableError::Divided { action: "swap", interfaces: "eth7".to_owned(), source }
+}
+
 impl PrefixTables for Kernel {
     fn open(&mut self, contents: &Contents) -> Result<Opened, TableError> {
-        self.inner().tables.open(contents)
+        let mut inner = self.inner();
+        if inner.stuck {
+            return Err(divided());
+        }
+        inner.divided = false;
+        inner.tables.open(contents)
     }
 
     fn insert(&mut self, table: TableKind, prefix: IpNet, set: SetId) -> Result<(), TableError> {
@@ -101,6 +123,9 @@ impl PrefixTables for Kernel {
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
         let mut inner = self.inner();
         inner.call(Call::Replace(contents.len()))?;
+        if inner.divided {
+            return Err(divided());
+        }
         inner.tables.replace(contents)
     }
 
