@@ -10,7 +10,7 @@ use super::error::EngineError;
 use super::name::SetName;
 use super::plan::{self, TableStep};
 use super::record::{Change, Record, Step};
-use super::state::{Origin, Set};
+use super::state::{ADOPTED_BY, Origin, Set};
 use super::types::{ChangeReport, Provenance, seconds};
 use crate::tables::{Opened, SetId, TableError, TableKind, entries};
 
@@ -140,6 +140,8 @@ impl Engine {
         if journalled.is_empty() {
             return Ok(());
         }
+        // Appending asks as well; here nothing has been swapped yet.
+        self.journal.log_file().check()?;
         if self.drifted {
             self.repair()?;
         }
@@ -246,6 +248,8 @@ impl Engine {
                 continue;
             }
             adopted += prefixes.len();
+            // What a former set of that number dropped is not this one's.
+            self.tables.forget_set(set).map_err(|source| EngineError::Tables { source })?;
             steps.push(Step::CreateSet {
                 id: set,
                 name: SetName::adopted(kind),
@@ -256,7 +260,7 @@ impl Engine {
                 set,
                 added,
                 expires: None,
-                by: "levee".to_owned(),
+                by: ADOPTED_BY.to_owned(),
                 reason: Some("in the tables when the state began".to_owned()),
                 prefixes,
             });

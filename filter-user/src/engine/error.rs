@@ -167,6 +167,18 @@ pub enum JournalError {
         /// Its size.
         bytes: usize,
     },
+    /// The file that the daemon writes to is not the one that the next start would read.
+    #[error(
+        "{path} {what} while levee run was writing to it, so whatever changes now would be lost: move it back to where \
+         it was, or restart levee run, which goes on with the state that it finds there, or without one with what the \
+         tables hold"
+    )]
+    Displaced {
+        /// The file.
+        path: PathBuf,
+        /// What became of it.
+        what: String,
+    },
     /// An earlier write failed half-way, so what the file holds is not known.
     #[error(
         "{path} could not be written earlier, so no further change is safe; make room on the disk and restart levee run"

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::error::JournalError;
+use super::log_file::LogFile;
 use super::record::{Change, Record, Step, Unread, decode, encode, is_torn_tail};
 use super::state::{Origin, Set, State};
 
@@ -37,6 +38,8 @@ const ABOUT_SNAPSHOT: &str =
 pub(super) struct Journal {
     directory: PathBuf,
     log: File,
+    /// What must be at its path for the log to count.
+    log_file: LogFile,
     log_bytes: u64,
     /// Number of the next record in the log.
     next_record: u64,
@@ -88,9 +91,11 @@ impl Journal {
         };
         // A log without one change is no state yet: a start that failed right after making it must not count.
         opened.fresh = !has_snapshot && next_record == 1;
+        let log_file = LogFile::of(&path, &log).map_err(failed("look at", &path))?;
         let journal = Self {
             directory: directory.to_owned(),
             log,
+            log_file,
             log_bytes,
             next_record,
             generation,
@@ -100,8 +105,14 @@ impl Journal {
         Ok((journal, state, opened))
     }
 
+    /// The log, to be looked at without this value.
+    pub(super) const fn log_file(&self) -> &LogFile {
+        &self.log_file
+    }
+
     /// Makes `change` outlive a crash, or fails and leaves no trace of it.
     pub(super) fn append(&mut self, change: &Record) -> Result<(), JournalError> {
+        self.log_file.check()?;
         let path = self.directory.join(LOG);
         if self.broken {
             return Err(JournalError::Broken { path });
@@ -138,6 +149,8 @@ impl Journal {
     pub(super) fn compact(&mut self, state: &State) -> Result<(), JournalError> {
         // Should this fail, the log goes on growing, and the next attempt is not at the very next change.
         self.compact_at = self.log_bytes.saturating_mul(2);
+        // Whatever is in the directory now, it is not this state's to write over.
+        self.log_file.check()?;
         let generation = self.generation + 1;
         let (log, log_bytes) = begin_log(&self.directory, generation)?;
         let snapshot_bytes = write_snapshot(&self.directory, generation, state)?;
@@ -145,6 +158,8 @@ impl Journal {
         self.broken = true;
         put_in_place(&self.directory, SNAPSHOT)?;
         put_in_place(&self.directory, LOG)?;
+        let path = self.directory.join(LOG);
+        self.log_file = LogFile::of(&path, &log).map_err(failed("look at", &path))?;
         self.broken = false;
         (self.log, self.log_bytes, self.next_record, self.generation) = (log, log_bytes, 1, generation);
         self.compact_at = snapshot_bytes.max(SMALL);

@@ -13,6 +13,7 @@ mod change;
 mod error;
 mod journal;
 mod lock;
+mod log_file;
 mod name;
 mod plan;
 mod record;
@@ -28,6 +29,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 pub use self::error::{EngineError, JournalError};
+pub use self::log_file::LogFile;
 pub use self::name::{SetName, SetNameError};
 pub use self::types::{
     ChangeReport, EntryRecord, ImportPlan, ImportReport, InterfaceIntent, Match, Provenance, Recovery,
@@ -208,6 +210,11 @@ impl Engine {
         self.state.sets_by_name().map(SetSummary::from)
     }
 
+    /// Names of the sets that a state which began on tables in use took from them, while they are there.
+    pub fn adopted_sets(&self) -> impl Iterator<Item = &SetName> {
+        self.state.sets_by_name().filter(|set| set.is_adopted()).map(|set| &set.name)
+    }
+
     /// The entries of `set`, in order: IPv4 first, by address, wider first.
     ///
     /// # Errors
@@ -361,6 +368,12 @@ impl Engine {
             self.repair()?;
         }
         Ok(drifted)
+    }
+
+    /// The file that changes are written to.
+    #[must_use]
+    pub const fn log_file(&self) -> &LogFile {
+        self.journal.log_file()
     }
 
     /// Why the last attempt to shorten the log failed. No change is lost by that, but the log goes on growing.

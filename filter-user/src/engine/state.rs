@@ -41,6 +41,18 @@ pub(super) struct Set {
     pub entries: Entries,
 }
 
+impl Set {
+    /// Whether it was made from tables whose state was lost. Of sets that bear such a name, it is the one that this
+    /// engine filled itself.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.name == SetName::adopted(self.kind)
+            && self.entries.values().next().is_some_and(|origin| origin.by.as_ref() == ADOPTED_BY)
+    }
+}
+
+/// Who added what was found in tables without a state.
+pub(super) const ADOPTED_BY: &str = "levee";
+
 /// The entries of a set, in order.
 pub(super) type Entries = BTreeMap<IpNet, Arc<Origin>>;
 

@@ -1,5 +1,6 @@
 mod change;
 mod crash;
+mod displaced;
 mod drift;
 mod model;
 mod tables;
