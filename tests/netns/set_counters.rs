@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use filter_user::api::types::{Count, SetList};
+use filter_common::verdict::Reason;
+use filter_user::api::client::Client;
+use filter_user::api::types::{Count, SetList, Stats};
 use harness::{Flood, Levee, Order, SourcePattern, VethOptions, VethPair};
 
-use crate::field::{BLOCKED_MAC, Field, INTERFACE, counted, lines, sets_of};
+use crate::field::{BLOCKED_MAC, Field, INTERFACE, counted, lines, sets_of, stats, status};
 
 const SECOND: &str = "eth1";
 const SOURCES: u32 = 200;
@@ -148,4 +151,131 @@ pub fn a_set_that_takes_over_a_number_counts_from_zero() -> Result<()> {
     sent.send(SECOND, v6(), 4)?;
     dropped(&levee, SECOND, &[("later", 4, V6_BYTES)])?;
     dropped_in_all(&levee, "later", 4, V6_BYTES)
+}
+
+/// The sets of an interface and what removed ones dropped are all that was dropped for a blocked source.
+fn adds_up(levee: &Levee, interface: &str, removed: u64) -> Result<()> {
+    let found = stats(levee)?.interfaces.into_iter().find(|it| it.name.as_deref() == Some(interface));
+    let found = found.with_context(|| format!("no {interface}"))?;
+    let by_sets: u64 = found.sets.iter().flatten().map(|(_, count)| count.packets).sum();
+    let blocked = found.traffic.of(Reason::BlockedSource).packets;
+    let former = found.removed_sets.context("a daemon knows what removed sets dropped")?;
+    ensure!(former.packets == removed, "{interface}: {former:?}, not {removed}");
+    ensure!(by_sets + removed == blocked, "{interface}: {by_sets} and {removed} are not {blocked}");
+    Ok(())
+}
+
+pub fn what_removed_sets_dropped_is_kept_so_that_the_figures_add_up() -> Result<()> {
+    let (field, levee) = start("removed_sets_add_up")?;
+    let mut sent = Sent { field: &field, levee: &levee, packets: BTreeMap::new() };
+    import(&field, &levee, "one", lines(v4().addresses()), &[])?;
+    import(&field, &levee, "two", lines(v6().addresses()), &[])?;
+    sent.send(INTERFACE, v4(), 300)?;
+    sent.send(INTERFACE, v6(), 20)?;
+    sent.send(SECOND, v4(), 30)?;
+    adds_up(&levee, INTERFACE, 0)?;
+    levee.ok(&["set", "rm", "one"])?;
+    adds_up(&levee, INTERFACE, 300)?;
+    adds_up(&levee, SECOND, 30)?;
+    for text in [levee.ok(&["set", "list"])?, levee.ok(&["status"])?] {
+        ensure!(text.contains("sets that have been removed dropped 330 packets"), "{text}");
+    }
+    // The number goes to another set, and to one more after it.
+    for set in ["three", "four"] {
+        import(&field, &levee, set, lines(v4().addresses()), &[])?;
+        sent.send(INTERFACE, v4(), 7)?;
+        dropped(&levee, INTERFACE, &[(set, 7, V4_BYTES), ("two", 20, V6_BYTES)])?;
+        adds_up(&levee, INTERFACE, if set == "three" { 300 } else { 307 })?;
+        levee.ok(&["set", "rm", set])?;
+    }
+    levee.kill9()?;
+    let levee = field.levee()?;
+    adds_up(&levee, INTERFACE, 314)?;
+    adds_up(&levee, SECOND, 30)
+}
+
+pub fn sets_taken_over_from_a_lost_state_count_from_zero() -> Result<()> {
+    let (field, levee) = start("taken_over_from_a_lost_state")?;
+    let mut sent = Sent { field: &field, levee: &levee, packets: BTreeMap::new() };
+    import(&field, &levee, "one", lines(v4().addresses()), &[])?;
+    sent.send(INTERFACE, v4(), 300)?;
+    let packets = sent.packets;
+    std::fs::remove_dir_all(levee.state())?;
+    let refused = levee.cmd(&["block", "add", "198.51.100.9"])?;
+    crate::field::refused(&refused, &["/log was removed", "restart levee run"])?;
+    ensure!(levee.ok(&["status"])?.contains("WARNING: "), "the status says nothing");
+    ensure!(levee.cmd(&["block", "test", "198.51.100.9"])?.code == Some(1), "a refused change was made");
+    levee.kill9()?;
+    let levee = field.levee()?;
+    dropped(&levee, INTERFACE, &[("adopted-block", 0, 0)])?;
+    adds_up(&levee, INTERFACE, 300)?;
+    let warnings = status(&levee)?.controller.warnings;
+    ensure!(warnings.iter().any(|it| it.contains("levee set rm adopted-block")), "{warnings:?}");
+    let mut sent = Sent { field: &field, levee: &levee, packets };
+    sent.send(INTERFACE, v4(), 5)?;
+    dropped(&levee, INTERFACE, &[("adopted-block", 5, V4_BYTES)])?;
+    levee.ok(&["set", "rm", "adopted-block"])?;
+    ensure!(status(&levee)?.controller.warnings.is_empty());
+    adds_up(&levee, INTERFACE, 305)
+}
+
+/// What each set dropped, from the first reading after a start on, while one list after another comes into force.
+pub fn sets_are_never_missing_and_never_count_down_while_lists_are_replaced() -> Result<()> {
+    let (field, levee) = start("never_missing")?;
+    import(&field, &levee, "four", lines(v4().addresses()), &[])?;
+    import(&field, &levee, "six", lines(v6().addresses()), &[])?;
+    let host = |list: u32, host: u32| IpAddr::from((0x0b00_0000 + (list << 22) + host * 3).to_be_bytes());
+    let list = |number: u32| lines((0..60_000).map(|index| host(number, index)));
+    let files = [field.file("0", list(0))?, field.file("1", list(1))?];
+    levee.ok(&["set", "import", "lists", &files[0]])?;
+    let mut sent = Sent { field: &field, levee: &levee, packets: BTreeMap::new() };
+    sent.send(INTERFACE, v4(), 100)?;
+    sent.send(SECOND, v6(), 50)?;
+    levee.kill9()?;
+    let levee = field.levee()?;
+    let over = AtomicBool::new(false);
+    let frame = field.udp(BLOCKED_MAC, [0; 4].into());
+    let flood = Flood::new(&frame, v4(), 1 << 36)?.start(&field.attacker, INTERFACE)?;
+    let read = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read_until(&levee, &over));
+        let imported = (1..=12).try_for_each(|turn| {
+            levee.ok(&["set", "import", "lists", &files[turn % 2], "--replace"]).map(drop)
+        });
+        over.store(true, Ordering::Relaxed);
+        imported.and(reading.join().expect("the reader does not panic"))
+    })?;
+    let report = flood.stop()?;
+    counted(&levee, INTERFACE, 100 + report.delivered())?;
+    dropped(
+        &levee,
+        INTERFACE,
+        &[("four", 100 + report.delivered(), V4_BYTES), ("lists", 0, 0), ("six", 0, 0)],
+    )?;
+    println!("never_missing: {read} readings in 12 replacements");
+    ensure!(read > 24, "{read} readings are too few");
+    Ok(())
+}
+
+/// Reads again and again; how often.
+fn read_until(levee: &Levee, over: &AtomicBool) -> Result<u32> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client::new(levee.socket());
+    let (mut read, mut last) = (0, BTreeMap::new());
+    while !over.load(Ordering::Relaxed) {
+        let stats: Stats = runtime.block_on(client.get("/v1/stats"))?;
+        let list: SetList = runtime.block_on(client.get("/v1/sets"))?;
+        let interfaces = stats.interfaces.into_iter().flat_map(|it| {
+            let name = it.name.unwrap_or_default();
+            it.sets.unwrap_or_default().into_iter().map(move |(set, count)| ((name.clone(), set), count))
+        });
+        let all = list.sets.into_iter().map(|set| (("all".to_owned(), set.name), set.dropped));
+        let now: BTreeMap<(String, String), Count> = interfaces.chain(all).collect();
+        ensure!(now.len() == 9, "three sets on two interfaces and on all, reading {read}: {now:?}");
+        for (of, count) in &now {
+            let before = last.insert(of.clone(), *count).unwrap_or_default();
+            ensure!(before.packets <= count.packets, "{of:?} went from {before:?} to {count:?}");
+        }
+        read += 1;
+    }
+    Ok(read)
 }

@@ -89,12 +89,12 @@ impl Controller {
     /// Whether the desired state names an interface that does not run the filter.
     #[must_use]
     pub fn misses_interfaces(&self) -> bool {
-        let Ok(engine) = self.engine() else { return false };
+        let Ok(view) = self.view() else { return false };
         let Ok(running) = self.dataplane().and_then(|dataplane| Ok(dataplane.interfaces()?)) else {
             return false;
         };
         let runs = |name: &String| running.iter().any(|report| report.name.as_ref() == Some(name));
-        !engine.interfaces().keys().all(runs)
+        !view.wanted.iter().all(runs)
     }
 
     /// Attaches what the desired state names and the kernel does not have, and lets the desired state know of what

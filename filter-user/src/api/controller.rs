@@ -1,31 +1,34 @@
 //! What a request does, without HTTP: blocking calls on the engine and the dataplane.
 //!
-//! Two locks, always taken in this order: engine, dataplane. Counters are read under the second alone, so figures
-//! come also while an import is applied. Lists are parsed before any lock is taken.
+//! Three locks, always taken in this order: engine, dataplane, view. What is asked of the daemon as a whole is answered
+//! from the view and under the dataplane's lock alone, so answers come also while an import is applied. Lists are
+//! parsed before any lock is taken.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use filter_common::abi::ABI_VERSION;
 use filter_common::config::Switches;
-use filter_common::counters::Counter;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
+use super::dropped::Dropped;
 use super::error::{ApiError, chain};
 use super::problem::Problem;
 use super::types::{
-    Action, ControllerStatus, Count, Entry, Interface, InterfaceStats, Memory, PrefixMatch, SCHEMA,
-    SetEntries, SetList, SetSummary, Stats, StatsController, Status, TableStatus, TestRequest, TestResult,
-    Tested, Timestamp, Traffic,
+    Action, ControllerStatus, Entry, Interface, InterfaceStats, PrefixMatch, SCHEMA, SetEntries, SetList,
+    Stats, StatsController, Status, TestRequest, TestResult, Tested, Timestamp, Traffic,
 };
-use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport};
-use crate::engine::{self, Engine, EngineError, SetName};
+use super::view::{View, Writing};
+use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport, Reading};
+use crate::engine::{Engine, EngineError, SetName};
 use crate::feeds::parse_prefix;
 use crate::interface::InterfaceMode;
-use crate::tables::{SetId, TableKind};
+use crate::tables::TableKind;
+
+/// How soon tables that could not be repaired are tried again.
+const REPAIR_SLEEP: Duration = Duration::from_secs(3);
 
 /// What the controller needs of the dataplane; the kernel's is [`Dataplane`].
 pub trait Interfaces: Send {
@@ -58,15 +61,13 @@ pub trait Interfaces: Send {
     /// When the kernel refuses.
     fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError>;
 
-    /// What each of these sets dropped on the interface that runs this program.
+    /// Hands `look` every interface that the program is on, with its counters and those of each set number. Until `look`
+    /// returns, no number is given to another set.
     ///
     /// # Errors
     /// When the kernel refuses.
-    fn set_counters(&self, program_id: u32, sets: &[SetId]) -> Result<SetCounters, DataplaneError>;
+    fn look(&self, look: &mut dyn FnMut(Vec<Reading>)) -> Result<(), DataplaneError>;
 }
-
-/// Counters by set number.
-pub type SetCounters = Vec<(SetId, Counter)>;
 
 impl Interfaces for Arc<Mutex<Dataplane>> {
     fn attach(
@@ -90,13 +91,10 @@ impl Interfaces for Arc<Mutex<Dataplane>> {
         held(self).interfaces()
     }
 
-    fn set_counters(&self, program_id: u32, sets: &[SetId]) -> Result<SetCounters, DataplaneError> {
+    fn look(&self, look: &mut dyn FnMut(Vec<Reading>)) -> Result<(), DataplaneError> {
         let dataplane = held(self);
-        let reports = dataplane.interfaces()?;
-        match reports.iter().find(|report| report.program_id == program_id) {
-            Some(report) => dataplane.set_counters(report.ifindex, sets),
-            None => Ok(Vec::new()),
-        }
+        look(dataplane.readings()?);
+        Ok(())
     }
 }
 
@@ -109,8 +107,7 @@ fn held(dataplane: &Mutex<Dataplane>) -> MutexGuard<'_, Dataplane> {
 pub struct Controller {
     engine: Mutex<Engine>,
     interfaces: Mutex<Box<dyn Interfaces>>,
-    /// The sets as last seen, for counters that are asked for while a change is under way.
-    sets: Mutex<Vec<(SetId, SetName)>>,
+    view: Mutex<Arc<View>>,
     state_dir: PathBuf,
     started: SystemTime,
     pub(super) changed: Notify,
@@ -122,17 +119,17 @@ impl Controller {
     #[must_use]
     pub fn new(engine: Engine, interfaces: Box<dyn Interfaces>, state_dir: &Path) -> Self {
         Self {
+            view: Mutex::new(Arc::new(View::of(&engine))),
             engine: Mutex::new(engine),
             interfaces: Mutex::new(interfaces),
-            sets: Mutex::default(),
             state_dir: state_dir.to_owned(),
             started: SystemTime::now(),
             changed: Notify::new(),
         }
     }
 
-    /// Removes entries whose time is over, and shortens the journal when that is due; says in how long the next
-    /// entry's time will be.
+    /// Repairs tables that have drifted, removes entries whose time is over, and shortens the journal when that is due;
+    /// says in how long there is something to do again.
     ///
     /// # Errors
     /// When the engine fails.
@@ -140,6 +137,14 @@ impl Controller {
         let now = SystemTime::now();
         let mut engine = self.engine()?;
         engine.maintain();
+        match engine.repair_drift() {
+            Ok(true) => tracing::info!("the tables are what the sets say again"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "the tables cannot be repaired yet, it is tried again");
+                return Ok(Some(REPAIR_SLEEP));
+            }
+        }
         let expired = engine.expire(now)?;
         if expired > 0 {
             tracing::info!(expired, "removed entries whose time is over");
@@ -147,13 +152,35 @@ impl Controller {
         Ok(engine.next_expiry().map(|next| next.duration_since(now).unwrap_or_default()))
     }
 
-    /// Ends when an entry with an end was added since the last call.
+    /// What there is to be warned of, in words.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).warnings()
+    }
+
+    /// Ends when an entry with an end was added since the last call, or the tables have drifted.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    pub(super) fn engine(&self) -> Result<MutexGuard<'_, Engine>, ApiError> {
+    /// The engine, to change it.
+    pub(super) fn engine(&self) -> Result<Writing<'_>, ApiError> {
+        let engine = self.engine.lock().map_err(|_| ApiError::Panicked)?;
+        Ok(Writing::new(engine, &self.view, &self.changed))
+    }
+
+    /// The engine, to ask what the view does not tell.
+    pub(super) fn asked(&self) -> Result<MutexGuard<'_, Engine>, ApiError> {
         self.engine.lock().map_err(|_| ApiError::Panicked)
+    }
+
+    /// What the engine was after the last change.
+    pub(super) fn view(&self) -> Result<Arc<View>, ApiError> {
+        if self.engine.is_poisoned() {
+            return Err(ApiError::Panicked);
+        }
+        let view = self.view.lock().map_err(|_| ApiError::Panicked)?;
+        Ok(Arc::clone(&view))
     }
 
     pub(super) fn dataplane(&self) -> Result<MutexGuard<'_, Box<dyn Interfaces>>, ApiError> {
@@ -163,8 +190,11 @@ impl Controller {
 
 /// Reading.
 impl Controller {
-    fn attached(&self) -> Result<Vec<Interface>, ApiError> {
-        Ok(self.dataplane()?.interfaces()?.into_iter().map(Interface::from).collect())
+    /// What the interfaces counted, and the sets as of the same moment.
+    fn readings(&self) -> Result<(Vec<Reading>, Arc<View>), ApiError> {
+        let mut read = Err(ApiError::Panicked);
+        self.dataplane()?.look(&mut |readings| read = self.view().map(|view| (readings, view)))?;
+        read
     }
 
     /// Everything about the daemon, its tables and its interfaces.
@@ -172,21 +202,13 @@ impl Controller {
     /// # Errors
     /// When the kernel refuses.
     pub fn status(&self) -> Result<Status, ApiError> {
-        let (sets, tables, memory, mut warnings, wanted) = {
-            let engine = self.engine()?;
-            let warning = engine
-                .compaction_failure()
-                .map(|error| format!("the journal grows, as it cannot be shortened: {}", chain(error)));
-            let tables = TableKind::ALL.into_iter().flat_map(|kind| tables(&engine, kind)).collect();
-            let wanted: Vec<String> = engine.interfaces().keys().cloned().collect();
-            let memory = engine.table_memory();
-            let memory = Memory { tables: memory.live, limit: memory.limit };
-            (engine.sets().collect(), tables, memory, Vec::from_iter(warning), wanted)
-        };
-        let interfaces = self.attached()?;
+        let (readings, view) = self.readings()?;
+        let dropped = Dropped::on(&readings, &view);
+        let interfaces: Vec<Interface> = readings.into_iter().map(|it| Interface::from(it.report)).collect();
         let is_attached =
             |name: &String| interfaces.iter().any(|interface| interface.name.as_ref() == Some(name));
-        warnings.extend(wanted.iter().filter(|name| !is_attached(name)).map(|name| {
+        let mut warnings = view.warnings();
+        warnings.extend(view.wanted.iter().filter(|name| !is_attached(name)).map(|name| {
             format!(
                 "{name} is to be filtered and is not; it is tried again, or `levee detach {name}` forgets it"
             )
@@ -205,9 +227,10 @@ impl Controller {
             },
             total: Traffic::total(&interfaces),
             interfaces,
-            tables: Some(tables),
-            memory: Some(memory),
-            sets: Some(self.summaries(sets)?),
+            tables: Some(view.tables.clone()),
+            memory: Some(view.memory),
+            removed_sets: Some(dropped.removed()),
+            sets: Some(dropped.summaries(&view)),
         })
     }
 
@@ -216,72 +239,32 @@ impl Controller {
     /// # Errors
     /// When the kernel refuses.
     pub fn stats(&self) -> Result<Stats, ApiError> {
-        let interfaces = self.attached()?;
-        let sets = self.known_sets()?;
-        let total = Traffic::total(&interfaces);
-        let interfaces = interfaces.into_iter().map(InterfaceStats::from).map(|mut interface| {
-            let counters = self.set_counters(interface.program_id, &sets)?;
-            interface.sets = Some(
-                counters.into_iter().map(|(name, counter)| (name.to_string(), counter.into())).collect(),
-            );
-            Ok(interface)
-        });
+        let (readings, view) = self.readings()?;
+        let of = |reading: Reading| {
+            let dropped = Dropped::on(std::slice::from_ref(&reading), &view);
+            let mut stats = InterfaceStats::from(Interface::from(reading.report));
+            stats.sets = Some(dropped.by_name(&view));
+            stats.removed_sets = Some(dropped.removed());
+            stats
+        };
+        let total: Vec<Interface> = readings.iter().map(|it| Interface::from(it.report.clone())).collect();
         Ok(Stats {
             schema: SCHEMA,
             time: Timestamp(SystemTime::now()),
             controller: StatsController { running: true },
-            total,
-            interfaces: interfaces.collect::<Result<_, ApiError>>()?,
+            total: Traffic::total(&total),
+            interfaces: readings.into_iter().map(of).collect(),
         })
-    }
-
-    /// The sets that block; while a change is under way, those of before.
-    fn known_sets(&self) -> Result<Vec<(SetId, SetName)>, ApiError> {
-        let mut known = self.sets.lock().map_err(|_| ApiError::Panicked)?;
-        match self.engine.try_lock() {
-            Ok(engine) => {
-                let blocks = engine.sets().filter(|set| set.kind == TableKind::Block);
-                *known = blocks.map(|set| (set.id, set.name)).collect();
-            }
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Poisoned(_)) => return Err(ApiError::Panicked),
-        }
-        Ok(known.clone())
-    }
-
-    /// What each of these sets dropped on the interface that runs this program.
-    fn set_counters(
-        &self,
-        program_id: u32,
-        sets: &[(SetId, SetName)],
-    ) -> Result<Vec<(SetName, Counter)>, ApiError> {
-        let ids: Vec<SetId> = sets.iter().map(|(id, _)| *id).collect();
-        let counters = self.dataplane()?.set_counters(program_id, &ids)?;
-        let name = |id| sets.iter().find(|(set, _)| *set == id).map(|(_, name)| name.clone());
-        Ok(counters.into_iter().filter_map(|(id, counter)| Some((name(id)?, counter))).collect())
-    }
-
-    /// The sets with what each dropped on all interfaces.
-    fn summaries(&self, sets: Vec<engine::SetSummary>) -> Result<Vec<SetSummary>, ApiError> {
-        let blocks = sets.iter().filter(|set| set.kind == TableKind::Block);
-        let ids: Vec<(SetId, SetName)> = blocks.map(|set| (set.id, set.name.clone())).collect();
-        let mut dropped: BTreeMap<SetName, Counter> = BTreeMap::new();
-        for interface in self.attached()? {
-            for (name, counter) in self.set_counters(interface.program_id, &ids)? {
-                dropped.entry(name).or_default().add(counter);
-            }
-        }
-        let count = |name: &SetName| dropped.get(name).copied().unwrap_or_default().into();
-        Ok(sets.into_iter().map(|set| SetSummary { dropped: count(&set.name), ..set.into() }).collect())
     }
 
     /// Every set.
     ///
     /// # Errors
-    /// After a panic only.
+    /// When the kernel refuses.
     pub fn sets(&self) -> Result<SetList, ApiError> {
-        let sets = self.engine()?.sets().collect();
-        Ok(SetList { schema: SCHEMA, sets: self.summaries(sets)? })
+        let (readings, view) = self.readings()?;
+        let dropped = Dropped::on(&readings, &view);
+        Ok(SetList { schema: SCHEMA, sets: dropped.summaries(&view), removed_sets: dropped.removed() })
     }
 
     /// One set with its prefixes.
@@ -290,7 +273,7 @@ impl Controller {
     /// When there is none of that name.
     pub fn entries(&self, name: &str) -> Result<SetEntries, ApiError> {
         let name = SetName::try_from(name)?;
-        let engine = self.engine()?;
+        let engine = self.asked()?;
         let entries = engine
             .entries(&name)?
             .map(|(prefix, record)| Entry {
@@ -311,36 +294,13 @@ impl Controller {
     /// When one of them is no prefix, or the kernel refuses.
     pub fn test(&self, request: &TestRequest) -> Result<Tested, ApiError> {
         let prefixes = parse(&request.prefixes)?;
-        let engine = self.engine()?;
+        let engine = self.asked()?;
         let results: Vec<TestResult> =
             prefixes.into_iter().map(|prefix| test(&engine, prefix)).collect::<Result<_, ApiError>>()?;
         let blocked = results.iter().filter(|result| result.blocked).count();
         let not_blocked = (results.len() - blocked) as u64;
         Ok(Tested { schema: SCHEMA, blocked: blocked as u64, not_blocked, results })
     }
-}
-
-impl From<engine::SetSummary> for SetSummary {
-    fn from(set: engine::SetSummary) -> Self {
-        Self {
-            name: set.name.to_string(),
-            action: set.kind.into(),
-            ipv4: set.v4 as u64,
-            ipv6: set.v6 as u64,
-            created: Timestamp(set.created),
-            changed: Timestamp(set.changed),
-            dropped: Count::default(),
-        }
-    }
-}
-
-fn tables(engine: &Engine, kind: TableKind) -> [TableStatus; 2] {
-    let table = engine.table_use(kind);
-    [("IPv4", table.v4), ("IPv6", table.v6)].map(|(family, entries)| TableStatus {
-        kind: Action::from(kind).name().to_owned(),
-        family: family.to_owned(),
-        entries: entries as u64,
-    })
 }
 
 pub(super) fn action(engine: &Engine, name: &SetName) -> Result<Action, ApiError> {

@@ -12,6 +12,7 @@
 mod attach;
 pub mod client;
 pub mod controller;
+mod dropped;
 pub mod error;
 mod extract;
 mod handlers;
@@ -21,3 +22,4 @@ pub mod server;
 mod sets;
 pub mod types;
 mod upload;
+mod view;

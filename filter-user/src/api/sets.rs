@@ -118,7 +118,7 @@ impl Controller {
         let source = source.unwrap_or_else(|| "(list)".to_owned());
         let options = ParseOptions { skip_bad, max_bytes: MAX_LIST_BYTES, ..ParseOptions::default() };
         // What a long list would be refused for anyway is asked before it is read.
-        if let Ok(is) = self::action(&*self.engine()?, &name)
+        if let Ok(is) = self::action(&*self.asked()?, &name)
             && is != action
         {
             return Err(ApiError::OtherAction { name: name.to_string(), is, asked: action });
@@ -130,7 +130,7 @@ impl Controller {
         let provenance = provenance(peer, reason, ttl, now)?;
         let (table, prefixes) = (action.table(), &list.prefixes);
         let (report, memory) = if dry_run {
-            let plan = self.engine()?.plan_import(&name, table, prefixes, replace, &provenance, now)?;
+            let plan = self.asked()?.plan_import(&name, table, prefixes, replace, &provenance, now)?;
             (plan.report, Some(plan.into()))
         } else {
             let report = self.engine()?.import(&name, table, prefixes, replace, &provenance, now)?;

@@ -137,7 +137,7 @@ pub fn status(status: &Status) -> String {
     }
     if let Some(sets) = &status.sets {
         text.push('\n');
-        text += &self::sets(sets);
+        text += &self::sets(sets, status.removed_sets.unwrap_or_default());
     }
     text
 }
@@ -223,11 +223,16 @@ fn tables(tables: &[TableStatus]) -> String {
 }
 
 /// The sets, one a line.
-pub fn sets(sets: &[SetSummary]) -> String {
+pub fn sets(sets: &[SetSummary], removed: Count) -> String {
+    let removed = if removed.packets == 0 {
+        String::new()
+    } else {
+        format!("sets that have been removed dropped {} packets\n", grouped(removed.packets))
+    };
     if sets.is_empty() {
-        return "sets: none; `levee block add` or `levee set import` makes one\n".to_owned();
+        return "sets: none; `levee block add` or `levee set import` makes one\n".to_owned() + &removed;
     }
-    aligned(
+    let listed = aligned(
         &["SET", "ACTION", ">IPV4", ">IPV6", ">DROPPED", "CHANGED"],
         sets.iter().map(|set| {
             vec![
@@ -239,7 +244,8 @@ pub fn sets(sets: &[SetSummary]) -> String {
                 set.changed.to_string(),
             ]
         }),
-    )
+    );
+    listed + &removed
 }
 
 #[cfg(test)]

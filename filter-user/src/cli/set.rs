@@ -181,7 +181,7 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
             if json {
                 table::json(out, &list)?;
             } else {
-                out.write_all(sets(&list.sets).as_bytes())?;
+                out.write_all(sets(&list.sets, list.removed_sets).as_bytes())?;
             }
         }
         Command::Flush { name } => {

@@ -76,5 +76,6 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
         tables: None,
         memory: None,
         sets: None,
+        removed_sets: None,
     })
 }

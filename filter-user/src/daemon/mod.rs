@@ -87,7 +87,11 @@ fn open(options: &Options) -> Result<Arc<Controller>> {
     let (engine, recovery) = Engine::open(state_dir, Box::new(tables), SystemTime::now())
         .with_context(|| format!("cannot open the state in {}", state_dir.display()))?;
     tell(recovery);
-    Ok(Arc::new(Controller::new(engine, Box::new(dataplane), state_dir)))
+    let controller = Arc::new(Controller::new(engine, Box::new(dataplane), state_dir));
+    for warning in controller.warnings() {
+        warn!("{warning}");
+    }
+    Ok(controller)
 }
 
 fn tell(recovery: Recovery) {
@@ -97,10 +101,7 @@ fn tell(recovery: Recovery) {
         info!("made the tables anew from it");
     }
     if recovery.adopted > 0 {
-        warn!(
-            prefixes = recovery.adopted,
-            "there was no state, so what the tables in use held became sets `adopted-...`"
-        );
+        info!(prefixes = recovery.adopted, "there was no state, so what the tables in use held became one");
     }
     if recovery.truncated_log_bytes > 0 {
         warn!(bytes = recovery.truncated_log_bytes, "cut an unfinished change from the journal");

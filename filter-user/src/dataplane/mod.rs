@@ -27,12 +27,11 @@ use std::time::SystemTime;
 use aya::programs::ProgramInfo;
 use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
-use filter_common::counters::Counter;
 use netlink_packet_route::link::LinkLayerType;
 
 pub use error::DataplaneError;
 pub use kernel_tables::KernelTables;
-pub use report::InterfaceReport;
+pub use report::{InterfaceReport, Reading};
 pub use without_controller::{inspect, remove};
 
 use self::generation::Generation;
@@ -169,16 +168,16 @@ impl Dataplane {
         self.pins.interfaces()?.into_iter().try_for_each(clear)
     }
 
-    /// What each of these sets dropped on the interface of that index.
+    /// What runs where, with what each set number dropped there.
     ///
     /// # Errors
-    /// When the kernel does not let the counters be read.
-    pub fn set_counters(
-        &self,
-        ifindex: u32,
-        sets: &[SetId],
-    ) -> Result<Vec<(SetId, Counter)>, DataplaneError> {
-        read_set_counters(&self.pins.interface(ifindex), sets)
+    /// When pins cannot be read or the kernel does not answer.
+    pub fn readings(&self) -> Result<Vec<Reading>, DataplaneError> {
+        let read = |report: InterfaceReport| {
+            let dropped = read_set_counters(&self.pins.interface(report.ifindex))?;
+            Ok(Reading { report, dropped })
+        };
+        self.interfaces()?.into_iter().map(read).collect()
     }
 
     /// Puts the filter on an interface; where it already runs so, reports that.

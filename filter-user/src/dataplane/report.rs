@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use aya::maps::{Map, PerCpuArray, PerCpuValues};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::ProgramInfo;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use filter_common::abi::{InterfaceMeta, map};
+use filter_common::abi::{InterfaceMeta, SET_SLOTS, map};
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters};
 
@@ -42,6 +42,15 @@ pub struct InterfaceReport {
     pub attached_at: SystemTime,
     /// Packets and bytes by reason, summed over CPUs, since it was attached.
     pub counters: Counters,
+}
+
+/// An interface with what each set number dropped there, read at one moment.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What runs there, and its counters.
+    pub report: InterfaceReport,
+    /// By set number; that of 0 is what numbers dropped before they were given to another set.
+    pub dropped: Vec<Counter>,
 }
 
 pub(super) fn reports(pins: &Pins) -> Result<Vec<InterfaceReport>, DataplaneError> {
@@ -125,31 +134,46 @@ fn read_counters(pins: &InterfacePins) -> Result<Counters, DataplaneError> {
     Ok(total)
 }
 
-/// What each of these sets dropped on one interface, summed over CPUs.
-pub(super) fn read_set_counters(
-    pins: &InterfacePins,
-    sets: &[SetId],
-) -> Result<Vec<(SetId, Counter)>, DataplaneError> {
-    let error = || DataplaneError::map(map::SET_COUNTERS);
+type SetCounters = PerCpuArray<MapData, Counter>;
+
+/// The number that no set has: what others dropped before they were given away is kept under it.
+const FORMER: SetId = 0;
+
+fn set_counters(pins: &InterfacePins) -> Result<SetCounters, DataplaneError> {
     let data = open_map(map::SET_COUNTERS, &pins.set_counters())?;
-    let map = PerCpuArray::<_, Counter>::try_from(Map::PerCpuArray(data)).map_err(error())?;
-    let read = |set: &SetId| {
-        let mut total = Counter::default();
-        map.get(set, 0).map_err(error())?.iter().for_each(|counter| total.add(*counter));
-        Ok((*set, total))
-    };
-    sets.iter().map(read).collect()
+    SetCounters::try_from(Map::PerCpuArray(data)).map_err(DataplaneError::map(map::SET_COUNTERS))
 }
 
-/// Lets a set number's counters begin at zero; no program counts there now.
+/// What each set number dropped on one interface, summed over CPUs. Costs a system call a number, about a millisecond
+/// in all.
+pub(super) fn read_set_counters(pins: &InterfacePins) -> Result<Vec<Counter>, DataplaneError> {
+    let map = set_counters(pins)?;
+    let read = |set: SetId| {
+        let mut total = Counter::default();
+        let cpus = map.get(&set, 0).map_err(DataplaneError::map(map::SET_COUNTERS))?;
+        cpus.iter().for_each(|counter| total.add(*counter));
+        Ok(total)
+    };
+    (0..SET_SLOTS).map(read).collect()
+}
+
+/// Lets a set number's counters begin at zero; no program counts there now. What it has counted is kept with what
+/// other numbers had before, so that the sum over all stays.
 pub(super) fn clear_set_counter(pins: &InterfacePins, set: SetId) -> Result<(), DataplaneError> {
     let error = || DataplaneError::map(map::SET_COUNTERS);
-    let data = open_map(map::SET_COUNTERS, &pins.set_counters())?;
-    let mut map = PerCpuArray::<_, Counter>::try_from(Map::PerCpuArray(data)).map_err(error())?;
-    let cpus = map.get(&set, 0).map_err(error())?.len();
-    let zero = PerCpuValues::try_from(vec![Counter::default(); cpus])
-        .map_err(|source| error()(aya::maps::MapError::IoError(source)))?;
-    map.set(set, zero, 0).map_err(error())
+    let mut map = set_counters(pins)?;
+    let (mut former, gone) =
+        (map.get(&FORMER, 0).map_err(error())?.to_vec(), map.get(&set, 0).map_err(error())?);
+    if gone.iter().all(|counter| *counter == Counter::default()) {
+        return Ok(());
+    }
+    former.iter_mut().zip(gone.iter()).for_each(|(former, gone)| former.add(*gone));
+    let zero = vec![Counter::default(); gone.len()];
+    for (set, values) in [(FORMER, former), (set, zero)] {
+        let values = PerCpuValues::try_from(values).map_err(|source| error()(MapError::IoError(source)))?;
+        map.set(set, values, 0).map_err(error())?;
+    }
+    Ok(())
 }
 
 pub(super) fn names(reports: &[InterfaceReport]) -> Vec<String> {

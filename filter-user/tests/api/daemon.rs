@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters};
 use filter_user::api::client::{Client, ClientError};
-use filter_user::api::controller::{Controller, Interfaces, SetCounters};
+use filter_user::api::controller::{Controller, Interfaces};
 use filter_user::api::server;
 use filter_user::api::types::{Action, AddRequest, Changed, SetList, TestRequest, Tested};
-use filter_user::dataplane::{DataplaneError, InterfaceReport};
+use filter_user::dataplane::{DataplaneError, InterfaceReport, Reading};
 use filter_user::engine::Engine;
 use filter_user::interface::InterfaceMode;
-use filter_user::tables::{MemoryTables, SetId};
+use filter_user::tables::{MemoryTables, PrefixTables};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -68,15 +68,23 @@ impl Interfaces for Host {
         Ok(self.0.values().cloned().collect())
     }
 
-    /// Each set dropped as many packets as its number says.
-    fn set_counters(&self, _program_id: u32, sets: &[SetId]) -> Result<SetCounters, DataplaneError> {
-        Ok(sets.iter().map(|set| (*set, Counter { packets: u64::from(*set), bytes: 60 })).collect())
+    /// Each set number dropped as many packets as it says; the number that no set has, a thousand.
+    fn look(&self, look: &mut dyn FnMut(Vec<Reading>)) -> Result<(), DataplaneError> {
+        let packets = |set: u64| if set == 0 { 1000 } else { set };
+        let dropped: Vec<Counter> = (0..4).map(|set| Counter { packets: packets(set), bytes: 60 }).collect();
+        look(
+            self.0
+                .values()
+                .map(|report| Reading { report: report.clone(), dropped: dropped.clone() })
+                .collect(),
+        );
+        Ok(())
     }
 }
 
 /// A daemon without a kernel.
 pub struct Daemon {
-    _dir: TempDir,
+    pub dir: TempDir,
     pub socket: PathBuf,
     pub controller: Arc<Controller>,
     pub client: Client,
@@ -84,15 +92,19 @@ pub struct Daemon {
 
 /// Starts one.
 pub fn daemon() -> Daemon {
+    daemon_on(Box::new(MemoryTables::new(1000, 1000)))
+}
+
+/// Starts one on these tables.
+pub fn daemon_on(tables: Box<dyn PrefixTables>) -> Daemon {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("levee.sock");
     let state = dir.path().join("state");
-    let (engine, _) =
-        Engine::open(&state, Box::new(MemoryTables::new(1000, 1000)), SystemTime::now()).unwrap();
+    let (engine, _) = Engine::open(&state, tables, SystemTime::now()).unwrap();
     let controller = Arc::new(Controller::new(engine, Box::new(Host::default()), &state));
     let listener = UnixListener::bind(&socket).unwrap();
     tokio::spawn(server::serve(listener, Arc::clone(&controller), std::future::pending()));
-    Daemon { client: Client::new(&socket), _dir: dir, socket, controller }
+    Daemon { client: Client::new(&socket), dir, socket, controller }
 }
 
 impl Daemon {

@@ -3,6 +3,7 @@
 
 mod change;
 mod daemon;
+mod view;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;

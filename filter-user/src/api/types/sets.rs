@@ -283,7 +283,8 @@ pub struct SetSummary {
     /// When it last changed.
     #[schema(value_type = String, format = DateTime)]
     pub changed: Timestamp,
-    /// What it dropped, on all interfaces together.
+    /// What it dropped, on all interfaces that the filter is on together, on each since it was attached there: an
+    /// interface that is detached takes its figures with it.
     pub dropped: Count,
 }
 
@@ -294,6 +295,9 @@ pub struct SetList {
     pub schema: u32,
     /// By name.
     pub sets: Vec<SetSummary>,
+    /// What sets dropped that have been removed since, on the same interfaces.
+    #[serde(default)]
+    pub removed_sets: Count,
 }
 
 /// One prefix of a set, and where it came from.

@@ -153,6 +153,9 @@ pub struct InterfaceStats {
     pub generation: u32,
     /// What each set dropped since the interface was attached, or the set made; absent when no daemon answered.
     pub sets: Option<BTreeMap<String, Count>>,
+    /// What sets dropped that have been removed since: with `sets`, all of `blocked_source`; absent when no daemon
+    /// answered.
+    pub removed_sets: Option<Count>,
     /// Since it was attached.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -161,7 +164,7 @@ pub struct InterfaceStats {
 impl From<Interface> for InterfaceStats {
     fn from(interface: Interface) -> Self {
         let Interface { name, mode, program_id, generation, traffic, .. } = interface;
-        Self { name, mode, program_id, generation, sets: None, traffic }
+        Self { name, mode, program_id, generation, sets: None, removed_sets: None, traffic }
     }
 }
 
@@ -249,6 +252,8 @@ pub struct Status {
     pub memory: Option<Memory>,
     /// The sets; absent when no daemon answered.
     pub sets: Option<Vec<SetSummary>>,
+    /// What sets dropped that have been removed since, on these interfaces; absent when no daemon answered.
+    pub removed_sets: Option<Count>,
 }
 
 /// The counters alone.
@@ -295,6 +300,7 @@ mod tests {
             program_id: 7,
             generation: 1,
             sets: None,
+            removed_sets: None,
             traffic: Traffic::from(&Counters::default()),
         };
         let json = serde_json::to_value(&interface).unwrap();
