@@ -138,11 +138,16 @@ pub trait PrefixTables: Send {
     /// [`TableError::Kernel`] when the kernel refuses.
     fn forget_set(&mut self, set: SetId) -> Result<(), TableError>;
 
+    /// What tells what contents would take, also without these tables.
+    fn planner(&self) -> fn(&Contents) -> Result<Footprint, TableError>;
+
     /// What `contents` would take.
     ///
     /// # Errors
     /// [`TableError::TooLarge`].
-    fn plan(&self, contents: &Contents) -> Result<Footprint, TableError>;
+    fn plan(&self, contents: &Contents) -> Result<Footprint, TableError> {
+        (self.planner())(contents)
+    }
 
     /// What the tables in force take, and may take.
     fn memory(&self) -> TableMemory;
@@ -373,8 +378,10 @@ impl PrefixTables for MemoryTables {
         Ok(())
     }
 
-    fn plan(&self, contents: &Contents) -> Result<Footprint, TableError> {
-        Ok(Footprint { bytes: contents.len() as u64 * MEMORY_BYTES_A_PREFIX, ..Footprint::default() })
+    fn planner(&self) -> fn(&Contents) -> Result<Footprint, TableError> {
+        |contents| {
+            Ok(Footprint { bytes: contents.len() as u64 * MEMORY_BYTES_A_PREFIX, ..Footprint::default() })
+        }
     }
 
     fn memory(&self) -> TableMemory {

@@ -130,7 +130,8 @@ impl Controller {
         let provenance = provenance(peer, reason, ttl, now)?;
         let (table, prefixes) = (action.table(), &list.prefixes);
         let (report, memory) = if dry_run {
-            let plan = self.asked()?.plan_import(&name, table, prefixes, replace, &provenance, now)?;
+            let planner = self.asked()?.planner();
+            let plan = planner.plan_import(&name, table, prefixes, replace, &provenance, now)?;
             (plan.report, Some(plan.into()))
         } else {
             let report = self.engine()?.import(&name, table, prefixes, replace, &provenance, now)?;

@@ -241,8 +241,8 @@ impl PrefixTables for KernelTables {
         self.dataplane().clear_set_counters(set).map_err(kernel("clear the counters of a set"))
     }
 
-    fn plan(&self, contents: &Contents) -> Result<Footprint, TableError> {
-        footprint(contents)
+    fn planner(&self) -> fn(&Contents) -> Result<Footprint, TableError> {
+        footprint
     }
 
     fn memory(&self) -> TableMemory {

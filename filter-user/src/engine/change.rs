@@ -10,7 +10,7 @@ use super::error::EngineError;
 use super::name::SetName;
 use super::plan::{self, TableStep};
 use super::record::{Change, Record, Step};
-use super::state::{ADOPTED_BY, Origin, Set};
+use super::sets::{ADOPTED_BY, Origin, Set, Sets};
 use super::types::{ChangeReport, Provenance, seconds};
 use crate::tables::{Opened, SetId, TableError, TableKind, entries};
 
@@ -59,31 +59,6 @@ impl Engine {
         self.state.set(set).ok_or_else(|| EngineError::UnknownSet { name: set.clone() })
     }
 
-    /// Tells what putting `prefixes`, distinct and in order, into the set means, and taking others out.
-    pub(super) fn sort_put(
-        &self,
-        name: &SetName,
-        kind: TableKind,
-        prefixes: Vec<IpNet>,
-        leaving: &Leaving,
-        provenance: &Provenance,
-        now: SystemTime,
-    ) -> Result<Put, EngineError> {
-        let expires = provenance.check(now)?;
-        let set = self.state.set(name);
-        if let Some(set) = set.filter(|set| set.kind != kind) {
-            return Err(EngineError::OtherKind { name: name.clone(), is: set.kind, asked: kind });
-        }
-        let mut report = ChangeReport::default();
-        sort_out(set, prefixes, leaving, |origin| provenance.refreshes(expires, origin), &mut report);
-        let id = match set {
-            Some(set) => set.id,
-            None => self.state.free_id().ok_or(EngineError::TooManySets)?,
-        };
-        let steps = plan::steps(&self.state, kind, id, &report.added, &report.removed);
-        Ok(Put { id, is_new: set.is_none(), expires, report, steps })
-    }
-
     /// Puts `prefixes`, distinct and in order, into the set, and takes others out in the same change.
     pub(super) fn put(
         &mut self,
@@ -96,7 +71,7 @@ impl Engine {
     ) -> Result<ChangeReport, EngineError> {
         let begun = Instant::now();
         let Put { id, is_new, expires, report, steps } =
-            self.sort_put(name, kind, prefixes, leaving, provenance, now)?;
+            sort_put(&self.state, name, kind, prefixes, leaving, provenance, now)?;
         debug!(steps = steps.len(), ms = begun.elapsed().as_millis(), "sorted out a change");
         self.now = seconds(now);
         let mut journalled = Vec::new();
@@ -121,14 +96,6 @@ impl Engine {
         Ok(report)
     }
 
-    /// Whether so many steps are taken by a replacement of the tables, also if they would fit into those in force.
-    pub(super) fn is_at_once(&self, how: How, steps: usize) -> bool {
-        match how {
-            How::AtOnce => steps > 1,
-            How::OneByOne => steps > FEW.max(self.used.all() / 4),
-        }
-    }
-
     /// Makes one change in the table, in the journal, and in the state: all three, or none.
     pub(super) fn commit(
         &mut self,
@@ -146,7 +113,7 @@ impl Engine {
             self.repair()?;
         }
         let steps = plan::order(steps);
-        if self.is_at_once(how, steps.len()) {
+        if is_at_once(how, steps.len(), self.used.all()) {
             return self.commit_at_once(kind, &steps, journalled);
         }
         match plan::apply(self.tables.as_mut(), kind, &steps) {
@@ -292,6 +259,40 @@ impl Engine {
         self.drifted = false;
         Ok(opened)
     }
+}
+
+/// Whether so many steps are taken by a replacement of the tables, which hold so many entries, also if they would fit
+/// into those in force.
+pub(super) fn is_at_once(how: How, steps: usize, used: usize) -> bool {
+    match how {
+        How::AtOnce => steps > 1,
+        How::OneByOne => steps > FEW.max(used / 4),
+    }
+}
+
+/// Tells what putting `prefixes`, distinct and in order, into the set means, and taking others out.
+pub(super) fn sort_put(
+    sets: &Sets,
+    name: &SetName,
+    kind: TableKind,
+    prefixes: Vec<IpNet>,
+    leaving: &Leaving,
+    provenance: &Provenance,
+    now: SystemTime,
+) -> Result<Put, EngineError> {
+    let expires = provenance.check(now)?;
+    let set = sets.set(name);
+    if let Some(set) = set.filter(|set| set.kind != kind) {
+        return Err(EngineError::OtherKind { name: name.clone(), is: set.kind, asked: kind });
+    }
+    let mut report = ChangeReport::default();
+    sort_out(set, prefixes, leaving, |origin| provenance.refreshes(expires, origin), &mut report);
+    let id = match set {
+        Some(set) => set.id,
+        None => sets.free_id().ok_or(EngineError::TooManySets)?,
+    };
+    let steps = plan::steps(sets, kind, id, &report.added, &report.removed);
+    Ok(Put { id, is_new: set.is_none(), expires, report, steps })
 }
 
 /// Tells what becomes of each prefix of a change. Both lists are in order, and so is the set: where they are long, all

@@ -367,7 +367,7 @@ impl SnapshotWriter<'_> {
         let create = Step::CreateSet { id: *id, name: name.clone(), kind: (*kind).into(), created: *created };
         self.record(&Record::Change(Change { at: *changed, steps: vec![create] }))?;
         let mut run: Option<(&Arc<Origin>, Vec<IpNet>)> = None;
-        for (prefix, origin) in &set.entries {
+        for (prefix, origin) in set.entries.as_ref() {
             match &mut run {
                 Some((of, prefixes)) if *of == origin && prefixes.len() < CHUNK => prefixes.push(*prefix),
                 _ => {

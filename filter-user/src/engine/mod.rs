@@ -6,8 +6,8 @@
 //! with the lowest number, and the prefix stays until the last of them lets go of it.
 //!
 //! Owns no socket and no clock: times come as arguments. Trusts its own state directory as far as checksums go, and
-//! the tables not at all: opening compares every entry. Costs a look-up in each set of the kind for each prefix that
-//! changes, and one fdatasync a change.
+//! the tables not at all: opening compares every entry. Costs a comparison with each other set of the kind ([`owners`]),
+//! and one fdatasync a change.
 
 mod change;
 mod error;
@@ -15,8 +15,11 @@ mod journal;
 mod lock;
 mod log_file;
 mod name;
+mod owners;
 mod plan;
+mod planner;
 mod record;
+mod sets;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,6 +34,7 @@ use ipnet::IpNet;
 pub use self::error::{EngineError, JournalError};
 pub use self::log_file::LogFile;
 pub use self::name::{SetName, SetNameError};
+pub use self::planner::Planner;
 pub use self::types::{
     ChangeReport, EntryRecord, ImportPlan, ImportReport, InterfaceIntent, Match, Provenance, Recovery,
     SetSummary, TableUse,
@@ -42,9 +46,10 @@ use self::journal::Journal;
 use self::lock::Lock;
 use self::plan::Used;
 use self::record::{Change, Record, Step};
+use self::sets::Sets;
 use self::state::State;
 use self::types::{seconds, time};
-use crate::tables::{PrefixTables, TableError, TableKind, TableMemory};
+use crate::tables::{PrefixTables, TableKind, TableMemory};
 
 /// The desired state and the tables that follow it.
 pub struct Engine {
@@ -263,34 +268,11 @@ impl Engine {
         self.tables.memory()
     }
 
-    /// What [`Self::import`] would do with the same arguments, without doing it.
-    ///
-    /// # Errors
-    /// As for [`Self::import`], as far as they can be told beforehand: not [`EngineError::Journal`], and not what the
-    /// kernel may refuse.
-    pub fn plan_import(
-        &self,
-        set: &SetName,
-        kind: SetKind,
-        prefixes: &[IpNet],
-        replace: bool,
-        provenance: &Provenance,
-        now: SystemTime,
-    ) -> Result<ImportPlan, EngineError> {
-        let leaving = if replace { Leaving::Others } else { Leaving::None };
-        let put = self.sort_put(set, kind, distinct(prefixes), &leaving, provenance, now)?;
-        let contents = plan::contents(&self.state, kind, &put.steps)?;
-        let footprint = self.tables.plan(&contents).map_err(|source| EngineError::Tables { source })?;
-        let memory = self.tables.memory();
-        let replaces_tables = self.is_at_once(leaving.how(), put.steps.len());
-        if replaces_tables && footprint.bytes > memory.limit {
-            let source = TableError::OverLimit { needed: footprint.bytes, limit: memory.limit };
-            return Err(EngineError::Tables { source });
-        }
-        let held = self.state.set(set).map_or(0, |set| set.entries.len());
-        let total = held + put.report.added.len() - put.report.removed.len();
-        let report = ImportReport::new(&put.report, total);
-        Ok(ImportPlan { report, footprint, memory, replaces_tables })
+    /// What tells what imports would do, without this engine: a copy of its sets that shares their entries.
+    #[must_use]
+    pub fn planner(&self) -> Planner {
+        let (sets, footprint) = (Sets::clone(&self.state), self.tables.planner());
+        Planner { sets, used: self.used.all(), memory: self.tables.memory(), footprint }
     }
 
     /// When [`Self::expire`] next has something to do.

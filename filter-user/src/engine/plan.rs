@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::error::EngineError;
-use super::state::{Set, State};
+use super::sets::{Set, Sets};
 use crate::tables::{Contents, PrefixTables, SetId, TableError, TableKind, family, set_entries};
 
 /// One entry of a table to change: the set it names now, and is to name. `None` is no entry.
@@ -62,49 +62,41 @@ impl Used {
 
 pub(super) const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
-/// What entering `put` and leaving `removed` means for the table of the set's kind. The set's entries are as before the
-/// change; `put` holds only prefixes that it has not, `removed` only those that it has.
+/// What entering `put` and leaving `removed` means for the table of the set's kind; both are distinct and in order. The
+/// set's entries are as before the change; `put` holds only prefixes that it has not, `removed` only those that it has.
 pub(super) fn steps(
-    state: &State,
+    sets: &Sets,
     kind: TableKind,
     id: SetId,
     put: &[IpNet],
     removed: &[IpNet],
 ) -> Vec<TableStep> {
-    let enters = put.iter().filter_map(|prefix| {
-        let other = state.owner_except(kind, prefix, id);
-        (other.is_none_or(|other| other > id)).then_some(TableStep {
-            prefix: *prefix,
-            old: other,
-            new: Some(id),
-        })
-    });
-    let leaves = removed.iter().filter_map(|prefix| {
-        let other = state.owner_except(kind, prefix, id);
-        (other.is_none_or(|other| other > id)).then_some(TableStep {
-            prefix: *prefix,
-            old: Some(id),
-            new: other,
-        })
-    });
+    // Where a lower set holds it too, the table names that one, before and after.
+    let names = |other: Option<SetId>| other.is_none_or(|other| other > id);
+    let others = sets.owners_except(kind, put, id);
+    let enters = put.iter().zip(others).filter(|(_, other)| names(*other));
+    let enters = enters.map(|(prefix, other)| TableStep { prefix: *prefix, old: other, new: Some(id) });
+    let others = sets.owners_except(kind, removed, id);
+    let leaves = removed.iter().zip(others).filter(|(_, other)| names(*other));
+    let leaves = leaves.map(|(prefix, other)| TableStep { prefix: *prefix, old: Some(id), new: other });
     enters.chain(leaves).collect()
 }
 
 /// The same for a set that loses all entries.
-pub(super) fn steps_to_empty(state: &State, set: &Set) -> Vec<TableStep> {
+pub(super) fn steps_to_empty(sets: &Sets, set: &Set) -> Vec<TableStep> {
     let all: Vec<IpNet> = set.entries.keys().copied().collect();
-    steps(state, set.kind, set.id, &[], &all)
+    steps(sets, set.kind, set.id, &[], &all)
 }
 
 /// What the tables hold with `steps` taken in the table of a kind.
 pub(super) fn contents(
-    state: &State,
+    sets: &Sets,
     changed: TableKind,
     steps: &[TableStep],
 ) -> Result<Contents, EngineError> {
     let mut contents = Contents::default();
     for kind in TableKind::ALL {
-        let mut entries = state.table(kind);
+        let mut entries = sets.table(kind);
         if kind == changed {
             entries = with_steps(entries, steps);
         }

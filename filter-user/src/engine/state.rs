@@ -1,18 +1,18 @@
 //! The desired state: named sets with their entries, and the wanted interfaces.
 //!
 //! Decides what each journalled step means; the same code runs when a step is first taken and when it is replayed.
-//! Touches neither tables nor disk. Entries that were added together share one record, so a million of them cost
-//! little more than their prefixes. Times are whole seconds of Unix time.
+//! Touches neither tables nor disk. Times are whole seconds of Unix time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::name::SetName;
 use super::record::{Change, Step};
+pub(super) use super::sets::{Entries, Origin, Set, Sets};
 use super::types::InterfaceIntent;
-use crate::tables::{MAX_SET, SetId, TableKind};
+use crate::tables::{MAX_SET, SetId};
 
 /// A step that does not fit the state: the journal is damaged or was written by something else.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,111 +21,35 @@ pub(super) struct Misfit(pub String);
 /// All that is wanted.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    sets: BTreeMap<SetId, Set>,
-    ids: BTreeMap<SetName, SetId>,
+    sets: Sets,
     /// Entries that expire, the soonest first.
     expiries: BTreeSet<(u64, SetId, IpNet)>,
     /// Wanted interfaces by name.
     pub interfaces: BTreeMap<String, InterfaceIntent>,
 }
 
-/// A named set.
-#[derive(Debug)]
-pub(super) struct Set {
-    pub id: SetId,
-    pub name: SetName,
-    pub kind: TableKind,
-    pub created: u64,
-    pub changed: u64,
-    pub v4: usize,
-    pub entries: Entries,
-}
+/// Most of what is asked of the state is asked of its sets; they change by steps alone.
+impl Deref for State {
+    type Target = Sets;
 
-impl Set {
-    /// Whether it was made from tables whose state was lost. Of sets that bear such a name, it is the one that this
-    /// engine filled itself.
-    pub(super) fn is_adopted(&self) -> bool {
-        self.name == SetName::adopted(self.kind)
-            && self.entries.values().next().is_some_and(|origin| origin.by.as_ref() == ADOPTED_BY)
+    fn deref(&self) -> &Sets {
+        &self.sets
     }
-}
-
-/// Who added what was found in tables without a state.
-pub(super) const ADOPTED_BY: &str = "levee";
-
-/// The entries of a set, in order.
-pub(super) type Entries = BTreeMap<IpNet, Arc<Origin>>;
-
-/// Where entries come from, shared by those that were added together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
-    pub added: u64,
-    pub expires: Option<u64>,
-    pub by: Arc<str>,
-    pub reason: Option<Arc<str>>,
 }
 
 impl State {
-    /// The number that the next new set gets: the lowest that no set has.
-    pub(super) fn free_id(&self) -> Option<SetId> {
-        (1..=MAX_SET).find(|id| !self.sets.contains_key(id))
-    }
-
-    pub(super) fn set(&self, name: &SetName) -> Option<&Set> {
-        self.sets.get(self.ids.get(name)?)
-    }
-
-    pub(super) fn set_by_id(&self, id: SetId) -> Option<&Set> {
-        self.sets.get(&id)
-    }
-
-    /// The sets by number.
-    pub(super) fn sets(&self) -> impl Iterator<Item = &Set> {
-        self.sets.values()
-    }
-
-    /// The sets by name.
-    pub(super) fn sets_by_name(&self) -> impl Iterator<Item = &Set> {
-        self.ids.values().filter_map(|id| self.sets.get(id))
-    }
-
-    /// Entries of all sets.
-    pub(super) fn entries(&self) -> usize {
-        self.sets.values().map(|set| set.entries.len()).sum()
-    }
-
-    /// The set that the table names for `prefix` when set `except` does not count: the lowest that holds it. Costs a
-    /// look-up in each set of the kind.
-    pub(super) fn owner_except(&self, kind: TableKind, prefix: &IpNet, except: SetId) -> Option<SetId> {
-        let holds = |set: &&Set| set.kind == kind && set.id != except && set.entries.contains_key(prefix);
-        self.sets.values().find(holds).map(|set| set.id)
-    }
-
-    /// What the table of that kind should hold: each prefix once, in order, with the lowest set that holds it.
-    pub(super) fn table(&self, kind: TableKind) -> Vec<(IpNet, SetId)> {
-        let mut table: Vec<(IpNet, SetId)> = Vec::new();
-        for set in self.sets.values().filter(|set| set.kind == kind) {
-            table.extend(set.entries.keys().map(|prefix| (*prefix, set.id)));
-        }
-        if !table.is_sorted() {
-            // Runs in order, so this merges.
-            table.sort();
-        }
-        table.dedup_by_key(|(prefix, _)| *prefix);
-        table
-    }
-
     /// When the next entry expires.
     pub(super) fn next_expiry(&self) -> Option<u64> {
         self.expiries.first().map(|(expires, ..)| *expires)
     }
 
-    /// The entries that are over at `now`, by set.
+    /// The entries that are over at `now`, by set, in order.
     pub(super) fn expired(&self, now: u64) -> BTreeMap<SetId, Vec<IpNet>> {
         let mut expired: BTreeMap<SetId, Vec<IpNet>> = BTreeMap::new();
         for (_, set, prefix) in self.expiries.iter().take_while(|(expires, ..)| *expires <= now) {
             expired.entry(*set).or_default().push(*prefix);
         }
+        expired.values_mut().for_each(|prefixes| prefixes.sort_unstable());
         expired
     }
 
@@ -137,11 +61,6 @@ impl State {
     fn take(&mut self, step: &Step, at: u64) -> Result<(), Misfit> {
         match step {
             Step::CreateSet { id, name, kind, created } => {
-                if *id == 0 || *id > MAX_SET || self.sets.contains_key(id) || self.ids.contains_key(name) {
-                    return Err(Misfit(format!(
-                        "set {name}, number {id}, is made twice or has a number that no set can have"
-                    )));
-                }
                 let set = Set {
                     id: *id,
                     name: name.clone(),
@@ -149,10 +68,13 @@ impl State {
                     created: *created,
                     changed: at,
                     v4: 0,
-                    entries: BTreeMap::new(),
+                    entries: Arc::default(),
                 };
-                self.ids.insert(name.clone(), *id);
-                self.sets.insert(*id, set);
+                if !(1..=MAX_SET).contains(id) || !self.sets.insert(set) {
+                    return Err(Misfit(format!(
+                        "set {name}, number {id}, is made twice or has a number that no set can have"
+                    )));
+                }
             }
             Step::Put { set, added, expires, by, reason, prefixes } => {
                 let origin = Origin {
@@ -174,9 +96,7 @@ impl State {
             }
             Step::RemoveSet { set } => {
                 self.flush(*set)?;
-                if let Some(set) = self.sets.remove(set) {
-                    self.ids.remove(&set.name);
-                }
+                self.sets.remove(*set);
             }
             Step::SetInterface { name, intent } => {
                 self.interfaces.insert(name.clone(), *intent);
@@ -207,17 +127,18 @@ impl State {
         };
         let is_v4 = |prefix: &IpNet| matches!(prefix, IpNet::V4(_));
         if is_bulk(set, prefixes) {
-            let old = std::mem::take(&mut set.entries);
+            let old = Arc::unwrap_or_clone(std::mem::take(&mut set.entries));
             let mut v4 = 0;
             let merged = merge(old, prefixes, |prefix, old| Some(entry(prefix, old)));
-            set.entries = merged.inspect(|(prefix, _)| v4 += usize::from(is_v4(prefix))).collect();
+            set.entries = Arc::new(merged.inspect(|(prefix, _)| v4 += usize::from(is_v4(prefix))).collect());
             set.v4 = v4;
         } else {
+            let entries = Arc::make_mut(&mut set.entries);
             for prefix in prefixes {
-                let old = set.entries.get(prefix);
+                let old = entries.get(prefix);
                 set.v4 += usize::from(old.is_none() && is_v4(prefix));
                 let new = entry(*prefix, old);
-                set.entries.insert(*prefix, new);
+                entries.insert(*prefix, new);
             }
         }
         if let Some(expires) = origin.expires {
@@ -241,17 +162,18 @@ impl State {
             if let Some(missing) = prefixes.iter().find(|prefix| !set.entries.contains_key(prefix)) {
                 return Err(misfit(missing));
             }
-            let (old, mut v4) = (std::mem::take(&mut set.entries), 0);
+            let (old, mut v4) = (Arc::unwrap_or_clone(std::mem::take(&mut set.entries)), 0);
             let kept = merge(old, prefixes, |prefix, origin| {
                 v4 += origin.map_or(0, |origin| leaves(prefix, origin));
                 None
             });
-            set.entries = kept.collect();
+            set.entries = Arc::new(kept.collect());
             set.v4 -= v4;
             return Ok(());
         }
+        let entries = Arc::make_mut(&mut set.entries);
         for prefix in prefixes {
-            let origin = set.entries.remove(prefix).ok_or_else(|| misfit(prefix))?;
+            let origin = entries.remove(prefix).ok_or_else(|| misfit(prefix))?;
             set.v4 -= leaves(*prefix, &origin);
         }
         Ok(())
@@ -259,7 +181,7 @@ impl State {
 
     fn flush(&mut self, id: SetId) -> Result<(), Misfit> {
         let set = known(&mut self.sets, id)?;
-        set.entries.clear();
+        set.entries = Arc::default();
         set.v4 = 0;
         self.expiries.retain(|(_, set, _)| *set != id);
         Ok(())
@@ -298,8 +220,8 @@ fn merge<'a>(
     })
 }
 
-fn known(sets: &mut BTreeMap<SetId, Set>, id: SetId) -> Result<&mut Set, Misfit> {
-    sets.get_mut(&id).ok_or_else(|| Misfit(format!("a step on set number {id}, which does not exist")))
+fn known(sets: &mut Sets, id: SetId) -> Result<&mut Set, Misfit> {
+    sets.set_mut(id).ok_or_else(|| Misfit(format!("a step on set number {id}, which does not exist")))
 }
 
 /// The origins that one step has made, so that equal ones are one.

@@ -150,8 +150,8 @@ impl PrefixTables for Kernel {
         self.inner().tables.forget_set(set)
     }
 
-    fn plan(&self, contents: &Contents) -> Result<Footprint, TableError> {
-        self.inner().tables.plan(contents)
+    fn planner(&self) -> fn(&Contents) -> Result<Footprint, TableError> {
+        self.inner().tables.planner()
     }
 
     fn memory(&self) -> TableMemory {

@@ -23,10 +23,16 @@ use crate::{chunks, refusal};
 #[derive(Clone)]
 struct Told(Arc<Mutex<Inner>>);
 
+/// Who comes there says that it has begun, and waits until it may go on.
+type Gate = Option<(Sender<()>, Receiver<()>)>;
+
+/// For the next plan of contents. Only one test has one.
+static PLAN_GATE: Mutex<Gate> = Mutex::new(None);
+
 struct Inner {
     tables: MemoryTables,
-    /// The next replacement says that it has begun, and waits until it may go on.
-    gate: Option<(Sender<()>, Receiver<()>)>,
+    /// For the next replacement.
+    gate: Gate,
     /// Replacements divide the interfaces, and opening does not help.
     divide: bool,
     live: Option<u64>,
@@ -92,8 +98,15 @@ impl PrefixTables for Told {
         self.with(|inner| inner.tables.forget_set(set))
     }
 
-    fn plan(&self, contents: &Contents) -> Result<Footprint, TableError> {
-        self.with(|inner| inner.tables.plan(contents))
+    fn planner(&self) -> fn(&Contents) -> Result<Footprint, TableError> {
+        |contents| {
+            let gate = PLAN_GATE.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((begun, go_on)) = gate {
+                begun.send(()).unwrap();
+                go_on.recv().unwrap();
+            }
+            MemoryTables::new(0, 0).plan(contents)
+        }
     }
 
     fn memory(&self) -> TableMemory {
@@ -160,6 +173,33 @@ async fn readers_see_every_set_while_a_change_is_under_way_also_the_first_after_
     importing.await.unwrap().unwrap();
     let stats: Stats = daemon.client.get("/v1/stats").await.unwrap();
     assert_eq!(packets(&stats), BTreeMap::from([("x", 1), ("y", 2), ("z", 3)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_keeps_no_change_waiting() {
+    let daemon = Arc::new(daemon_on(Box::new(Told::new())));
+    daemon.add(Action::Block, "x", &["192.0.2.1"]).await.unwrap();
+    let ((begun, has_begun), (may_go_on, go_on)) = (channel(), channel());
+    *PLAN_GATE.lock().unwrap() = Some((begun, go_on));
+    let planning = tokio::spawn({
+        let daemon = Arc::clone(&daemon);
+        async move {
+            let query = ImportQuery { replace: true, dry_run: true, ..ImportQuery::default() };
+            let list = chunks(vec![Bytes::from_static(b"192.0.2.3\n192.0.2.4\n")]);
+            daemon.client.import("x", &query, list).await
+        }
+    });
+    tokio::task::spawn_blocking(move || has_begun.recv_timeout(Duration::from_secs(20)).unwrap())
+        .await
+        .unwrap();
+    let add = daemon.add(Action::Block, "x", &["192.0.2.7"]);
+    let added = tokio::time::timeout(Duration::from_secs(10), add).await.expect("an addition does not wait");
+    assert_eq!(added.unwrap().added, 1);
+    may_go_on.send(()).unwrap();
+    let planned = planning.await.unwrap().unwrap();
+    // Of the moment that it was asked for.
+    assert_eq!((planned.added, planned.removed, planned.total), (2, 1, 2));
+    assert!(daemon.test("192.0.2.7").await.results[0].blocked);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,7 +158,7 @@ fn perform(engine: &mut Engine, operation: &Operation, now: u64) -> Result<(), E
         }
         Operation::Import { set, prefixes, replace } => {
             let (set, kind, nets) = (set_name(set), KINDS[*set], nets(prefixes));
-            let planned = engine.plan_import(&set, kind, &nets, *replace, &forever(), at(now));
+            let planned = engine.planner().plan_import(&set, kind, &nets, *replace, &forever(), at(now));
             let done = engine.import(&set, kind, &nets, *replace, &forever(), at(now))?;
             assert_eq!(planned.unwrap().report, done);
             Ok(())

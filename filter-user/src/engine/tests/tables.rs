@@ -212,8 +212,10 @@ fn a_plan_of_an_import_is_what_the_import_does_and_changes_nothing() {
         [("s", false, 5 * 16, false), ("t", true, 5 * 16, false), ("s", true, 3 * 16, true)]
     {
         let before = (dump(&engine), rig.kernel.block(), rig.kernel.inner().calls.len());
-        let planned =
-            engine.plan_import(&name(set), SetKind::Block, &list, replace, &forever(), at(2)).unwrap();
+        let planned = engine
+            .planner()
+            .plan_import(&name(set), SetKind::Block, &list, replace, &forever(), at(2))
+            .unwrap();
         assert_eq!((dump(&engine), rig.kernel.block(), rig.kernel.inner().calls.len()), before);
         assert_eq!(planned.footprint.bytes, bytes, "{set} {replace}");
         let generation = engine.table_memory().generation;
@@ -243,7 +245,8 @@ fn a_plan_is_refused_as_the_import_would_be() {
         (SetKind::Block, false, &over),
         (SetKind::Block, false, &long),
     ] {
-        let planned = engine.plan_import(&name("s"), kind, &list, replace, provenance, at(2)).unwrap_err();
+        let planned =
+            engine.planner().plan_import(&name("s"), kind, &list, replace, provenance, at(2)).unwrap_err();
         let refused = engine.import(&name("s"), kind, &list, replace, provenance, at(2)).unwrap_err();
         assert_eq!(format!("{planned:?}"), format!("{refused:?}"));
     }
