@@ -42,6 +42,10 @@ pub enum TableError {
     /// The tables would be larger than Levee can make them.
     #[error("the tables would be larger than the 64 GiB that one generation can have")]
     TooLarge,
+    /// The kernel does not tell when the searches that run have ended, which a change in place had to wait for; a
+    /// replacement need not.
+    #[error("the kernel does not tell when searches that are under way have ended")]
+    Unsettled,
     /// Too many entries hash to one place, each of several times that they were spread anew.
     #[error("the entries could not be spread over the tables; trying again spreads them in another way")]
     Crowded,
@@ -104,6 +108,12 @@ pub trait PrefixTables: Send {
     /// # Errors
     /// As [`Self::insert`]: without a wide prefix, the rest may take more room.
     fn remove(&mut self, table: TableKind, prefix: IpNet) -> Result<bool, TableError>;
+
+    /// Returns once every search that is under way has ended: what began later sees every change that was made before.
+    ///
+    /// # Errors
+    /// [`TableError::Unsettled`] on kernels that cannot tell.
+    fn wait_for_searches(&mut self) -> Result<(), TableError>;
 
     /// Puts `contents` in force in place of all that the tables hold, in one step for every packet. What was in force
     /// is kept until [`Self::keep`] or [`Self::put_back`].
@@ -335,6 +345,10 @@ impl PrefixTables for MemoryTables {
         let was_there = self.live.entry(table).or_default().remove(&prefix).is_some();
         self.left += usize::from(was_there);
         Ok(was_there)
+    }
+
+    fn wait_for_searches(&mut self) -> Result<(), TableError> {
+        Ok(())
     }
 
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {

@@ -16,7 +16,7 @@ use aya::maps::MapInfo;
 use filter_common::abi::map;
 use filter_common::verdict::Reason;
 use filter_user::api::client::Client;
-use filter_user::api::types::{Action, AddRequest, Changed};
+use filter_user::api::types::{Action, AddRequest, ChangeRequest, Changed, PrefixList};
 use harness::flood::{FloodReport, RunningFlood};
 use harness::{Flood, Levee, Order, RawSocket, SourcePattern, StackCounter, Template};
 use harness::{VethOptions, VethPair};
@@ -264,6 +264,9 @@ pub fn a_controller_that_is_killed_in_swaps_leaves_one_list_in_force_everywhere(
     Ok(())
 }
 
+/// How often an address is handed over.
+const TURNS: usize = 200;
+
 /// Single addresses that come one by one, beyond those that are blocked from the beginning.
 const FIRST: u32 = 100;
 
@@ -311,4 +314,41 @@ fn add_until(levee: &Levee, done: impl Fn() -> Result<bool>) -> Result<u32> {
         }
     }
     bail!("the tables took {} additions and did not grow", sources.count())
+}
+
+/// A blocked source that now one prefix covers and now the other, under flood: whichever of the two a search comes to,
+/// it is there.
+pub fn an_address_that_is_handed_from_prefix_to_prefix_is_never_let_through() -> Result<()> {
+    let field = field("handed_over")?;
+    let levee = attached(&field)?;
+    let [v4, _] = shared();
+    let source = v4.address(0).context("it has some")?;
+    let one = SourcePattern::hit_v4(1, Order::Sequential);
+    ensure!(one.address(0) == Some(source), "the flood's one source is the first");
+    let single = ipnet::IpNet::from(source);
+    let wide = ipnet::IpNet::new(source, 24)?.trunc();
+    let half = ipnet::IpNet::new(source, 25)?.trunc();
+    levee.ok(&["block", "add", &source.to_string()])?;
+    let frame = field.udp(BLOCKED_MAC, [0; 4].into());
+    let fire = Fire::open(&field, &[Template { frame, sources: one }])?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client::new(levee.socket());
+    let ways = [(single, wide), (wide, half), (half, single)];
+    let before = generation(&levee)?;
+    for turn in 0..TURNS {
+        let (remove, add) = ways[turn % ways.len()];
+        let list = |prefix| PrefixList::from(vec![prefix]);
+        let request = ChangeRequest {
+            action: Action::Block,
+            add: list(add),
+            remove: list(remove),
+            ttl: None,
+            reason: None,
+        };
+        let done = runtime.block_on(client.change("block", &request))?;
+        ensure!((done.added, done.removed) == (1, 1), "{done:?}");
+    }
+    ensure!(generation(&levee)? == before, "it was handed over by replacing the tables");
+    fire.goes_on()?;
+    fire.nothing_came_through()
 }

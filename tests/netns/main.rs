@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         generations::swaps_under_flood_let_nothing_through_and_hold_nothing_up,
         generations::a_controller_that_is_killed_in_swaps_leaves_one_list_in_force_everywhere,
         generations::tables_that_grow_under_flood_let_nothing_through_and_lose_nothing,
+        generations::an_address_that_is_handed_from_prefix_to_prefix_is_never_let_through,
         gone::a_deleted_interface_keeps_no_other_from_a_bulk_change,
         gone::when_the_last_interface_is_deleted_changes_go_on_and_no_pin_stays,
         gone::interfaces_that_are_deleted_in_the_middle_of_a_swap_do_not_stop_it,

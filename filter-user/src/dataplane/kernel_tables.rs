@@ -180,6 +180,14 @@ impl PrefixTables for KernelTables {
         }
     }
 
+    fn wait_for_searches(&mut self) -> Result<(), TableError> {
+        wait_for_readers().map_err(|_| TableError::Unsettled)?;
+        if let Some(live) = &mut self.live {
+            live.settle();
+        }
+        Ok(())
+    }
+
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
         self.build(contents)
     }

@@ -56,12 +56,31 @@ impl Drop for Mapping {
     }
 }
 
-/// Waits until every program that runs now has ended: whoever saw memory that was unlinked before is gone after.
+/// Waits until every program that runs now has ended: whoever saw memory that was unlinked before is gone after. Takes
+/// some milliseconds, up to tens of them.
+///
+/// # Errors
+/// Kernels that run with `nohz_full` do not offer it. Nothing is wrong then: what would have waited is made by a
+/// replacement of the tables, which takes longer. That is logged once.
 pub(super) fn wait_for_readers() -> std::io::Result<()> {
     // enum membarrier_cmd of linux/membarrier.h; the kernel answers it with synchronize_rcu(), and BPF programs run
     // inside RCU read-side sections.
     const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
     // SAFETY: a call without pointers.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    if result >= 0 {
+        return Ok(());
+    }
+    let error = std::io::Error::last_os_error();
+    TOLD.call_once(|| {
+        tracing::warn!(
+            %error,
+            "this kernel does not tell when programs have ended (membarrier; it never does with nohz_full), so tables are \
+             replaced more often than changed in place"
+        );
+    });
+    Err(error)
 }
+
+/// The kernel will say the same again.
+static TOLD: std::sync::Once = std::sync::Once::new();

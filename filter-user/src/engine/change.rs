@@ -117,14 +117,18 @@ impl Engine {
             return self.commit_at_once(kind, &steps, journalled);
         }
         match plan::apply(self.tables.as_mut(), kind, &steps) {
-            Err(EngineError::Table { source: TableError::Full, .. }) => {
+            Err(EngineError::Table { source: TableError::Full | TableError::Unsettled, .. }) => {
                 return self.commit_at_once(kind, &steps, journalled);
             }
             Err(EngineError::NotUndone { cause, source }) => {
                 self.drifted = true;
                 // Putting back what was removed takes room, too. A replacement does not care what is half-done.
-                let is_full = matches!(*cause, EngineError::Table { source: TableError::Full, .. });
-                let done = if is_full { self.commit_at_once(kind, &steps, journalled) } else { Err(*cause) };
+                let other_way = matches!(
+                    *cause,
+                    EngineError::Table { source: TableError::Full | TableError::Unsettled, .. }
+                );
+                let done =
+                    if other_way { self.commit_at_once(kind, &steps, journalled) } else { Err(*cause) };
                 return done.map_err(|cause| EngineError::NotUndone { cause: Box::new(cause), source });
             }
             applied => applied?,

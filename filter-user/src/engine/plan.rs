@@ -1,7 +1,9 @@
 //! From a change of the sets to a change of a table, and back where it fails.
 //!
 //! Decides which table entries a change touches and in which order: what is new comes in before what is old goes out,
-//! so that no address that is covered before and after is uncovered between.
+//! so that no address that is covered before and after is uncovered between. A search that is under way may have passed
+//! the place of the new before it came, and come to that of the old after it went; where a prefix of either kind covers
+//! one of the other, searches are waited for in between. That takes some milliseconds, up to tens of them.
 
 use std::collections::BTreeMap;
 
@@ -135,14 +137,43 @@ pub(super) fn order(steps: Vec<TableStep>) -> Vec<TableStep> {
     ordered
 }
 
-/// Takes all steps, or the table is as before.
+/// Whether an address may be covered by what the steps remove before them, and by what they add after them.
+fn hand_over(steps: &[TableStep]) -> bool {
+    if !steps.iter().any(TableStep::adds) || !steps.iter().any(TableStep::removes) {
+        return false;
+    }
+    let mut steps: Vec<&TableStep> = steps.iter().filter(|step| step.adds() || step.removes()).collect();
+    // The wider first; prefixes lie within each other or apart, so the last outermost one of each kind tells.
+    steps.sort_by_key(|step| step.prefix);
+    let mut outer: [Option<IpNet>; 2] = [None; 2];
+    for step in steps {
+        let [own, other] = if step.adds() { [0, 1] } else { [1, 0] };
+        let within = |outer: Option<IpNet>| outer.is_some_and(|outer| outer.contains(&step.prefix));
+        if within(outer[other]) {
+            return true;
+        }
+        if !within(outer[own]) {
+            outer[own] = Some(step.prefix);
+        }
+    }
+    false
+}
+
+/// Takes all steps, or the table is as before. They are in the order of [`order`].
 pub(super) fn apply(
     tables: &mut dyn PrefixTables,
     kind: TableKind,
     steps: &[TableStep],
 ) -> Result<(), EngineError> {
+    let mut wait = hand_over(steps);
     for (done, step) in steps.iter().enumerate() {
-        let Err(source) = change(tables, kind, step.prefix, step.new) else { continue };
+        let waited = if wait && step.removes() {
+            wait = false;
+            tables.wait_for_searches()
+        } else {
+            Ok(())
+        };
+        let Err(source) = waited.and_then(|()| change(tables, kind, step.prefix, step.new)) else { continue };
         let cause = EngineError::Table { kind, prefix: step.prefix, source };
         return Err(match undo(tables, kind, &steps[..done]) {
             Ok(()) => cause,
@@ -158,7 +189,14 @@ pub(super) fn undo(
     kind: TableKind,
     steps: &[TableStep],
 ) -> Result<(), TableError> {
-    steps.iter().rev().try_for_each(|step| change(tables, kind, step.prefix, step.old))
+    let mut wait = hand_over(steps);
+    steps.iter().rev().try_for_each(|step| {
+        if wait && step.adds() {
+            wait = false;
+            tables.wait_for_searches()?;
+        }
+        change(tables, kind, step.prefix, step.old)
+    })
 }
 
 fn change(
@@ -170,5 +208,38 @@ fn change(
     match set {
         Some(set) => tables.insert(kind, prefix, set),
         None => tables.remove(kind, prefix).map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn net() -> impl Strategy<Value = IpNet> {
+        let v4 =
+            (0..16u8, 26..33u8).prop_map(|(host, length)| IpNet::new_assert([10, 0, 0, host].into(), length));
+        let v6 = (0..4u16, 120..129u8)
+            .prop_map(|(host, length)| IpNet::new_assert([0, 0, 0, 0, 0, 0, 0, host].into(), length));
+        prop_oneof![v4, v6].prop_map(|net| net.trunc())
+    }
+
+    proptest! {
+        #[test]
+        fn addresses_are_handed_over_where_a_new_prefix_and_an_old_one_meet(
+            steps in prop::collection::btree_map(net(), 0..3usize, 0..8),
+        ) {
+            let [none, one, two] = [None, Some(1), Some(2)];
+            let kinds = [(none, one), (one, none), (one, two)];
+            let step = |(prefix, kind): (&IpNet, &usize)| TableStep { prefix: *prefix, old: kinds[*kind].0, new: kinds[*kind].1 };
+            let steps: Vec<TableStep> = steps.iter().map(step).collect();
+            let meet = |one: &TableStep, two: &TableStep| {
+                one.adds() && two.removes()
+                    && (one.prefix.contains(&two.prefix) || two.prefix.contains(&one.prefix))
+            };
+            let expected = steps.iter().any(|one| steps.iter().any(|two| meet(one, two)));
+            prop_assert_eq!(hand_over(&order(steps)), expected);
+        }
     }
 }

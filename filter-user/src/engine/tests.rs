@@ -2,6 +2,7 @@ mod change;
 mod crash;
 mod displaced;
 mod drift;
+mod hand_over;
 mod model;
 mod tables;
 
@@ -32,6 +33,8 @@ struct Inner {
     divided: bool,
     /// Opening them anew does not help.
     stuck: bool,
+    /// It is never told when searches have ended.
+    unsettled: bool,
 }
 
 /// A call that changes the tables.
@@ -41,6 +44,8 @@ enum Call {
     Change(IpNet, Option<SetId>),
     /// All tables are replaced by so many entries.
     Replace(usize),
+    /// Searches that are under way have ended.
+    Wait,
 }
 
 impl Kernel {
@@ -53,6 +58,7 @@ impl Kernel {
             full: None,
             divided: false,
             stuck: false,
+            unsettled: false,
         })))
     }
 
@@ -87,7 +93,7 @@ impl Inner {
                 return Err(TableError::Full);
             }
             (Some(changes), Call::Change(..)) => *changes -= 1,
-            (None, _) | (_, Call::Replace(_)) => {}
+            (None, _) | (_, Call::Replace(_) | Call::Wait) => {}
         }
         self.calls.push(call);
         Ok(())
@@ -119,6 +125,14 @@ impl PrefixTables for Kernel {
         let mut inner = self.inner();
         inner.call(Call::Change(prefix, None))?;
         inner.tables.remove(table, prefix)
+    }
+
+    fn wait_for_searches(&mut self) -> Result<(), TableError> {
+        let mut inner = self.inner();
+        if inner.unsettled {
+            return Err(TableError::Unsettled);
+        }
+        inner.call(Call::Wait)
     }
 
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
