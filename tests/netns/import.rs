@@ -158,7 +158,7 @@ pub fn replace_makes_the_set_the_list() -> Result<()> {
 
 pub fn a_dry_run_tells_what_the_import_makes_of_the_kernels_tables() -> Result<()> {
     let field = Field::new("dry_run")?;
-    let levee = field.levee_with(&["--max-memory", "7MiB"])?;
+    let levee = field.levee_with(&["--max-memory", "8MiB"])?;
     levee.ok(&["attach", "eth0"])?;
     let list = |count: u32| {
         lines((0..count).map(|host| std::net::Ipv4Addr::from_bits(0x0b00_0000 + host * 7919).into()))
@@ -181,8 +181,8 @@ pub fn a_dry_run_tells_what_the_import_makes_of_the_kernels_tables() -> Result<(
     ensure!(state(&levee)? == before, "a dry run changed something");
     let bad = field.file("bad", "192.0.2.1\noops\n")?;
     refused(&levee.cmd(&["set", "import", "x", &bad, "--dry-run"])?, &["bad:2:1", "oops"])?;
-    let huge = field.file("huge", list(300_000))?;
-    refused(&levee.cmd(&["set", "import", "x", &huge, "--dry-run"])?, &["the limit is 7 MiB"])?;
+    let huge = field.file("huge", list(400_000))?;
+    refused(&levee.cmd(&["set", "import", "x", &huge, "--dry-run"])?, &["the limit is 8 MiB"])?;
     ensure!(state(&levee)? == before, "a refused dry run changed something");
 
     let done: Imported = serde_json::from_value(levee.json(&["set", "import", "x", &many, "--replace"])?)?;
@@ -208,8 +208,8 @@ pub fn a_list_that_does_not_fit_is_refused() -> Result<()> {
     imports(&levee, &["x", "-"], list(60).as_bytes(), &["60 added"])?;
     let before = state(&levee)?;
     let words = ["the tables would take", "the limit is 7 MiB", "--max-memory"];
-    refuses(&levee, &["y", "-"], list(300_000).as_bytes(), &words)?;
-    refuses(&levee, &["x", "-", "--replace"], list(300_000).as_bytes(), &words)?;
+    refuses(&levee, &["y", "-"], list(400_000).as_bytes(), &words)?;
+    refuses(&levee, &["x", "-", "--replace"], list(400_000).as_bytes(), &words)?;
     ensure!(state(&levee)? == before, "a refusal changed something");
     imports(&levee, &["x", "-", "--replace"], list(50).as_bytes(), &["0 added", "10 removed"])?;
     imports(&levee, &["z", "-"], b"192.0.2.77\n2001:db8::/32\n", &["2 added"])?;

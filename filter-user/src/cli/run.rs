@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{DEFAULT_BPFFS, DEFAULT_STATE_DIR};
+use super::{DEFAULT_BPFFS, DEFAULT_STATE_DIR, render};
 use crate::daemon::{self, Options};
-
-/// What the empty tables take, rounded up.
-const SMALLEST: u64 = 7 << 20;
+use crate::tables::{Contents, footprint};
 
 /// Run the daemon, in the foreground
 ///
@@ -42,5 +40,9 @@ fn size(text: &str) -> Result<u64, String> {
     let size = parse_size::parse_size(text);
     let expected = "expected a number of bytes, with a unit if need be: 512MiB, 2GB";
     let size = size.map_err(|error| format!("{error}; {expected}"))?;
-    if size < SMALLEST { Err(format!("the empty tables take more than that; {expected}")) } else { Ok(size) }
+    let empty = footprint(&Contents::default()).map_or(0, |empty| empty.bytes);
+    if size < empty {
+        return Err(format!("the empty tables take {} already; {expected}", render::size(empty)));
+    }
+    Ok(size)
 }
