@@ -40,7 +40,7 @@ pub enum EngineError {
         name: SetName,
     },
     /// A set holds prefixes of one kind only.
-    #[error("set {name} is of kind {}, expected {}; choose another name or remove the set first", kind_name(*.is), kind_name(*.asked))]
+    #[error("the set {name} has the action {}, not {}; choose another name, or remove the set first", kind_name(*.is), kind_name(*.asked))]
     OtherKind {
         /// The set.
         name: SetName,

@@ -30,6 +30,7 @@ const SMALL: u64 = 64 * 1024;
 const CHUNK: usize = 4096;
 
 const ABOUT_LOG: &str = "move it away to go on with the last snapshot, then repeat the changes since";
+const ABOUT_LOG_ALONE: &str = ABOUT_SNAPSHOT;
 const ABOUT_SNAPSHOT: &str =
     "put back a copy of the state directory, or move it away and import the sets again";
 
@@ -75,7 +76,10 @@ impl Journal {
         let path = directory.join(LOG);
         let mut opened = Opened::default();
         let whole = match read(&path)? {
-            Some(bytes) => load_log(&path, &bytes, generation, &mut state, &mut opened)?,
+            Some(bytes) => {
+                let remedy = if has_snapshot { ABOUT_LOG } else { ABOUT_LOG_ALONE };
+                load_log(&path, &bytes, generation, remedy, &mut state, &mut opened)?
+            }
             None => {
                 opened.missing_log = has_snapshot;
                 None
@@ -236,6 +240,7 @@ fn load_log(
     path: &Path,
     bytes: &[u8],
     generation: u64,
+    remedy: &'static str,
     state: &mut State,
     opened: &mut Opened,
 ) -> Result<Option<(u64, u64)>, JournalError> {
@@ -243,13 +248,13 @@ fn load_log(
         path: path.to_owned(),
         offset: offset as u64,
         what,
-        remedy: ABOUT_LOG,
+        remedy,
     };
     if magic(LOG).starts_with(bytes) {
         opened.truncated_log_bytes = bytes.len() as u64;
         return Ok(None);
     }
-    check_magic(path, bytes, LOG, ABOUT_LOG)?;
+    check_magic(path, bytes, LOG, remedy)?;
     let (mut offset, mut number) = (magic(LOG).len(), 0);
     while offset < bytes.len() {
         let (record, next) = match decode(bytes, offset, number) {

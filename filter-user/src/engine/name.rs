@@ -81,11 +81,11 @@ impl fmt::Display for SetName {
     }
 }
 
-/// What errors call a set of this kind.
+/// What errors call a set of this kind: the action that the command line knows.
 pub(super) const fn kind_name(kind: TableKind) -> &'static str {
     match kind {
         TableKind::Block => "block",
-        TableKind::AllowSource => "allow-source",
+        TableKind::AllowSource => "allow",
         TableKind::AllowDestination => "allow-destination",
     }
 }

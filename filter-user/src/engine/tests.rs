@@ -311,7 +311,7 @@ fn refusals_name_what_is_wrong_and_change_nothing() {
     let message = kind.unwrap_err().to_string();
     assert_eq!(
         message,
-        "set s is of kind block, expected allow-source; choose another name or remove the set first"
+        "the set s has the action block, not allow; choose another name, or remove the set first"
     );
     let unknown = engine.delete(&name("t"), &[]).unwrap_err().to_string();
     assert_eq!(unknown, "there is no set t; `levee set list` shows those that there are");
