@@ -80,7 +80,14 @@ pub fn of_several_interfaces_all_are_attached_or_none() -> Result<()> {
     // What was attached before stays.
     levee.ok(&["attach", INTERFACE])?;
     refuses(&field, &levee, &["attach", INTERFACE, "eth1", "eth2"], &["eth2"])?;
-    refuses(&field, &levee, &["attach", INTERFACE, "--mode", "generic"], &["native", "levee detach eth0"])?;
+    let words = ["with mode native, not with mode generic", "levee detach eth0"];
+    refuses(&field, &levee, &["attach", INTERFACE, "--mode", "generic"], &words)?;
+    let otherwise = ["attach", INTERFACE, "--skip-check", "bogon-source", "--fragments", "drop"];
+    let words = [
+        "with bogon-source checked, fragments passed, not with bogon-source not checked, fragments dropped",
+        "levee detach eth0",
+    ];
+    refuses(&field, &levee, &otherwise, &words)?;
     refuses(&field, &levee, &["detach", INTERFACE, "eth7"], &["eth7"])?;
     drop(other);
     let said = levee.ok(&["attach", INTERFACE, "eth1", "eth2", "eth1"])?;
@@ -99,7 +106,8 @@ pub fn a_daemon_without_a_bpf_file_system_is_refused() -> Result<()> {
     let (socket, state, elsewhere) = (path("levee.sock"), path("state"), path("pins"));
     let common = ["--socket", &socket, "--state-dir", &state];
     let said = field.run(&[&common[..], &["--bpffs", &elsewhere]].concat())?;
-    refused(&said, &["pins", "mount -t bpf bpf"])?;
+    let remedy = format!("`mkdir -p {elsewhere} && mount -t bpf bpf {elsewhere}`");
+    refused(&said, &["pins", &remedy])?;
     field.victim.run("umount", &["/sys/fs/bpf"])?;
     refused(&field.run(&common)?, &["/sys/fs/bpf", "mount -t bpf bpf /sys/fs/bpf"])?;
     let left: Vec<_> = fs::read_dir(&directory)?.collect::<Result<_, _>>()?;

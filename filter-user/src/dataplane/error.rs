@@ -56,12 +56,14 @@ pub enum DataplaneError {
         mode: String,
     },
     /// Levee runs there, but otherwise.
-    #[error("{name} is already attached in {mode} mode or with other checks; `levee detach {name}` first")]
+    #[error("{name} is attached already, with {running}, not with {asked}; `levee detach {name}` first")]
     AttachedOtherwise {
         /// The interface.
         name: String,
-        /// The mode in force.
-        mode: String,
+        /// What of it is otherwise, as it runs.
+        running: String,
+        /// The same, as it was asked for.
+        asked: String,
     },
     /// The interface cannot run a program in that mode.
     #[error("{name} cannot run an XDP program in {mode} mode: {source}; {hint}")]
@@ -92,13 +94,13 @@ pub enum DataplaneError {
     },
     /// No BPF file system to pin in.
     #[error(
-        "{path} is not on a BPF file system, so nothing could outlive the controller; mount one: `mount -t bpf bpf {mount}`"
+        "{path} is not on a BPF file system, so nothing could outlive the controller; mount one: `{remedy}`"
     )]
     NoBpffs {
         /// Where the pins were to go.
         path: PathBuf,
-        /// What to mount.
-        mount: PathBuf,
+        /// The command that mounts one.
+        remedy: String,
     },
     /// The pinned dataplane was made by another Levee.
     #[error(

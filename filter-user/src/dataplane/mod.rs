@@ -195,12 +195,7 @@ impl Dataplane {
         check_link_type(&interface, switches)?;
         if let Some(running) = self.running_on(&interface)? {
             let same = running.mode == Some(mode) && running.switches == switches;
-            return if same {
-                Ok(running)
-            } else {
-                let mode = running.mode.map_or_else(|| "no".to_owned(), |mode| mode.to_string());
-                Err(DataplaneError::AttachedOtherwise { name: name.to_owned(), mode })
-            };
+            return if same { Ok(running) } else { Err(running.differs(mode, switches)) };
         }
         if let Some(other) = interface.xdp.first() {
             return Err(DataplaneError::Occupied {

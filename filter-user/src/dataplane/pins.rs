@@ -80,9 +80,11 @@ impl Pins {
             return Ok(());
         }
         let standard = Path::new("/sys/fs/bpf");
-        let mount =
-            if self.root.starts_with(standard) { standard } else { self.root.parent().unwrap_or(&self.root) };
-        Err(DataplaneError::NoBpffs { path: self.root.clone(), mount: mount.to_owned() })
+        // Never a directory that may have other things in it: these would be hidden.
+        let mount = if self.root.starts_with(standard) { standard } else { &self.root };
+        let make = if mount.exists() { String::new() } else { format!("mkdir -p {} && ", mount.display()) };
+        let remedy = format!("{make}mount -t bpf bpf {}", mount.display());
+        Err(DataplaneError::NoBpffs { path: self.root.clone(), remedy })
     }
 
     /// Makes the root and takes its lock, then makes the directories below it.

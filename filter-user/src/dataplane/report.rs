@@ -53,6 +53,31 @@ pub struct Reading {
     pub dropped: Vec<Counter>,
 }
 
+impl InterfaceReport {
+    /// That it runs otherwise than this: in what.
+    pub(super) fn differs(&self, mode: InterfaceMode, switches: Switches) -> DataplaneError {
+        let named = |name: &str, is_on: u32, on: &str, off: &str| {
+            format!("{name} {}", if is_on == 0 { off } else { on })
+        };
+        let words = |mode: Option<InterfaceMode>, switches: Switches| {
+            [
+                format!("mode {}", mode.map_or("unknown", InterfaceMode::name)),
+                named("bad-tcp-flags", switches.bad_tcp_flags, "checked", "not checked"),
+                named("bogon-source", switches.bogon_source, "checked", "not checked"),
+                named("fragments", switches.drop_fragments, "dropped", "passed"),
+            ]
+        };
+        let (running, asked) = (words(self.mode, self.switches), words(Some(mode), switches));
+        let other = running.into_iter().zip(asked).filter(|(running, asked)| running != asked);
+        let (running, asked): (Vec<_>, Vec<_>) = other.unzip();
+        DataplaneError::AttachedOtherwise {
+            name: self.name.clone().unwrap_or_else(|| self.attached_as.clone()),
+            running: running.join(", "),
+            asked: asked.join(", "),
+        }
+    }
+}
+
 pub(super) fn reports(pins: &Pins) -> Result<Vec<InterfaceReport>, DataplaneError> {
     let here = netlink::interfaces()?;
     pins.interfaces()?
