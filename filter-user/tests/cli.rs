@@ -246,7 +246,10 @@ fn lists_are_checked_without_a_daemon() {
             .and(contains(format!("cannot open {}", absent.display()))),
     );
     let many = file("many", &"oops\n".repeat(150).replacen("oops", "192.0.2.1", 1));
-    check(&[&many]).code(1).stderr(contains(":101:1").and(contains("... and 49 more")));
+    let refused = check(&[&many]).code(1).stderr(contains(":101:1").and(contains("... and 49 more")));
+    refused.stderr(contains("149 lines of the list are bad"));
+    let unreadable = check(&[&absent.to_string_lossy()]).code(1);
+    unreadable.stderr(contains("levee: cannot open").and(contains("bad").not()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::server::MAX_JSON_BYTES;
 use super::types::{Action, SCHEMA};
 use crate::dataplane::DataplaneError;
 use crate::engine::{EngineError, SetNameError};
-use crate::feeds::{FeedError, FeedProblem};
+use crate::feeds::{BAD_KEPT, FeedError, FeedProblem};
 use crate::tables::TableError;
 
 /// A request that was refused or failed. Nothing was changed, unless the text says so.
@@ -59,7 +59,7 @@ pub enum ApiError {
         prefixes: Vec<IpNet>,
     },
     /// A list that cannot be read.
-    #[error("the list was refused; nothing was changed")]
+    #[error("{}; nothing was changed", list_message(.0))]
     BadList(#[source] FeedError),
     /// A name that no set can have.
     #[error(transparent)]
@@ -72,6 +72,19 @@ pub enum ApiError {
         /// What it does.
         is: Action,
         /// What it was expected to do.
+        asked: Action,
+    },
+    /// The name is kept for sets of another action.
+    #[error(
+        "`{name}` is the name of the set that `{}` uses unless told otherwise, so no set with the action {} may have it; choose another name",
+        command(*.of), .asked.name()
+    )]
+    ReservedName {
+        /// As asked.
+        name: String,
+        /// What sets of that name do.
+        of: Action,
+        /// What it was to do.
         asked: Action,
     },
     /// The engine refused or failed.
@@ -103,6 +116,15 @@ pub enum ApiError {
     Panicked,
 }
 
+/// How sets of that action are added to.
+const fn command(action: Action) -> &'static str {
+    match action {
+        Action::Block => "levee block add",
+        Action::Allow => "levee allow add",
+        Action::AllowDestination => "levee allow add --destination",
+    }
+}
+
 fn body_message(rejection: &JsonRejection) -> String {
     match rejection.status() {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
@@ -131,9 +153,10 @@ impl ApiError {
             Self::Meaningless(_) => (StatusCode::UNPROCESSABLE_ENTITY, "meaningless"),
             Self::BadPrefixes { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_prefix"),
             Self::Contradiction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "contradiction"),
-            Self::BadList(error) => list(&error.problem),
+            Self::BadList(error) => list(error),
             Self::SetName(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_set_name"),
             Self::OtherAction { .. } => (StatusCode::CONFLICT, "other_action"),
+            Self::ReservedName { .. } => (StatusCode::CONFLICT, "reserved_name"),
             Self::Engine(error) => engine(error),
             Self::Dataplane(error) => dataplane(error),
             Self::HalfDone { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "half_done"),
@@ -148,7 +171,7 @@ impl ApiError {
             Self::Contradiction { prefixes } => {
                 prefixes.iter().take(MAX_PROBLEMS).map(contradiction).collect()
             }
-            Self::BadList(error) => vec![list_problem(error)],
+            Self::BadList(error) => error.all().map(list_problem).collect(),
             _ => Vec::new(),
         }
     }
@@ -202,8 +225,17 @@ pub fn list_problem(error: &FeedError) -> Problem {
     }
 }
 
-fn list(problem: &FeedProblem) -> (StatusCode, &'static str) {
-    match problem {
+fn list_message(error: &FeedError) -> String {
+    match error.others.len() + 1 {
+        1 => "the list was refused".to_owned(),
+        // Reading ends there, so nobody knows how many there are.
+        BAD_KEPT => format!("{BAD_KEPT} lines of the list or more are bad, and it was refused"),
+        bad => format!("{bad} lines of the list are bad, and it was refused"),
+    }
+}
+
+fn list(error: &FeedError) -> (StatusCode, &'static str) {
+    match &error.problem {
         FeedProblem::TooManyBytes { .. } | FeedProblem::TooManyEntries { .. } => {
             (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
         }

@@ -28,6 +28,7 @@ impl Controller {
     pub fn add(&self, name: &str, request: AddRequest, peer: &Peer) -> Result<Changed, ApiError> {
         let AddRequest { action, prefixes, ttl, reason } = request;
         let name = SetName::try_from(name)?;
+        check_name(&name, action)?;
         let prefixes = parse(&prefixes)?;
         let now = SystemTime::now();
         let provenance = provenance(peer, reason, ttl, now)?;
@@ -70,6 +71,7 @@ impl Controller {
     pub fn change(&self, name: &str, request: ChangeRequest, peer: &Peer) -> Result<SetChanged, ApiError> {
         let ChangeRequest { action, add, remove, ttl, reason } = request;
         let name = SetName::try_from(name)?;
+        check_name(&name, action)?;
         check([("add", &add), ("remove", &remove)])?;
         let (add, remove) = (add.into_sorted(), remove.into_sorted());
         let mut removed = remove.iter().peekable();
@@ -115,6 +117,7 @@ impl Controller {
     ) -> Result<Imported, ApiError> {
         let ImportQuery { action, replace, ttl, reason, skip_bad, source, dry_run } = query;
         let name = SetName::try_from(name)?;
+        check_name(&name, action)?;
         let source = source.unwrap_or_else(|| "(list)".to_owned());
         let options = ParseOptions { skip_bad, max_bytes: MAX_LIST_BYTES, ..ParseOptions::default() };
         // What a long list would be refused for anyway is asked before it is read.
@@ -196,6 +199,14 @@ impl From<ImportPlan> for PlannedMemory {
             limit: plan.memory.limit,
             replaces_tables: plan.replaces_tables,
         }
+    }
+}
+
+/// Refuses the name of a default set to a set that does something else: what is added without a name would meet it.
+fn check_name(name: &SetName, asked: Action) -> Result<(), ApiError> {
+    match Action::of_default_set(name.as_str()).filter(|of| *of != asked) {
+        Some(of) => Err(ApiError::ReservedName { name: name.to_string(), of, asked }),
+        None => Ok(()),
     }
 }
 

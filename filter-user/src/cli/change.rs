@@ -67,7 +67,8 @@ fn list(file: Option<&str>) -> Result<PrefixList> {
         bail!("{name} is a directory; expected a list of prefixes");
     }
     let options = ParseOptions { allow_empty: true, max_bytes: MAX_LIST_BYTES, ..ParseOptions::default() };
-    Ok(parse_list(reader, name, options)?.prefixes.into())
+    let list = parse_list(reader, name, options).map_err(Refusal::of_list)?;
+    Ok(list.prefixes.into())
 }
 
 fn summary(changed: &SetChanged) -> String {

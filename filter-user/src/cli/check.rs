@@ -24,7 +24,7 @@ Example:
   levee check ipsum.txt drop.txt.gz
   curl -s https://example.org/list.gz | levee check - -j
 
-Exit codes: 0 all of them are good, 1 one cannot be read or has a bad line; each is named by file, line and column.")]
+Exit codes: 0 all of them are good, 1 one cannot be read or has a bad line; each is named by file, line and column, the first\n100 of each list.")]
 pub struct Args {
     /// A list, in any format that `levee set import` takes, or `-` for standard input
     #[arg(value_name = "LIST", required = true)]
@@ -82,13 +82,16 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<Outcome> {
                 }
                 lists.push(list);
             }
+            // One that cannot be read says nothing about its lines.
+            Err(error) if args.files.len() == 1 => return Err(error),
             Err(error) => problems.push(format!("{error:#}")),
         }
     }
     if !problems.is_empty() {
-        let message = match args.files.len() {
-            1 => "the list is bad".to_owned(),
-            count => format!("not all of the {count} lists are good"),
+        let message = match (args.files.len(), lists.first().map_or(0, |list| list.bad_total)) {
+            (1, 1) => "a line of the list is bad".to_owned(),
+            (1, bad) => format!("{} lines of the list are bad", grouped(bad)),
+            (count, _) => format!("not all of the {count} lists are good"),
         };
         return Err(Refusal { message, problems }.into());
     }

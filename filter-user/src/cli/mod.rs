@@ -29,6 +29,9 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 use crate::api::client::{Client, ClientError};
+use crate::api::error::{ApiError, chain};
+use crate::api::problem::ErrorDetail;
+use crate::feeds::FeedError;
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/levee/levee.sock";
@@ -146,6 +149,9 @@ fn dispatch(cli: Cli, out: &mut impl Write) -> Result<Outcome> {
     })
 }
 
+/// Bad lines of a list that are shown.
+const LINES_SHOWN: usize = 20;
+
 /// A refused command, with every problem it has.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -157,17 +163,31 @@ struct Refusal {
 impl Refusal {
     /// A refusal from the API, where `place` says what the user calls the item of an index.
     fn from_client(error: ClientError, place: impl Fn(u64) -> Option<String>) -> anyhow::Error {
-        let ClientError::Refused { detail, .. } = error else { return error.into() };
+        match error {
+            ClientError::Refused { detail, .. } => Self::of(detail, place),
+            error => error.into(),
+        }
+    }
+
+    /// A list that was refused before anybody was asked.
+    fn of_list(error: FeedError) -> anyhow::Error {
+        Self::of(ApiError::BadList(error).detail(), |_| None)
+    }
+
+    fn of(detail: ErrorDetail, place: impl Fn(u64) -> Option<String>) -> anyhow::Error {
+        let shown = if detail.code == "bad_list" { LINES_SHOWN } else { detail.details.len() };
+        let more = detail.omitted + detail.details.len().saturating_sub(shown) as u64;
         let mut problems: Vec<String> = detail
             .details
             .iter()
+            .take(shown)
             .map(|problem| match problem.index.and_then(&place) {
                 Some(place) => format!("{place}: {}", problem.message),
                 None => problem.to_string(),
             })
             .collect();
-        if detail.omitted > 0 {
-            problems.push(format!("... and {} more", render::grouped(detail.omitted)));
+        if more > 0 {
+            problems.push(format!("... and {} more", render::grouped(more)));
         }
         Self { message: detail.message, problems }.into()
     }
@@ -177,7 +197,7 @@ fn report(error: &anyhow::Error) {
     let style = anstyle::AnsiColor::Red.on_default().bold();
     let mut err = anstream::stderr().lock();
     // Nothing is left to do when standard error itself is gone.
-    let _ = writeln!(err, "{style}levee:{style:#} {error:#}");
+    let _ = writeln!(err, "{style}levee:{style:#} {}", chain(error.as_ref()));
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         for problem in &refusal.problems {
             let _ = writeln!(err, "  {problem}");

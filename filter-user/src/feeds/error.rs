@@ -21,6 +21,8 @@ pub struct FeedError {
     pub column: usize,
     /// What is wrong.
     pub problem: FeedProblem,
+    /// What is wrong with later lines, as far as they were read; at most [`super::BAD_KEPT`] in all.
+    pub others: Vec<FeedError>,
 }
 
 /// What is wrong with a list.
@@ -70,6 +72,16 @@ pub enum FeedProblem {
         #[source]
         source: io::Error,
     },
+    /// Something behind the gzip stream.
+    #[error(
+        "found {found} behind the end of the gzip data at byte {offset}, expected nothing or more gzip data; fetch the file again"
+    )]
+    GzipTrailing {
+        /// How it begins.
+        found: Quoted,
+        /// Compressed bytes before it.
+        offset: u64,
+    },
     /// A line above the limit.
     #[error("found a line of more than {limit} bytes, expected one prefix a line; this looks like no list")]
     LineTooLong {
@@ -77,15 +89,13 @@ pub enum FeedProblem {
         limit: usize,
     },
     /// More prefixes than the limit.
-    #[error("found more than {limit} prefixes, expected at most that; split the list or raise the limit")]
+    #[error("found more than {limit} prefixes, expected at most that; split the list into several sets")]
     TooManyEntries {
         /// Prefixes allowed, ranges counted as what covers them.
         limit: usize,
     },
     /// More text than the limit.
-    #[error(
-        "found more than {limit} bytes of text, expected at most that; split the list or raise the limit"
-    )]
+    #[error("found more than {limit} bytes of text, expected at most that; split the list into several sets")]
     TooManyBytes {
         /// Bytes allowed, after decompression.
         limit: u64,
@@ -131,7 +141,12 @@ impl FeedProblem {
 
 impl FeedError {
     pub(super) fn new(source: &Arc<str>, line: u64, problem: FeedProblem) -> Self {
-        Self { source_name: Arc::clone(source), line, column: problem.column(), problem }
+        Self { source_name: Arc::clone(source), line, column: problem.column(), problem, others: Vec::new() }
+    }
+
+    /// This one and the others, in the order of the list.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
     }
 }
 

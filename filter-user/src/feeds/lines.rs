@@ -4,12 +4,13 @@
 //! size, however long the stream or its lines are, so a gzip bomb ends at a limit. What a reader fails with comes
 //! behind all lines that were whole before. Costs a copy of the text that lies behind the last line of each piece.
 
-use std::io::{self, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufRead as _, BufReader, Chain, Cursor, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use super::ParseOptions;
 use super::error::FeedProblem;
+use super::quote::Quoted;
 
 /// Bytes of a piece. A few of these for each core fit into the cache, and a long list has a hundred.
 pub(super) const PIECE: usize = 256 * 1024;
@@ -145,7 +146,75 @@ impl<R: Read> Lines<R> {
 
 enum Text<R: Read> {
     Plain(Input<R>),
-    Gzip(Box<MultiGzDecoder<BufReader<Input<R>>>>),
+    Gzip(Box<Member<R>>),
+    /// Behind the last byte.
+    Over,
+}
+
+/// One gzip stream of those that a file may have one behind the other.
+struct Member<R: Read> {
+    decoder: GzDecoder<BufReader<Input<R>>>,
+    /// Compressed bytes before it.
+    begin: u64,
+    /// What it begins with, as far as that was at hand.
+    mark: Vec<u8>,
+}
+
+impl<R: Read> Member<R> {
+    fn open(input: BufReader<Input<R>>, mark: &[u8]) -> Self {
+        let begin = read_of(&input);
+        Self { decoder: GzDecoder::new(input), begin, mark: mark.to_vec() }
+    }
+
+    /// What comes behind its end; `None` when nothing does.
+    fn next(self) -> Result<Option<Self>, FeedProblem> {
+        let mut input = self.decoder.into_inner();
+        let mark = loop {
+            match input.fill_buf() {
+                Ok(bytes) => break bytes[..bytes.len().min(SHOWN)].to_vec(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(FeedProblem::Read(error)),
+            }
+        };
+        if mark.is_empty() {
+            return Ok(None);
+        }
+        let next = Self::open(input, &mark);
+        if GZIP.starts_with(&mark) || mark.starts_with(GZIP) { Ok(Some(next)) } else { Err(next.foreign()) }
+    }
+
+    /// It is none.
+    fn foreign(&self) -> FeedProblem {
+        let found = Quoted::new(&String::from_utf8_lossy(&self.mark));
+        FeedProblem::GzipTrailing { found, offset: self.begin }
+    }
+
+    /// Tells a failing source from damaged gzip data, and that from what is none.
+    fn problem(&self, error: io::Error) -> FeedProblem {
+        let input = self.decoder.get_ref();
+        if input.get_ref().failed {
+            return FeedProblem::Read(error);
+        }
+        let is_cut = error.kind() == io::ErrorKind::UnexpectedEof;
+        let is_none = self.decoder.header().is_none() && !(is_cut && self.mark.starts_with(GZIP));
+        if self.begin > 0 && is_none {
+            return self.foreign();
+        }
+        let offset = read_of(input);
+        if is_cut {
+            FeedProblem::GzipTruncated { offset }
+        } else {
+            FeedProblem::GzipCorrupt { offset, source: error }
+        }
+    }
+}
+
+/// Bytes that an error shows of what is no gzip data.
+const SHOWN: usize = 20;
+
+/// Compressed bytes that were taken.
+fn read_of<R: Read>(input: &BufReader<Input<R>>) -> u64 {
+    input.get_ref().bytes - input.buffer().len() as u64
 }
 
 impl<R: Read> Text<R> {
@@ -155,7 +224,7 @@ impl<R: Read> Text<R> {
         let gzipped = begin == GZIP;
         let input = Input { reader: Cursor::new(begin).chain(reader), bytes: 0, failed: false };
         Ok(if gzipped {
-            Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(PIECE, input))))
+            Self::Gzip(Box::new(Member::open(BufReader::with_capacity(PIECE, input), GZIP)))
         } else {
             Self::Plain(input)
         })
@@ -165,29 +234,26 @@ impl<R: Read> Text<R> {
         loop {
             let read = match self {
                 Self::Plain(input) => input.read(into),
-                Self::Gzip(decoder) => decoder.read(into),
+                Self::Gzip(member) => member.decoder.read(into),
+                Self::Over => return Ok(0),
             };
-            match read {
-                Ok(read) => return Ok(read),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.problem(error)),
+            match (read, &mut *self) {
+                (Ok(0), Self::Gzip(_)) if !into.is_empty() => self.next_member()?,
+                (Ok(read), _) => return Ok(read),
+                (Err(error), _) if error.kind() == io::ErrorKind::Interrupted => {}
+                (Err(error), Self::Gzip(member)) => return Err(member.problem(error)),
+                (Err(error), _) => return Err(FeedProblem::Read(error)),
             }
         }
     }
 
-    /// Tells a failing source from damaged gzip data.
-    fn problem(&self, error: io::Error) -> FeedProblem {
-        let Self::Gzip(decoder) = self else { return FeedProblem::Read(error) };
-        let input = decoder.get_ref();
-        if input.get_ref().failed {
-            return FeedProblem::Read(error);
+    fn next_member(&mut self) -> Result<(), FeedProblem> {
+        if let Self::Gzip(member) = std::mem::replace(self, Self::Over)
+            && let Some(next) = member.next()?
+        {
+            *self = Self::Gzip(Box::new(next));
         }
-        let offset = input.get_ref().bytes - input.buffer().len() as u64;
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            FeedProblem::GzipTruncated { offset }
-        } else {
-            FeedProblem::GzipCorrupt { offset, source: error }
-        }
+        Ok(())
     }
 }
 

@@ -32,13 +32,13 @@ use self::lines::{Lines, PIECE, Piece};
 use self::part::Part;
 use self::prefixes::{Prefixes, Sorted};
 
-/// Bad lines that a [`ParsedList`] keeps; the rest are counted.
+/// Bad lines that a [`ParsedList`] keeps; the rest are counted. Where they refuse the list, reading ends at so many.
 pub const BAD_KEPT: usize = 100;
 
 /// What to accept, and how much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseOptions {
-    /// Skip and report lines that hold no prefix, instead of failing at the first.
+    /// Skip and report lines that hold no prefix, instead of refusing the list for them.
     pub skip_bad: bool,
     /// Accept a list without a prefix.
     pub allow_empty: bool,
@@ -85,8 +85,9 @@ pub struct ParsedList {
 /// Pieces of it are parsed on all cores while the next ones are read; the outcome is that of reading line by line.
 ///
 /// # Errors
-/// [`FeedError`] at the first line that holds something else than a prefix, unless such lines are skipped; and, in any
-/// case, when the stream is not text, is damaged, exceeds a limit, or holds no prefix at all.
+/// [`FeedError`] for the first line that holds something else than a prefix, with the others behind it, unless such
+/// lines are skipped; and, in any case, when the stream is not text, is damaged, exceeds a limit, or holds no prefix at
+/// all.
 pub fn parse_list(reader: impl Read, source: &str, options: ParseOptions) -> Result<ParsedList, FeedError> {
     parse_in_pieces(reader, source, options, PIECE)
 }
@@ -149,7 +150,7 @@ impl Reading {
         while !under_way.is_empty() {
             self.take_first(&mut under_way)?;
         }
-        failed.map_or(Ok(()), |problem| Err(self.error(self.list.lines, problem)))
+        failed.map_or(Ok(()), |problem| Err(self.refused(self.list.lines, problem)))
     }
 
     /// Has the piece parsed: here when it is all there is, as that is over before another thread is awake.
@@ -186,8 +187,11 @@ impl Reading {
         for (line, problem) in part.bad.into_iter().take(BAD_KEPT - self.list.bad.len()) {
             self.list.bad.push(self.error(before + line, problem));
         }
+        if !self.options.skip_bad && self.list.bad.len() == BAD_KEPT {
+            return Err(self.bad_lines());
+        }
         if let Some((line, problem)) = part.stopped {
-            return Err(self.error(before + line, problem));
+            return Err(self.refused(before + line, problem));
         }
         self.list.bad_total += part.bad_total;
         self.list.lines += part.lines;
@@ -205,8 +209,28 @@ impl Reading {
         FeedError::new(&self.source, line, problem)
     }
 
+    /// What ends the reading, behind the bad lines that the list is refused for in any case.
+    fn refused(&mut self, line: u64, problem: FeedProblem) -> FeedError {
+        let last = self.error(line, problem);
+        if self.options.skip_bad || self.list.bad.is_empty() {
+            return last;
+        }
+        self.list.bad.push(last);
+        self.bad_lines()
+    }
+
+    /// The bad lines, of which there is one.
+    fn bad_lines(&mut self) -> FeedError {
+        let others = self.list.bad.split_off(1);
+        let first = self.list.bad.remove(0);
+        FeedError { others, ..first }
+    }
+
     /// Orders the prefixes and counts what they are.
     fn finish(mut self) -> Result<ParsedList, FeedError> {
+        if !self.options.skip_bad && !self.list.bad.is_empty() {
+            return Err(self.bad_lines());
+        }
         let ParsedList { lines, entries, bad_total: bad, .. } = self.list;
         if entries == 0 && !self.options.allow_empty {
             let first = std::mem::take(&mut self.list.bad).into_iter().next().map(Box::new);

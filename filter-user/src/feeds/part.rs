@@ -44,13 +44,16 @@ impl Part {
             let outcome;
             (outcome, rest) = part.take_line(rest, options);
             let Err(problem) = outcome else { continue };
-            if problem.is_fatal() || !options.skip_bad {
+            if problem.is_fatal() {
                 part.stopped = Some((part.lines, problem));
                 break;
             }
             part.bad_total += 1;
             if part.bad.len() < BAD_KEPT {
                 part.bad.push((part.lines, problem));
+            }
+            if !options.skip_bad && part.bad.len() == BAD_KEPT {
+                break;
             }
         }
         part

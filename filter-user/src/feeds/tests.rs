@@ -196,6 +196,18 @@ fn gzip_with_a_wrong_checksum_is_an_error() {
 }
 
 #[test]
+fn what_is_behind_the_end_of_gzip_data_is_named_for_what_it_is() {
+    let whole = gzip(b"192.0.2.1\n");
+    for rest in
+        [&b"x"[..], b"\n", b"trash that is longer than a header", b"\x1f", b"\0\0\0\0\0\0\0\0\0\0\0\0"]
+    {
+        let error = error([&whole, rest].concat());
+        let place = format!("behind the end of the gzip data at byte {}", whole.len());
+        assert!(error.contains(&place) && error.contains("fetch the file again"), "{rest:?}: {error}");
+    }
+}
+
+#[test]
 fn a_source_that_fails_is_not_taken_for_damaged_gzip() {
     struct Failing;
     impl Read for Failing {
@@ -222,7 +234,7 @@ fn limits_end_in_clear_errors() {
         |text: &str| parse_list(text.as_bytes(), "list.txt", options).expect_err("over a limit").to_string();
     assert_eq!(
         error("::1\n10.0.0.1-10.0.0.4\n"),
-        "list.txt:2: found more than 3 prefixes, expected at most that; split the list or raise the limit"
+        "list.txt:2: found more than 3 prefixes, expected at most that; split the list into several sets"
     );
     assert!(error(&"#\n".repeat(51)).contains("found more than 100 bytes of text"));
     assert!(

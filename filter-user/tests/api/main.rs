@@ -91,10 +91,56 @@ async fn a_set_keeps_its_action() {
     daemon.add(Action::Block, "x", &["192.0.2.1"]).await.unwrap();
     let (status, detail) = refusal(daemon.add(Action::Allow, "x", &["192.0.2.2"]).await);
     assert_eq!((status, detail.code.as_str()), (409, "other_action"));
+    assert!(detail.message.contains("action block, not allow;"), "{}", detail.message);
     let request = RemoveRequest { action: Some(Action::Allow), prefixes: vec!["192.0.2.1".to_owned()] };
     let (status, _) = refusal(daemon.client.post::<_, Changed>("/v1/sets/x/remove", &request).await);
     assert_eq!(status, 409);
     assert!(daemon.test("192.0.2.1").await.results[0].blocked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_a_default_set_is_kept_for_its_action() {
+    let daemon = daemon();
+    let reserved = |answer: Result<Changed, ClientError>| {
+        let (status, detail) = refusal(answer);
+        assert_eq!((status, detail.code.as_str()), (409, "reserved_name"), "{detail:?}");
+        detail.message
+    };
+    let message = reserved(daemon.add(Action::Block, "allow", &["192.0.2.1"]).await);
+    assert!(message.contains("`allow`") && message.contains("choose another name"), "{message}");
+    reserved(daemon.add(Action::Allow, "block", &["192.0.2.1"]).await);
+    reserved(daemon.add(Action::Allow, "allow-dst", &["192.0.2.1"]).await);
+    let change = json!({ "action": "block", "add": ["192.0.2.1"] });
+    let answer = daemon.client.post::<_, Value>("/v1/sets/allow/change", &change).await;
+    assert_eq!(refusal(answer).1.code, "reserved_name");
+    let list = || chunks(vec![Bytes::from("192.0.2.1\n")]);
+    for dry_run in [true, false] {
+        let query = ImportQuery { dry_run, ..ImportQuery::default() };
+        assert_eq!(refusal(daemon.client.import("allow-dst", &query, list()).await).1.code, "reserved_name");
+    }
+    assert!(daemon.sets().await.sets.is_empty());
+    for action in [Action::Block, Action::Allow, Action::AllowDestination] {
+        daemon.add(action, action.default_set(), &["192.0.2.1"]).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_array_is_no_request() {
+    let daemon = daemon();
+    for (path, body) in [
+        ("/v1/sets/block/add", r#"["block",["192.0.2.1"],null,null]"#),
+        ("/v1/sets/block/remove", r#"["block",["192.0.2.1"]]"#),
+        ("/v1/sets/block/change", r#"["block",["192.0.2.1"],[],null,null]"#),
+        ("/v1/test", r#"[["192.0.2.1"]]"#),
+        ("/v1/attach", r#"[["a"],"native",[],"pass"]"#),
+        ("/v1/detach", r#"[[],true]"#),
+    ] {
+        let (status, _, answer) = daemon.raw(request("POST", path, "application/json", body)).await;
+        assert_eq!((status, &answer["error"]["code"]), (422, &json!("bad_body")), "{path}: {answer}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains("expected an object"), "{message}");
+    }
+    assert!(daemon.sets().await.sets.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,6 +255,29 @@ async fn a_bad_line_is_named_by_file_line_and_column_and_changes_nothing() {
     let query = ImportQuery { skip_bad: true, ..query };
     let imported = daemon.client.import("list", &query, list()).await.unwrap();
     assert_eq!((imported.added, imported.skipped, imported.skipped_lines[0].line), (1, 1, Some(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_list_has_its_first_bad_lines_named_and_all_counted() {
+    let daemon = daemon();
+    let import = async |list: String| {
+        let query = ImportQuery { source: Some("bad.txt".to_owned()), ..ImportQuery::default() };
+        refusal(daemon.client.import("list", &query, chunks(vec![Bytes::from(list)])).await)
+    };
+    let (status, detail) = import("192.0.2.1\noops\n192.0.2.2\n 192.0.2.3/33\n".to_owned()).await;
+    assert_eq!((status, detail.code.as_str()), (422, "bad_list"));
+    assert!(detail.message.starts_with("2 lines of the list are bad"), "{detail:?}");
+    let places: Vec<_> = detail.details.iter().map(|problem| (problem.line, problem.column)).collect();
+    assert_eq!(places, [(Some(2), Some(1)), (Some(4), Some(2))]);
+
+    let (_, detail) = import("192.0.2.1\n".to_owned() + &"oops\n".repeat(5_000)).await;
+    assert!(detail.message.starts_with("100 lines of the list or more are bad"), "{detail:?}");
+    assert_eq!(detail.details.len(), 100);
+    // What ends the reading is named as well.
+    let (_, detail) = import("oops\n192.0.2.1\n\0\n".to_owned()).await;
+    let lines: Vec<_> = detail.details.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [Some(1), Some(3)], "{detail:?}");
+    assert!(daemon.sets().await.sets.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

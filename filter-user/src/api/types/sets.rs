@@ -43,6 +43,12 @@ impl Action {
         }
     }
 
+    /// The action whose default set has that name: no set of another may go by it.
+    #[must_use]
+    pub fn of_default_set(name: &str) -> Option<Self> {
+        [Self::Block, Self::Allow, Self::AllowDestination].into_iter().find(|it| it.default_set() == name)
+    }
+
     /// The table that the set's prefixes go into.
     #[must_use]
     pub const fn table(self) -> TableKind {

@@ -13,22 +13,34 @@ fn by_line(text: &[u8], options: &ParseOptions) -> Result<ParsedList, FeedError>
     let source: Arc<str> = "list.txt".into();
     let at = |line, problem| FeedError::new(&source, line, problem);
     let mut list = ParsedList::default();
+    let refused = |list: ParsedList, error: FeedError| {
+        let mut all = if options.skip_bad { Vec::new() } else { list.bad };
+        all.push(error);
+        let others = all.split_off(1);
+        Err(FeedError { others, ..all.remove(0) })
+    };
     let mut left = usize::try_from(options.max_bytes).unwrap();
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         if line.len() > left && left < options.max_line + 2 {
-            return Err(at(list.lines, FeedProblem::TooManyBytes { limit: options.max_bytes }));
+            let error = at(list.lines, FeedProblem::TooManyBytes { limit: options.max_bytes });
+            return refused(list, error);
         }
         left = left.saturating_sub(line.len());
         list.lines += 1;
         let Err(problem) = take_line(&mut list, line, options) else { continue };
         let error = at(list.lines, problem);
-        if error.problem.is_fatal() || !options.skip_bad {
-            return Err(error);
+        if error.problem.is_fatal() || (!options.skip_bad && list.bad.len() + 1 == BAD_KEPT) {
+            return refused(list, error);
         }
         list.bad_total += 1;
         if list.bad.len() < BAD_KEPT {
             list.bad.push(error);
         }
+    }
+    if !options.skip_bad
+        && let Some(last) = list.bad.pop()
+    {
+        return refused(list, last);
     }
     if list.entries == 0 && !options.allow_empty {
         let first = list.bad.into_iter().next().map(Box::new);
@@ -100,9 +112,14 @@ fn bad_line() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn list_text() -> impl Strategy<Value = Vec<u8>> {
-    let line = prop_oneof![30 => good_line(), 1 => bad_line()];
+    prop_oneof![4 => list_with(30), 1 => list_with(1)]
+}
+
+/// A list with so many good lines to a bad one.
+fn list_with(good: u32) -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![good => good_line(), 1 => bad_line()];
     let end = prop_oneof![Just(&b"\n"[..]), Just(&b"\r\n"[..])];
-    let lines = vec((line, end).prop_map(|(line, end)| [&line[..], end].concat()), 0..200);
+    let lines = vec((line, end).prop_map(|(line, end)| [&line[..], end].concat()), 0..300);
     (lines, good_line()).prop_map(|(lines, last)| [lines.concat(), last].concat())
 }
 
@@ -158,4 +175,8 @@ fn a_list_of_many_pieces_has_every_line_and_names_the_right_one() {
     text.push_str(" oops\nand again\n");
     let error = parse_list(text.as_bytes(), "list.txt", ParseOptions::default()).unwrap_err().to_string();
     assert!(error.starts_with("list.txt:100001:2: found \"oops\""), "{error}");
+    text.push_str(&"bad\r\n".repeat(300));
+    let error = parse_list(text.as_bytes(), "list.txt", ParseOptions::default()).unwrap_err();
+    let lines: Vec<u64> = error.all().map(|error| error.line).collect();
+    assert_eq!(lines, (100_001..100_101).collect::<Vec<_>>());
 }
