@@ -314,6 +314,24 @@ fn a_socket_that_the_caller_may_not_open_is_named() {
 }
 
 #[test]
+fn pins_that_the_caller_may_not_look_at_are_not_called_absent() {
+    let dir = dir();
+    let closed = dir.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let (socket, pins) = (dir.path().join("none"), closed.join("levee"));
+    for command in ["status", "stats"] {
+        let arguments =
+            ["--socket", socket.to_str().unwrap(), command, "--bpffs", pins.to_str().unwrap()];
+        let Some(output) = as_nobody(&dir, &arguments) else { return };
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("permission denied") && text.contains("run as root"), "{text}");
+        assert!(!text.contains("nothing is pinned"), "{text}");
+    }
+}
+
+#[test]
 fn the_daemon_leaves_a_file_at_its_sockets_path_alone() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: the daemon asks for root first");

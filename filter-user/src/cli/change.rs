@@ -29,7 +29,8 @@ pub struct Args {
     remove_from: Option<String>,
     #[command(flatten)]
     action: SetAction,
-    /// For how long what is added stays, such as 1h or 7d; without end when not given
+    /// For how long what is added stays, such as 1h or 7d; without end when not given. The daemon ends it: while it is
+    /// dead, entries stay
     #[arg(long, value_name = "DURATION")]
     ttl: Option<Span>,
     /// Why; kept with what is added

@@ -18,7 +18,8 @@ pub struct AddArgs {
     /// Addresses or prefixes, or `-` to read them from standard input, one a line
     #[arg(required = true, value_name = "PREFIX")]
     prefixes: Vec<String>,
-    /// For how long, such as 90s, 1h or 7d; without end when not given
+    /// For how long, such as 90s, 1h or 7d; without end when not given. The daemon ends it: while it is
+    /// dead, entries stay
     #[arg(long, value_name = "DURATION")]
     ttl: Option<Span>,
     /// Why; kept with the entry

@@ -135,6 +135,10 @@ pub fn status(status: &Status) -> String {
         text.push('\n');
         text += &self::tables(tables);
     }
+    if let Some(memory) = &status.memory {
+        let [now, limit] = [memory.tables, memory.limit].map(size);
+        text += &format!("kernel memory of the tables: {now}, the limit is {limit}\n");
+    }
     if let Some(sets) = &status.sets {
         text.push('\n');
         text += &self::sets(sets, status.removed_sets.unwrap_or_default());
@@ -145,7 +149,9 @@ pub fn status(status: &Status) -> String {
 fn controller(status: &Status) -> String {
     let controller = &status.controller;
     if !controller.running {
-        return "controller: not running; what is attached goes on with its last tables\n".to_owned();
+        return "controller: not running; what is attached goes on with its last tables, of which nothing expires \
+                until it runs again\n"
+            .to_owned();
     }
     let mut text = "controller: running".to_owned();
     if let Some(pid) = controller.pid {
@@ -250,9 +256,12 @@ pub fn sets(sets: &[SetSummary], removed: Count) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use filter_common::counters::Counters;
 
     use super::*;
+    use crate::api::types::{ControllerStatus, Memory, SCHEMA, Timestamp};
 
     fn some_traffic(blocked: u64) -> Traffic {
         let mut counters = Counters::default();
@@ -300,6 +309,42 @@ mod tests {
         let text = traffic(&some_traffic(2000), Some((&some_traffic(1000), Duration::from_secs(1))));
         assert!(text.lines().next().unwrap().ends_with("PACKETS/S     BIT/S"), "{text}");
         assert!(text.lines().last().unwrap().ends_with("1,000  480 kbit"), "{text}");
+    }
+
+    fn some_status(running: bool) -> Status {
+        let memory = Memory { tables: 6 << 20, limit: 512 << 20 };
+        let controller = ControllerStatus {
+            running,
+            pid: None,
+            version: None,
+            started: None,
+            abi_version: 2,
+            state_dir: None,
+            warnings: Vec::new(),
+        };
+        Status {
+            schema: SCHEMA,
+            time: Timestamp(SystemTime::UNIX_EPOCH),
+            controller,
+            interfaces: Vec::new(),
+            total: some_traffic(0),
+            tables: running.then(Vec::new),
+            memory: running.then_some(memory),
+            sets: None,
+        }
+    }
+
+    #[test]
+    fn the_status_shows_the_memory_of_the_tables_and_its_limit() {
+        let text = status(&some_status(true));
+        assert!(text.contains("\nkernel memory of the tables: 6 MiB, the limit is 512 MiB\n"), "{text}");
+    }
+
+    #[test]
+    fn without_a_controller_the_status_says_that_nothing_expires() {
+        let text = status(&some_status(false));
+        assert!(text.contains("not running") && text.contains("nothing expires"), "{text}");
+        assert!(!text.contains("kernel memory"), "{text}");
     }
 
     #[test]

@@ -124,7 +124,8 @@ struct ImportArgs {
     /// The set becomes the list; without it the list is added to the set
     #[arg(long)]
     replace: bool,
-    /// For how long, such as 1h or 7d; without end when not given
+    /// For how long, such as 1h or 7d; without end when not given. The daemon ends it: while it is
+    /// dead, entries stay
     #[arg(long, value_name = "DURATION")]
     ttl: Option<Span>,
     /// Why; kept with the entries

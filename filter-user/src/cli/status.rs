@@ -1,6 +1,6 @@
 //! `levee status`: what runs where. Without a daemon it reads the pins by itself.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -45,13 +45,16 @@ async fn fetch(client: &Client, bpffs: &Path) -> Result<Status> {
 
 /// What the pins alone say, when `absent` is why the daemon does not.
 pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status> {
-    if !bpffs.exists() {
-        return Err(absent).with_context(|| {
-            format!(
-                "no daemon answers, and nothing is pinned in {} (another place: --bpffs)",
-                bpffs.display()
-            )
-        });
+    if let Err(error) = bpffs.metadata() {
+        let shown = bpffs.display();
+        let found = match error.kind() {
+            io::ErrorKind::NotFound => format!("nothing is pinned in {shown} (another place: --bpffs)"),
+            io::ErrorKind::PermissionDenied => {
+                format!("whether something is pinned in {shown} cannot be seen: permission denied; run as root")
+            }
+            _ => format!("{shown} cannot be looked at: {error}"),
+        };
+        return Err(absent).with_context(|| format!("no daemon answers, and {found}"));
     }
     let pins = bpffs.to_owned();
     let reports =
