@@ -321,8 +321,7 @@ fn pins_that_the_caller_may_not_look_at_are_not_called_absent() {
     std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
     let (socket, pins) = (dir.path().join("none"), closed.join("levee"));
     for command in ["status", "stats"] {
-        let arguments =
-            ["--socket", socket.to_str().unwrap(), command, "--bpffs", pins.to_str().unwrap()];
+        let arguments = ["--socket", socket.to_str().unwrap(), command, "--bpffs", pins.to_str().unwrap()];
         let Some(output) = as_nobody(&dir, &arguments) else { return };
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{text}");

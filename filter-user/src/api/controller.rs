@@ -17,8 +17,8 @@ use super::dropped::Dropped;
 use super::error::{ApiError, chain};
 use super::problem::Problem;
 use super::types::{
-    Action, ControllerStatus, Entry, Interface, InterfaceStats, PrefixMatch, SCHEMA, SetEntries, SetList,
-    Stats, StatsController, Status, TestRequest, TestResult, Tested, Timestamp, Traffic,
+    Action, ControllerStatus, Entry, Interface, InterfaceStats, SCHEMA, SetEntries, SetList, Stats, StatsController,
+    Status, Timestamp, Traffic,
 };
 use super::view::{View, Writing};
 use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport, Reading};
@@ -287,39 +287,12 @@ impl Controller {
         let action = action(&engine, &name)?;
         Ok(SetEntries { schema: SCHEMA, name: name.to_string(), action, entries })
     }
-
-    /// What the kernel's tables say about prefixes as sources.
-    ///
-    /// # Errors
-    /// When one of them is no prefix, or the kernel refuses.
-    pub fn test(&self, request: &TestRequest) -> Result<Tested, ApiError> {
-        let prefixes = parse(&request.prefixes)?;
-        let engine = self.asked()?;
-        let results: Vec<TestResult> =
-            prefixes.into_iter().map(|prefix| test(&engine, prefix)).collect::<Result<_, ApiError>>()?;
-        let blocked = results.iter().filter(|result| result.blocked).count();
-        let not_blocked = (results.len() - blocked) as u64;
-        Ok(Tested { schema: SCHEMA, blocked: blocked as u64, not_blocked, results })
-    }
 }
 
 pub(super) fn action(engine: &Engine, name: &SetName) -> Result<Action, ApiError> {
     let set = engine.sets().find(|set| set.name == *name);
     let set = set.ok_or_else(|| EngineError::UnknownSet { name: name.clone() })?;
     Ok(set.kind.into())
-}
-
-fn test(engine: &Engine, prefix: IpNet) -> Result<TestResult, ApiError> {
-    let find = |kind| match engine.test(kind, prefix) {
-        Ok(found) => {
-            Ok(found.map(|found| PrefixMatch { prefix: found.prefix, set: Some(found.set.to_string()) }))
-        }
-        // It drops packets, whoever it belongs to.
-        Err(EngineError::ForeignEntry { prefix, .. }) => Ok(Some(PrefixMatch { prefix, set: None })),
-        Err(error) => Err(error),
-    };
-    let (block, allow) = (find(TableKind::Block)?, find(TableKind::AllowSource)?);
-    Ok(TestResult { prefix, blocked: block.is_some() && allow.is_none(), block, allow })
 }
 
 /// All of them, or every one that is no prefix.

@@ -110,7 +110,7 @@ async fn detach(State(controller): Shared, Json(request): Json<DetachRequest>) -
     blocking(controller, move |controller| controller.detach(&request)).await.map(axum::Json)
 }
 
-/// Asks the kernel's tables whether packets from these sources are dropped.
+/// Asks whether packets from these sources are dropped, from all of each prefix, from some or from none.
 #[utoipa::path(post, path = "/v1/test", request_body = TestRequest,
     responses((status = OK, body = Tested), (status = "4XX", body = ErrorBody)))]
 async fn test(State(controller): Shared, Json(request): Json<TestRequest>) -> Answer<Tested> {

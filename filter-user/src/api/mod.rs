@@ -22,4 +22,6 @@ pub mod server;
 mod sets;
 pub mod types;
 mod upload;
+
+mod verdict;
 mod view;

@@ -50,7 +50,9 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
         let found = match error.kind() {
             io::ErrorKind::NotFound => format!("nothing is pinned in {shown} (another place: --bpffs)"),
             io::ErrorKind::PermissionDenied => {
-                format!("whether something is pinned in {shown} cannot be seen: permission denied; run as root")
+                format!(
+                    "whether something is pinned in {shown} cannot be seen: permission denied; run as root"
+                )
             }
             _ => format!("{shown} cannot be looked at: {error}"),
         };

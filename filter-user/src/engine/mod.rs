@@ -10,6 +10,7 @@
 //! and one fdatasync a change.
 
 mod change;
+mod coverage;
 mod error;
 mod journal;
 mod lock;
@@ -31,6 +32,7 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
+pub use self::coverage::{COUNTED, Coverage, Extent, Inside};
 pub use self::error::{EngineError, JournalError};
 pub use self::log_file::LogFile;
 pub use self::name::{SetName, SetNameError};

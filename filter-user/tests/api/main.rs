@@ -16,8 +16,8 @@ use filter_user::api::controller::Controller;
 use filter_user::api::problem::ErrorDetail;
 use filter_user::api::server;
 use filter_user::api::types::{
-    Action, AddRequest, AttachRequest, Attached, ChangeOutcome, Changed, DetachRequest, Detached, Fragments,
-    ImportQuery, Imported, Mode, RemoveRequest, SetEntries, Status,
+    Action, AddRequest, AttachRequest, Attached, Blocked, ChangeOutcome, Changed, DetachRequest, Detached,
+    Fragments, ImportQuery, Imported, Mode, RemoveRequest, SetEntries, Status,
 };
 use filter_user::engine::{Engine, InterfaceIntent};
 use filter_user::interface::InterfaceMode;
@@ -70,6 +70,48 @@ async fn an_allowed_source_is_not_blocked_and_both_entries_are_named() {
     assert_eq!((tested.blocked, tested.not_blocked), (0, 1));
     assert!(tested.results[0].block.is_some() && tested.results[0].allow.is_some());
     assert!(daemon.test("203.0.113.10").await.results[0].blocked, "allowed as a destination only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prefix_is_blocked_as_far_as_every_address_of_it_is() {
+    let daemon = daemon();
+    daemon
+        .add(Action::Block, "block", &["10.0.0.0/8", "20.0.0.0/9", "30.1.0.0/16", "40.0.0.0/8"])
+        .await
+        .unwrap();
+    daemon
+        .add(Action::Block, "other", &["20.128.0.0/9", "20.1.0.0/16", "30.2.0.1", "2001:db8::/33"])
+        .await
+        .unwrap();
+    daemon.add(Action::Allow, "allow", &["10.9.0.0/24", "40.0.0.0/9", "40.128.0.0/9"]).await.unwrap();
+    daemon.add(Action::AllowDestination, "allow-dst", &["20.5.0.0/24"]).await.unwrap();
+    let expect = async |prefix: &str, verdict, blocks, allows| {
+        let tested = daemon.test(prefix).await;
+        let result = &tested.results[0];
+        let counts = (result.block_within.count, result.allow_within.count);
+        assert_eq!((result.verdict, counts), (verdict, (blocks, allows)), "{result:?}");
+        assert_eq!(result.blocked, verdict == Blocked::All);
+        let by_verdict = [tested.blocked, tested.partly_blocked, tested.not_blocked];
+        let expected = [Blocked::All, Blocked::Partly, Blocked::Not].map(|it| u64::from(it == verdict));
+        assert_eq!(by_verdict, expected);
+        tested.results.into_iter().next().unwrap()
+    };
+    let result = expect("10.0.0.0/8", Blocked::Partly, 0, 1).await;
+    assert_eq!(result.block.unwrap().prefix.to_string(), "10.0.0.0/8");
+    let first = result.allow_within.first.unwrap();
+    assert_eq!((first.prefix.to_string(), first.set.as_deref()), ("10.9.0.0/24".to_owned(), Some("allow")));
+    expect("10.8.0.0/15", Blocked::Partly, 0, 1).await;
+    expect("10.10.0.0/16", Blocked::All, 0, 0).await;
+    expect("10.9.0.0/24", Blocked::Not, 0, 0).await;
+    let result = expect("20.0.0.0/8", Blocked::All, 3, 0).await;
+    assert!(result.block.is_none());
+    expect("30.0.0.0/8", Blocked::Partly, 2, 0).await;
+    expect("30.3.0.0/16", Blocked::Not, 0, 0).await;
+    expect("40.0.0.0/8", Blocked::Not, 0, 2).await;
+    expect("2001:db8::/32", Blocked::Partly, 1, 0).await;
+    expect("0.0.0.0/0", Blocked::Partly, 7, 3).await;
+    expect("::/0", Blocked::Partly, 1, 0).await;
+    expect("20.5.0.7", Blocked::All, 0, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,9 +14,9 @@ pub use interfaces::{
 };
 pub use prefixes::PrefixList;
 pub use sets::{
-    Action, AddRequest, Change, ChangeOutcome, ChangeRequest, Changed, Entry, ImportQuery, Imported,
-    PlannedMemory, PrefixMatch, RemoveRequest, SetChanged, SetEntries, SetList, SetRemoved, SetSummary,
-    TestRequest, TestResult, Tested,
+    Action, AddRequest, Blocked, Change, ChangeOutcome, ChangeRequest, Changed, EntriesWithin, Entry,
+    ImportQuery, Imported, PlannedMemory, PrefixMatch, RemoveRequest, SetChanged, SetEntries, SetList,
+    SetRemoved, SetSummary, TestRequest, TestResult, Tested,
 };
 pub use status::{
     ControllerStatus, Count, Health, Interface, InterfaceStats, Memory, Stats, StatsController, Status,
