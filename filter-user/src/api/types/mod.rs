@@ -8,21 +8,22 @@ mod prefixes;
 mod sets;
 mod status;
 mod time;
+mod verdict;
 
 pub use interfaces::{
     AttachRequest, Attached, Check, Checks, DetachRequest, Detached, Fragments, InterfaceChange, Mode,
 };
 pub use prefixes::PrefixList;
 pub use sets::{
-    Action, AddRequest, Blocked, Change, ChangeOutcome, ChangeRequest, Changed, EntriesWithin, Entry,
-    ImportQuery, Imported, PlannedMemory, PrefixMatch, RemoveRequest, SetChanged, SetEntries, SetList,
-    SetRemoved, SetSummary, TestRequest, TestResult, Tested,
+    Action, AddRequest, Change, ChangeOutcome, ChangeRequest, Changed, Entry, ImportQuery, Imported,
+    PlannedMemory, RemoveRequest, SetChanged, SetEntries, SetList, SetRemoved, SetSummary,
 };
 pub use status::{
     ControllerStatus, Count, Health, Interface, InterfaceStats, Memory, Stats, StatsController, Status,
     TableStatus, Traffic,
 };
 pub use time::{Span, Timestamp};
+pub use verdict::{Blocked, EntriesWithin, PrefixMatch, TestRequest, TestResult, Tested};
 
 /// Version of the documents' shape.
 pub const SCHEMA: u32 = 1;
