@@ -1,12 +1,17 @@
 //! The API from the caller's side: one connection a request, over the unix socket.
 //!
-//! Trusts nothing about who listens there: a socket that does not speak Levee's API is named as such, and one that
-//! says nothing ends in a time-out. A refusal of Levee's own comes back as [`ClientError::Refused`], with every
-//! problem it listed.
+//! Trusts nothing about who listens there: each connection begins with a sign of life, so a socket that does not speak
+//! Levee's API is named as such, and one that says nothing ends in a short time-out, before a change is sent. A refusal
+//! of Levee's own comes back as [`ClientError::Refused`], with every problem it listed. Where a change was sent whole
+//! and no answer came, nobody knows whether it is in force, and that is what the error says.
+
+mod error;
 
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,100 +25,83 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::problem::{ErrorBody, ErrorDetail};
+pub use self::error::ClientError;
+
+use self::error::BoxError;
+use super::problem::ErrorBody;
 use super::types::{ChangeRequest, Health, ImportQuery, Imported, SetChanged};
 
+/// How long the sign of life may take: nothing keeps the daemon from giving it.
+const LIFE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait before a queue of connections that was full is tried again.
+const QUEUE_PAUSE: Duration = Duration::from_millis(50);
 /// How long an answer may take. Loading programs on a slow kernel is the longest thing that is asked for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an import may take, from its first byte: a list of a million entries from a slow source.
 const IMPORT_TIMEOUT: Duration = Duration::from_secs(3600);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A request had no answer, or a refusal.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// There is no socket.
-    #[error("nothing is at {}: is `levee run` running? (--socket or LEVEE_SOCKET names another socket)", .socket.display())]
-    NoSocket {
-        /// Where it was expected.
-        socket: PathBuf,
-    },
-    /// There is a socket, and no process behind it.
-    #[error("nobody listens on {}: is `levee run` running?", .socket.display())]
-    NobodyListens {
-        /// The socket.
-        socket: PathBuf,
-    },
-    /// There is something else.
-    #[error("{} is not a socket; expected the socket of `levee run` (--socket or LEVEE_SOCKET names another)", .socket.display())]
-    NotASocket {
-        /// What was given as socket.
-        socket: PathBuf,
-    },
-    /// The caller may not open it.
-    #[error("permission denied on {}: run as root or as a member of the socket's group", .socket.display())]
-    Permission {
-        /// The socket.
-        socket: PathBuf,
-    },
-    /// Somebody else's socket.
-    #[error("the process behind {} is not Levee: {found}; --socket or LEVEE_SOCKET names another socket", .socket.display())]
-    NotLevee {
-        /// The socket.
-        socket: PathBuf,
-        /// What it answered.
-        found: String,
-    },
-    /// No answer in time.
-    #[error("no answer on {} within {} s", .socket.display(), .after.as_secs())]
-    TimedOut {
-        /// The socket.
-        socket: PathBuf,
-        /// How long the client waited.
-        after: Duration,
-    },
-    /// The connection failed.
-    #[error("the connection to {} failed", .socket.display())]
-    Connection {
-        /// The socket.
-        socket: PathBuf,
-        /// Why.
-        #[source]
-        source: BoxError,
-    },
-    /// The request itself could not be made.
-    #[error("the request could not be made")]
-    Request(#[source] BoxError),
-    /// Levee refused.
-    #[error("{}", .detail.message)]
-    Refused {
-        /// Status code.
-        status: StatusCode,
-        /// What it said.
-        detail: ErrorDetail,
-    },
-}
-
-impl ClientError {
-    /// No daemon runs on that socket, as opposed to one that answers badly.
-    #[must_use]
-    pub const fn is_absent(&self) -> bool {
-        matches!(self, Self::NoSocket { .. } | Self::NobodyListens { .. })
-    }
-}
-
 /// The API on one socket.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    /// SIGINT ends the wait for a change, and not the process.
+    catches_interrupt: bool,
+    has_changed: Arc<AtomicBool>,
+}
+
+/// What is sent: a request, and what it means.
+struct Call<B> {
+    method: Method,
+    path: String,
+    content_type: Option<&'static str>,
+    body: B,
+    timeout: Duration,
+    /// It asks for a change.
+    changes: bool,
+    /// All of it is on its way. Of a body that comes bit by bit, the body says so.
+    sent: Arc<AtomicBool>,
+    /// The body comes bit by bit.
+    is_stream: bool,
+}
+
+impl Call<Full<Bytes>> {
+    fn new(method: Method, path: &str) -> Self {
+        let changes = method != Method::GET;
+        Self {
+            method,
+            path: path.to_owned(),
+            content_type: None,
+            body: Full::new(Bytes::new()),
+            timeout: ANSWER_TIMEOUT,
+            changes,
+            sent: Arc::default(),
+            is_stream: false,
+        }
+    }
 }
 
 impl Client {
     /// The API on `socket`. Nothing is opened yet.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { socket: socket.into(), catches_interrupt: false, has_changed: Arc::default() }
+    }
+
+    /// The same, whose changes SIGINT ends in [`ClientError::Interrupted`], which says what is known of them.
+    #[must_use]
+    pub fn catching_interrupt(self) -> Self {
+        Self { catches_interrupt: true, ..self }
+    }
+
+    /// Whether a change was made.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.has_changed.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a change that was made without anybody's answer.
+    pub fn note_change(&self) {
+        self.has_changed.store(true, Ordering::Relaxed);
     }
 
     /// The socket.
@@ -125,12 +113,12 @@ impl Client {
     /// Asks for a document.
     ///
     /// # Errors
-    /// Every [`ClientError`].
+    /// Every [`ClientError`] but those about changes.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.exchange(Method::GET, path, None, Full::new(Bytes::new()), ANSWER_TIMEOUT).await
+        self.exchange(Call::new(Method::GET, path)).await
     }
 
-    /// Sends a document and returns the answer.
+    /// Asks for a change by a document and returns the answer.
     ///
     /// # Errors
     /// Every [`ClientError`].
@@ -139,9 +127,19 @@ impl Client {
         path: &str,
         body: &B,
     ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| ClientError::Request(error.into()))?;
-        let json = Some("application/json");
-        self.exchange(Method::POST, path, json, Full::new(Bytes::from(body)), ANSWER_TIMEOUT).await
+        self.exchange(document(path, body)?).await
+    }
+
+    /// Asks a question that is a document.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn ask<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ClientError> {
+        self.exchange(Call { changes: false, ..document(path, body)? }).await
     }
 
     /// Deletes what is at `path`.
@@ -149,10 +147,10 @@ impl Client {
     /// # Errors
     /// Every [`ClientError`].
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.exchange(Method::DELETE, path, None, Full::new(Bytes::new()), ANSWER_TIMEOUT).await
+        self.exchange(Call::new(Method::DELETE, path)).await
     }
 
-    /// Streams a list into a set, after making sure that it is Levee who listens.
+    /// Streams a list into a set.
     ///
     /// # Errors
     /// Every [`ClientError`].
@@ -160,13 +158,26 @@ impl Client {
     where
         S: TryStream<Ok = Bytes, Error = io::Error> + Send + 'static,
     {
-        use futures_util::TryStreamExt as _;
+        use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-        let _: Health = self.get("/v1/health").await?;
-        let query = query_string(query)?;
-        let path = format!("/v1/sets/{}/import?{query}", encode(set));
-        let body = StreamBody::new(list.map_ok(Frame::data).into_stream()).boxed_unsync();
-        self.exchange(Method::POST, &path, Some("application/octet-stream"), body, IMPORT_TIMEOUT).await
+        let call =
+            Call::new(Method::POST, &format!("/v1/sets/{}/import?{}", encode(set), query_string(query)?));
+        let end = Arc::clone(&call.sent);
+        let end = stream::poll_fn(move |_| {
+            end.store(true, Ordering::Relaxed);
+            None.into()
+        });
+        let call = Call {
+            method: call.method,
+            path: call.path,
+            content_type: Some("application/octet-stream"),
+            body: StreamBody::new(list.map_ok(Frame::data).into_stream().chain(end)),
+            timeout: IMPORT_TIMEOUT,
+            changes: !query.dry_run,
+            sent: call.sent,
+            is_stream: true,
+        };
+        self.exchange(call).await
     }
 
     /// Adds prefixes to a set and removes others from it, in one step.
@@ -177,43 +188,78 @@ impl Client {
         self.post(&format!("/v1/sets/{}/change", encode(set)), request).await
     }
 
-    async fn exchange<B, T>(
-        &self,
-        method: Method,
-        path: &str,
-        content_type: Option<&str>,
-        body: B,
-        timeout: Duration,
-    ) -> Result<T, ClientError>
+    async fn exchange<B, T>(&self, call: Call<B>) -> Result<T, ClientError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
         T: DeserializeOwned,
     {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, "levee");
-        if let Some(content_type) = content_type {
-            request = request.header(CONTENT_TYPE, content_type);
+        let (changes, sent) = (call.changes, Arc::clone(&call.sent));
+        let interrupted = async {
+            if changes && self.catches_interrupt {
+                interrupt().await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let sent = || sent.load(Ordering::Relaxed);
+        let answer = tokio::select! {
+            // An answer that is there says more.
+            biased;
+            answer = self.send(call) => answer,
+            () = interrupted => Err(ClientError::Interrupted { sent: sent() }),
+        };
+        match answer {
+            Ok(answer) => {
+                self.has_changed.fetch_or(changes, Ordering::Relaxed);
+                Ok(answer)
+            }
+            Err(cause @ (ClientError::Refused { .. } | ClientError::Interrupted { .. })) => Err(cause),
+            Err(cause) if changes && sent() => Err(ClientError::OutcomeUnknown { cause: Box::new(cause) }),
+            Err(cause) => Err(cause),
         }
-        let request = request.body(body.map_err(Into::into).boxed_unsync());
-        let request = request.map_err(|error| ClientError::Request(error.into()))?;
-        tokio::time::timeout(timeout, self.send(request))
-            .await
-            .map_err(|_| ClientError::TimedOut { socket: self.socket.clone(), after: timeout })?
     }
 
-    async fn send<T: DeserializeOwned>(
-        &self,
-        request: Request<http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>>,
-    ) -> Result<T, ClientError> {
+    async fn send<B, T>(&self, call: Call<B>) -> Result<T, ClientError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        T: DeserializeOwned,
+    {
+        let Call { method, path, content_type, body, timeout, sent, is_stream, .. } = call;
+        let health = request(Method::GET, "/v1/health", None, Full::new(Bytes::new()))?;
+        let request = request(method, &path, content_type, body)?;
+        let alive = tokio::time::timeout(LIFE_TIMEOUT, async {
+            let connection = self.open().await?;
+            self.ask_on(connection, health).await
+        });
+        let silent = ClientError::Silent { socket: self.socket.clone(), after: LIFE_TIMEOUT };
+        let (Health { .. }, connection) = alive.await.map_err(|_| silent)??;
+        if !is_stream {
+            sent.store(true, Ordering::Relaxed);
+        }
+        let timed_out = ClientError::TimedOut { socket: self.socket.clone(), after: timeout };
+        let answer = tokio::time::timeout(timeout, self.ask_on(connection, request)).await;
+        Ok(answer.map_err(|_| timed_out)??.0)
+    }
+
+    /// A connection, which runs beside the requests on it, so that an early answer is read while a body is still sent.
+    async fn open(&self) -> Result<Connection, ClientError> {
         let stream = self.connect().await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.failed(error))?;
-        // The connection runs beside the request, so that an early answer is read while the body is still sent.
-        let connection = tokio::spawn(connection);
-        let answer = self.answer(sender.send_request(request).await).await;
-        connection.abort();
-        answer
+        Ok(Connection { sender, _running: AbortOnDrop(tokio::spawn(connection)) })
+    }
+
+    async fn ask_on<T: DeserializeOwned>(
+        &self,
+        mut connection: Connection,
+        request: Request<AnyBody>,
+    ) -> Result<(T, Connection), ClientError> {
+        connection.sender.ready().await.map_err(|error| self.failed(error))?;
+        let answer = self.answer(connection.sender.send_request(request).await).await?;
+        Ok((answer, connection))
     }
 
     async fn answer<T: DeserializeOwned>(
@@ -246,7 +292,14 @@ impl Client {
             Ok(_) => {}
             Err(error) => return Err(self.unreachable(error)),
         }
-        UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(error))
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(QUEUE_PAUSE).await;
+                }
+                connected => return connected.map_err(|error| self.unreachable(error)),
+            }
+        }
     }
 
     fn unreachable(&self, error: io::Error) -> ClientError {
@@ -272,6 +325,57 @@ impl Client {
             format!("it answered HTTP {status} with a document that this version does not know: {error}");
         ClientError::NotLevee { socket: self.socket.clone(), found }
     }
+}
+
+type AnyBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+
+/// An open connection.
+struct Connection {
+    sender: hyper::client::conn::http1::SendRequest<AnyBody>,
+    _running: AbortOnDrop,
+}
+
+/// A task that nobody waits for ends with this.
+struct AbortOnDrop(tokio::task::JoinHandle<hyper::Result<()>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Ends at SIGINT; where that cannot be told, it does what it does by default.
+async fn interrupt() {
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()) {
+        Ok(mut interrupt) => {
+            interrupt.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn document<B: Serialize>(path: &str, body: &B) -> Result<Call<Full<Bytes>>, ClientError> {
+    let body = serde_json::to_vec(body).map_err(|error| ClientError::Request(error.into()))?;
+    let body = Full::new(Bytes::from(body));
+    Ok(Call { content_type: Some("application/json"), body, ..Call::new(Method::POST, path) })
+}
+
+fn request<B>(
+    method: Method,
+    path: &str,
+    content_type: Option<&str>,
+    body: B,
+) -> Result<Request<AnyBody>, ClientError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut request = Request::builder().method(method).uri(path).header(HOST, "levee");
+    if let Some(content_type) = content_type {
+        request = request.header(CONTENT_TYPE, content_type);
+    }
+    let request = request.body(body.map_err(Into::into).boxed_unsync());
+    request.map_err(|error| ClientError::Request(error.into()))
 }
 
 /// `text` as one segment of a path, or one value of a query.

@@ -61,6 +61,17 @@ pub struct ErrorDetail {
     pub omitted: u64,
 }
 
+impl ErrorDetail {
+    /// Codes of refusals that came too late.
+    const CHANGED: [&'static str; 3] = ["half_done", "not_forgotten", "internal"];
+
+    /// Something was changed, or may have been, in spite of the refusal.
+    #[must_use]
+    pub fn may_have_changed(&self) -> bool {
+        Self::CHANGED.contains(&self.code.as_str())
+    }
+}
+
 /// Problems that one answer lists.
 pub const MAX_PROBLEMS: usize = 1000;
 

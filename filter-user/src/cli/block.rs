@@ -111,7 +111,7 @@ async fn test(prefixes: &[String], json: bool, client: &Client, out: &mut impl W
         let request = TestRequest { prefixes: chunk.to_vec() };
         let first = (number * CHUNK) as u64;
         let tested: Tested = client
-            .post("/v1/test", &request)
+            .ask("/v1/test", &request)
             .await
             .map_err(|error| super::Refusal::from_client(error, |index| inputs.place(first + index)))?;
         all.blocked += tested.blocked;

@@ -93,7 +93,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<Outcome> {
             (1, bad) => format!("{} lines of the list are bad", grouped(bad)),
             (count, _) => format!("not all of the {count} lists are good"),
         };
-        return Err(Refusal { message, problems }.into());
+        return Err(Refusal { message, problems, may_have_changed: false }.into());
     }
     let checked = figures(&args.files, &lists)?;
     if args.json {

@@ -48,7 +48,7 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
                 writeln!(out, "{}: {how}", interface.name)?;
             }
         }
-        Err(error) if error.is_absent() => alone(request, pins, state_dir, out).await?,
+        Err(error) if error.is_absent() => alone(request, pins, state_dir, client, out).await?,
         Err(error) => return Err(Refusal::from_client(error, |_| None)),
     }
     Ok(Outcome::Done)
@@ -58,6 +58,7 @@ async fn alone(
     request: DetachRequest,
     pins: PinArgs,
     state_dir: PathBuf,
+    client: &Client,
     out: &mut impl Write,
 ) -> Result<()> {
     let shown = pins.bpffs.display().to_string();
@@ -71,6 +72,9 @@ async fn alone(
         Ok((removed, Engine::forget_interfaces(&state_dir, only, SystemTime::now())))
     });
     let (removed, forgotten) = done.await??;
+    if !removed.is_empty() {
+        client.note_change();
+    }
     if let Err(error) = forgotten {
         let error = chain(&error);
         writeln!(std::io::stderr(), "note: a daemon may attach them again when it is started: {error}")?;

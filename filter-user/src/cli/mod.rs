@@ -1,6 +1,7 @@
 //! The command line: one file a command. A thin client of the API; it decides nothing about packets or sets.
 //!
-//! Exit codes: 0 done, 1 failed (nothing changed), 2 usage. Results go to standard output as text or, with `-j`, as
+//! Exit codes: 0 done, 1 failed and nothing was changed, 2 usage, 3 something was changed or may have been, and not all
+//! of it is known (see [`exit_code`]), 130 interrupted. Results go to standard output as text or, with `-j`, as
 //! the API's own JSON; notes and errors go to standard error. Colour goes to terminals only.
 
 mod allow;
@@ -58,8 +59,13 @@ Example:
   levee block add 203.0.113.0/24 --ttl 1h --reason 'SYN flood'
   levee stats --watch 1s
 
-Exit codes: 0 done (also where there was nothing to do), 1 failed and nothing was changed, 2 wrong usage.
-`levee block test` answers with its own: 0 blocked, 1 not blocked, 2 no answer.";
+Exit codes:
+  0    done, also where there was nothing to do
+  1    failed, and nothing was changed
+  2    wrong usage
+  3    failed, and something was changed or may have been: no answer came, or it could not be printed
+  130  interrupted (Ctrl-C); what is known of a change is printed
+`levee block test` answers with its own: 0 blocked, 1 not blocked or not all of it, 2 no answer.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -103,9 +109,10 @@ enum Outcome {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let failure = if cli.command.is_question() { ExitCode::from(2) } else { ExitCode::FAILURE };
+    let is_question = cli.command.is_question();
+    let client = Client::new(&cli.socket).catching_interrupt();
     let mut out = std::io::BufWriter::new(anstream::stdout().lock());
-    let result = dispatch(cli, &mut out).and_then(|outcome| {
+    let result = dispatch(cli, &client, &mut out).and_then(|outcome| {
         out.flush()?;
         Ok(outcome)
     });
@@ -114,16 +121,43 @@ pub fn main() -> ExitCode {
         Ok(Outcome::No) => ExitCode::FAILURE,
         // Whoever read the output has seen enough, as in `levee block list | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if client.has_changed() => {
+            report(
+                &error.context("the change was made, but not all that there is to say of it could be told"),
+            );
+            ExitCode::from(CHANGED)
+        }
         Err(error) => {
             report(&error);
-            failure
+            exit_code(&error, is_question)
         }
     }
 }
 
-fn dispatch(cli: Cli, out: &mut impl Write) -> Result<Outcome> {
+/// Something was changed, or may have been.
+const CHANGED: u8 = 3;
+/// What shells say of a process that SIGINT has ended.
+const INTERRUPTED: u8 = 130;
+
+/// What a failure before or in place of an answer means. A question has no failure but that there is no answer.
+fn exit_code(error: &anyhow::Error, is_question: bool) -> ExitCode {
+    let client = error.downcast_ref::<ClientError>();
+    let refusal = error.downcast_ref::<Refusal>();
+    if matches!(client, Some(ClientError::Interrupted { .. })) {
+        ExitCode::from(INTERRUPTED)
+    } else if client.is_some_and(ClientError::may_have_changed)
+        || refusal.is_some_and(|it| it.may_have_changed)
+    {
+        ExitCode::from(CHANGED)
+    } else if is_question {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn dispatch(cli: Cli, client: &Client, out: &mut impl Write) -> Result<Outcome> {
     let Cli { socket, command } = cli;
-    let client = Client::new(&socket);
     match command {
         Command::Run(args) => return run::run(args, socket).map(|()| Outcome::Done),
         Command::Check(args) => return check::run(&args, out),
@@ -133,20 +167,23 @@ fn dispatch(cli: Cli, out: &mut impl Write) -> Result<Outcome> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the asynchronous runtime")?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match command {
-            Command::Attach(args) => attach::run(args, &client, out).await,
-            Command::Detach(args) => detach::run(args, &client, out).await,
-            Command::Status(args) => status::run(args, &client, out).await,
-            Command::Stats(args) => stats::run(args, &client, out).await,
-            Command::Block(args) => block::run(args, &client, out).await,
-            Command::Allow(args) => allow::run(args, &client, out).await,
-            Command::Set(args) => set::run(args, &client, out).await,
+            Command::Attach(args) => attach::run(args, client, out).await,
+            Command::Detach(args) => detach::run(args, client, out).await,
+            Command::Status(args) => status::run(args, client, out).await,
+            Command::Stats(args) => stats::run(args, client, out).await,
+            Command::Block(args) => block::run(args, client, out).await,
+            Command::Allow(args) => allow::run(args, client, out).await,
+            Command::Set(args) => set::run(args, client, out).await,
             Command::Run(_) | Command::Check(_) | Command::Completions(_) | Command::Man(_) => {
                 Ok(Outcome::Done)
             }
         }
-    })
+    });
+    // After an interrupt a thread may still wait for standard input.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Bad lines of a list that are shown.
@@ -158,6 +195,8 @@ const LINES_SHOWN: usize = 20;
 struct Refusal {
     message: String,
     problems: Vec<String>,
+    /// Something was changed, or may have been.
+    may_have_changed: bool,
 }
 
 impl Refusal {
@@ -189,7 +228,7 @@ impl Refusal {
         if more > 0 {
             problems.push(format!("... and {} more", render::grouped(more)));
         }
-        Self { message: detail.message, problems }.into()
+        Self { may_have_changed: detail.may_have_changed(), message: detail.message, problems }.into()
     }
 }
 
