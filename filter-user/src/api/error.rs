@@ -111,6 +111,14 @@ pub enum ApiError {
         /// Why the state could not be told.
         cause: Box<ApiError>,
     },
+    /// There was no turn for the request in time.
+    #[error(
+        "all {connections} connections of the daemon are taken, so nothing was asked or changed; try again"
+    )]
+    Busy {
+        /// That there can be.
+        connections: usize,
+    },
     /// A panic: in this request, or in an earlier one that left the state unknown.
     #[error("an error of Levee's own; the daemon's log tells more, and restarting it reads the state anew")]
     Panicked,
@@ -161,6 +169,7 @@ impl ApiError {
             Self::Dataplane(error) => dataplane(error),
             Self::HalfDone { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "half_done"),
             Self::NotForgotten { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "not_forgotten"),
+            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Panicked => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
@@ -201,7 +210,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, _) = self.status_and_code();
         let error = self.detail();
-        if status.is_server_error() {
+        if status.is_server_error() && !matches!(self, Self::Busy { .. }) {
             tracing::error!(code = error.code, "{}", error.message);
         }
         (status, axum::Json(ErrorBody { schema: SCHEMA, error })).into_response()

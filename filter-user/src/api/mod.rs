@@ -16,6 +16,7 @@ mod dropped;
 pub mod error;
 mod extract;
 mod handlers;
+mod pace;
 pub mod peer;
 pub mod problem;
 pub mod server;

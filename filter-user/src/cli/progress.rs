@@ -29,11 +29,6 @@ impl Upload {
         Self(bar)
     }
 
-    /// An upload without a line, as somebody is typing the list where it would stand.
-    pub fn unseen() -> Self {
-        Self(ProgressBar::hidden())
-    }
-
     /// The list, counted as it is sent; behind its end the line says that it is installed.
     pub fn watch(
         &self,

@@ -1,7 +1,7 @@
 //! `levee set`: named sets as a whole, above all importing lists.
 
 use std::fs::File;
-use std::io::{IsTerminal as _, Write};
+use std::io::{Cursor, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -204,9 +204,11 @@ async fn import(args: &ImportArgs, client: &Client) -> Result<Imported> {
     let (list, upload): (Box<dyn AsyncRead + Send + Unpin>, _) = if args.file == "-" {
         let typed = std::io::stdin().is_terminal();
         if typed {
-            writeln!(std::io::stderr(), "reading the list from the terminal; end it with Ctrl-D")?;
+            // Nobody types as fast as the daemon wants a list to come.
+            (Box::new(Cursor::new(typed_list()?)), Upload::new(None))
+        } else {
+            (Box::new(tokio::io::stdin()), Upload::new(None))
         }
-        (Box::new(tokio::io::stdin()), if typed { Upload::unseen() } else { Upload::new(None) })
     } else {
         let (file, bytes) = open(Path::new(&args.file))?;
         (Box::new(tokio::fs::File::from_std(file)), Upload::new(bytes))
@@ -214,6 +216,14 @@ async fn import(args: &ImportArgs, client: &Client) -> Result<Imported> {
     let list = upload.watch(ReaderStream::with_capacity(list, READ_SIZE));
     let imported = client.import(&args.name, &query, list).await;
     imported.map_err(|error| Refusal::from_client(error, |_| None))
+}
+
+fn typed_list() -> Result<Vec<u8>> {
+    writeln!(std::io::stderr(), "reading the list from the terminal; end it with Ctrl-D")?;
+    let mut list = Vec::new();
+    let mut input = std::io::stdin().lock().take(MAX_LIST_BYTES + 1);
+    input.read_to_end(&mut list).context("cannot read the terminal")?;
+    Ok(list)
 }
 
 /// Bytes that are read and sent at a time.

@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::api::controller::Controller;
 use crate::api::error::chain;
-use crate::api::server;
+use crate::api::server::{self, Limits};
 use crate::dataplane::{Dataplane, KernelTables};
 use crate::engine::{Engine, Recovery};
 use crate::tables::Opened;
@@ -137,7 +137,7 @@ async fn serve(
         // A service manager that does not listen changes nothing about stopping.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     };
-    server::serve(listener, Arc::clone(&controller), stop).await;
+    server::serve(listener, Arc::clone(&controller), Limits::default(), stop).await;
     expiry.abort();
     info!("stopped; what is attached goes on filtering, `levee detach --all` takes it off");
     Ok(())

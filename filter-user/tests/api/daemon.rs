@@ -11,7 +11,7 @@ use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters};
 use filter_user::api::client::{Client, ClientError};
 use filter_user::api::controller::{Controller, Interfaces};
-use filter_user::api::server;
+use filter_user::api::server::{self, Limits};
 use filter_user::api::types::{Action, AddRequest, Changed, SetList, TestRequest, Tested};
 use filter_user::dataplane::{DataplaneError, InterfaceReport, Reading};
 use filter_user::engine::Engine;
@@ -92,18 +92,23 @@ pub struct Daemon {
 
 /// Starts one.
 pub fn daemon() -> Daemon {
-    daemon_on(Box::new(MemoryTables::new(1000, 1000)))
+    daemon_on(Box::new(MemoryTables::new(1000, 1000)), Limits::default())
 }
 
-/// Starts one on these tables.
-pub fn daemon_on(tables: Box<dyn PrefixTables>) -> Daemon {
+/// Starts one with other limits.
+pub fn daemon_within(limits: Limits) -> Daemon {
+    daemon_on(Box::new(MemoryTables::new(1000, 1000)), limits)
+}
+
+/// Starts one on these tables, with these limits.
+pub fn daemon_on(tables: Box<dyn PrefixTables>, limits: Limits) -> Daemon {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("levee.sock");
     let state = dir.path().join("state");
     let (engine, _) = Engine::open(&state, tables, SystemTime::now()).unwrap();
     let controller = Arc::new(Controller::new(engine, Box::new(Host::default()), &state));
     let listener = UnixListener::bind(&socket).unwrap();
-    tokio::spawn(server::serve(listener, Arc::clone(&controller), std::future::pending()));
+    tokio::spawn(server::serve(listener, Arc::clone(&controller), limits, std::future::pending()));
     Daemon { client: Client::new(&socket), dir, socket, controller }
 }
 

@@ -3,6 +3,7 @@
 
 mod change;
 mod daemon;
+mod limits;
 mod view;
 
 use std::io::{Read as _, Write as _};
