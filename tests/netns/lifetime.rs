@@ -1,12 +1,18 @@
 //! What lasts when the controller does not, and what a new one makes of it.
 
 use std::fs;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use filter_user::api::types::{Interface, Stats};
 use harness::flood::RunningFlood;
+use harness::levee::binary;
 use harness::{Flood, Levee, Order, SourcePattern, StackCounter, Template};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::field::{
     BLOCKED_MAC, Field, INTERFACE, counted, in_block_tables, lines, listed, programs_on, refused, status,
@@ -128,6 +134,86 @@ pub fn stopping_the_controller_leaves_the_filter_and_its_socket_goes() -> Result
     let levee = field.levee()?;
     ensure!(identity(&levee)? == before, "{:?} is not {before:?}", identity(&levee)?);
     ensure!(counted(&levee, INTERFACE, 101)?.drop.packets == 100);
+    Ok(())
+}
+
+pub fn a_controller_whose_terminal_is_closed_stops_in_order() -> Result<()> {
+    let field = Field::new("terminal_closed")?;
+    let socket = field.socket()?;
+    let state = field.directory()?.join("state");
+    let run = format!(
+        "{} run --socket {} --state-dir {} --bpffs /sys/fs/bpf/levee",
+        binary("levee")?.display(),
+        socket.display(),
+        state.display()
+    );
+    let mut terminal = field.victim.command("script");
+    terminal.args(["-qec", &run, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut terminal = terminal.spawn()?;
+    wait_until("it answers", || Ok(UnixStream::connect(&socket).is_ok()))?;
+    let attached = field.alone(&["attach", INTERFACE])?;
+    ensure!(attached.code == Some(0), "{attached:?}");
+    terminal.kill()?;
+    terminal.wait()?;
+    wait_until("its socket is gone", || Ok(!socket.exists()))?;
+    ensure!(programs_on(&field.victim, INTERFACE)?.len() == 1, "the filter goes on");
+    // Everything that it held is free.
+    let levee = field.levee()?;
+    ensure!(status(&levee)?.interfaces.len() == 1);
+    Ok(())
+}
+
+pub fn a_hangup_without_a_terminal_changes_nothing() -> Result<()> {
+    let field = Field::new("hangup")?;
+    let mut levee = field.attached("native")?;
+    let pid = i32::try_from(levee.pid()).ok().and_then(Pid::from_raw).context("no process id")?;
+    kill_process(pid, Signal::HUP)?;
+    wait_until("it is said", || Ok(levee.log().contains("SIGHUP")))?;
+    ensure!(levee.is_running()?);
+    levee.ok(&["block", "add", "192.0.2.1"])?;
+    Ok(())
+}
+
+pub fn what_a_dying_daemon_still_holds_is_waited_for() -> Result<()> {
+    let field = Field::new("dying_daemon")?;
+    field.attached("native")?.kill9()?;
+    let open = |path: &Path| fs::File::open(path).with_context(|| path.display().to_string());
+    let holds = |path: &Path| -> Result<fs::File> {
+        let file = open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
+    };
+    let socket = field.socket()?;
+    let state = field.sandbox.directory("levee")?.join("state/lock");
+    let pins = field.sandbox.bpffs().join("levee");
+    for held in ["socket", "state", "pins"] {
+        let listener = match held {
+            "socket" => {
+                fs::remove_file(&socket)?;
+                Some(UnixListener::bind(&socket)?)
+            }
+            _ => None,
+        };
+        let lock = match held {
+            "state" => Some(holds(&state)?),
+            "pins" => Some(holds(&pins)?),
+            _ => None,
+        };
+        let began = Instant::now();
+        let levee = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(700));
+                drop((listener, lock));
+            });
+            // The test's own listener would be taken for the daemon's.
+            std::thread::sleep(Duration::from_millis(if held == "socket" { 100 } else { 0 }));
+            field.levee()
+        });
+        let levee = levee.with_context(|| held.to_owned())?;
+        ensure!(began.elapsed() > Duration::from_millis(600), "{held} was not held");
+        wait_until("it answers", || Ok(levee.cmd(&["status"])?.code == Some(0)))?;
+        levee.kill9()?;
+    }
     Ok(())
 }
 

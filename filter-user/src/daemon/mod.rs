@@ -4,7 +4,9 @@
 //! Everything that can refuse is asked before anything is changed.
 //! Stopping leaves the dataplane as it is: attached interfaces go on filtering with their last tables.
 
+mod handover;
 mod privileges;
+mod signals;
 mod socket;
 
 use std::path::PathBuf;
@@ -13,15 +15,17 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use self::handover::Handover;
+use self::signals::Signals;
+use self::socket::{Bound, InUse};
 use crate::api::controller::Controller;
 use crate::api::error::chain;
 use crate::api::server::{self, Limits};
-use crate::dataplane::{Dataplane, KernelTables};
-use crate::engine::{Engine, Recovery};
+use crate::dataplane::{Dataplane, DataplaneError, KernelTables};
+use crate::engine::{Engine, EngineError, Recovery};
 use crate::tables::Opened;
 
 /// What the daemon is started with.
@@ -40,7 +44,7 @@ pub struct Options {
 /// Longest sleep of the expiry task: a clock that was set reaches it no later than that.
 const EXPIRY_SLEEP: Duration = Duration::from_secs(30);
 
-/// Runs until SIGINT or SIGTERM.
+/// Runs until it is told to stop (see [`signals`]).
 ///
 /// # Errors
 /// Whatever keeps the daemon from starting; nothing has changed then.
@@ -52,11 +56,14 @@ pub fn run(options: &Options) -> Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(colour)
         .with_target(false)
+        // Standard error may be a terminal that has gone: what cannot be told there cannot be complained about there.
+        .log_internal_errors(false)
         .init();
 
     privileges::check()?;
-    let socket = socket::Bound::bind(&options.socket)?;
-    let controller = open(options)?;
+    let mut handover = Handover::new();
+    let socket = handover.take(|| Bound::bind(&options.socket), anyhow::Error::is::<InUse>)?;
+    let controller = open(options, &mut handover)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -70,9 +77,11 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 /// Opens dataplane and state. Opening pins nothing, so a failure leaves nothing behind.
-fn open(options: &Options) -> Result<Arc<Controller>> {
+fn open(options: &Options, handover: &mut Handover) -> Result<Arc<Controller>> {
     let Options { bpffs, state_dir, max_memory, .. } = options;
-    let (dataplane, adopted) = Dataplane::open(bpffs)
+    let is_busy = |error: &DataplaneError| matches!(error, DataplaneError::Busy { .. });
+    let (dataplane, adopted) = handover
+        .take(|| Dataplane::open(bpffs), is_busy)
         .with_context(|| format!("cannot open the dataplane in {}", bpffs.display()))?;
     for interface in &adopted {
         info!(
@@ -83,8 +92,13 @@ fn open(options: &Options) -> Result<Arc<Controller>> {
         );
     }
     let dataplane = Arc::new(Mutex::new(dataplane));
-    let tables = KernelTables::new(Arc::clone(&dataplane), *max_memory);
-    let (engine, recovery) = Engine::open(state_dir, Box::new(tables), SystemTime::now())
+    let open = || {
+        let tables = KernelTables::new(Arc::clone(&dataplane), *max_memory);
+        Engine::open(state_dir, Box::new(tables), SystemTime::now())
+    };
+    let is_locked = |error: &EngineError| matches!(error, EngineError::Locked { .. });
+    let (engine, recovery) = handover
+        .take(open, is_locked)
         .with_context(|| format!("cannot open the state in {}", state_dir.display()))?;
     tell(recovery);
     let controller = Arc::new(Controller::new(engine, Box::new(dataplane), state_dir));
@@ -117,8 +131,7 @@ async fn serve(
     options: &Options,
 ) -> Result<()> {
     let listener = UnixListener::from_std(listener).context("cannot listen on the socket")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let signals = Signals::listen()?;
     let restored = Arc::clone(&controller);
     tokio::task::spawn_blocking(move || restore(&restored, true))
         .await
@@ -130,10 +143,7 @@ async fn serve(
         warn!(%error, "cannot tell the service manager");
     }
     let stop = async {
-        tokio::select! {
-            _ = interrupt.recv() => info!("stopping on SIGINT"),
-            _ = terminate.recv() => info!("stopping on SIGTERM"),
-        }
+        info!("stopping on {}", signals.stop().await);
         // A service manager that does not listen changes nothing about stopping.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     };

@@ -18,6 +18,14 @@ pub struct Bound {
     identity: (u64, u64),
 }
 
+/// Another process listens there.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is in use by process {pid}; stop it first, or use another --socket", .path.display())]
+pub struct InUse {
+    path: PathBuf,
+    pid: String,
+}
+
 impl Bound {
     /// Listens on `path`, open to the owner and the group. Makes its directory where there is none, and replaces a
     /// socket that nobody listens on. Call it while the process has one thread: it sets the umask for a moment.
@@ -83,7 +91,7 @@ fn vacate(path: &Path) -> Result<()> {
         Ok(stream) => {
             let pid = rustix::net::sockopt::socket_peercred(&stream)
                 .map_or_else(|_| "unknown".to_owned(), |peer| peer.pid.to_string());
-            bail!("{shown} is in use by process {pid}; stop it first, or use another --socket");
+            Err(InUse { path: path.to_owned(), pid }.into())
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).with_context(|| format!("cannot remove the stale socket {shown}"))
