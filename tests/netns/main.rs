@@ -13,6 +13,7 @@ mod generations;
 mod gone;
 mod import;
 mod lifetime;
+mod lost;
 mod real;
 mod refusals;
 mod set_counters;
@@ -36,6 +37,10 @@ fn main() -> ExitCode {
         detach::what_was_detached_while_the_daemon_was_dead_stays_detached,
         detach::an_interface_that_went_away_does_not_keep_the_others_from_anything,
         detach::an_interface_that_moved_to_another_namespace_is_still_known,
+        lost::a_link_that_somebody_detached_is_attached_again_soon,
+        lost::an_interface_that_is_made_anew_is_filtered_at_once,
+        lost::pins_that_somebody_removed_are_made_again_and_nothing_passes_meanwhile,
+        lost::an_interface_in_another_namespace_is_said_to_be_filtered_there,
         refusals::an_interface_with_another_program_is_refused_by_its_name_and_id,
         refusals::a_driver_without_native_mode_is_refused_with_a_hint,
         refusals::unknown_interfaces_are_refused,

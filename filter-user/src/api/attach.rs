@@ -11,9 +11,6 @@ use super::types::{AttachRequest, Attached, DetachRequest, Detached, InterfaceCh
 use crate::dataplane::{DataplaneError, InterfaceReport};
 use crate::engine::{Engine, InterfaceIntent};
 
-/// An interface that was missing, and whether it could be attached again.
-pub type Restored = (String, Result<(), ApiError>);
-
 impl Controller {
     /// Puts the program on interfaces.
     ///
@@ -27,6 +24,7 @@ impl Controller {
         let intent = InterfaceIntent { mode: request.mode.into(), switches: request.switches() };
         let mut engine = self.engine()?;
         let mut dataplane = self.dataplane()?;
+        self.look_after(dataplane.as_mut())?;
         let before = dataplane.interfaces()?;
         let mut done: Vec<String> = Vec::new();
         let mut interfaces = Vec::new();
@@ -55,6 +53,7 @@ impl Controller {
         }
         let mut engine = self.engine()?;
         let mut dataplane = self.dataplane()?;
+        self.look_after(dataplane.as_mut())?;
         let running = dataplane.interfaces()?;
         let is_running = |name: &str| running.iter().any(|report| report.name.as_deref() == Some(name));
         if request.all {
@@ -84,44 +83,6 @@ impl Controller {
             interfaces.push(InterfaceChange { name, changed, mode: None, program_id: None });
         }
         unforgotten.told(Detached { schema: SCHEMA, interfaces })
-    }
-
-    /// Whether the desired state names an interface that does not run the filter.
-    #[must_use]
-    pub fn misses_interfaces(&self) -> bool {
-        let Ok(view) = self.view() else { return false };
-        let Ok(running) = self.dataplane().and_then(|dataplane| Ok(dataplane.interfaces()?)) else {
-            return false;
-        };
-        let runs = |name: &String| running.iter().any(|report| report.name.as_ref() == Some(name));
-        !view.wanted.iter().all(runs)
-    }
-
-    /// Attaches what the desired state names and the kernel does not have, and lets the desired state know of what
-    /// the kernel has. Says what became of each that was missing.
-    ///
-    /// # Errors
-    /// When the kernel does not tell what it has.
-    pub fn restore(&self) -> Result<Vec<Restored>, ApiError> {
-        let mut engine = self.engine()?;
-        let mut dataplane = self.dataplane()?;
-        let running = dataplane.interfaces()?;
-        for report in &running {
-            if let (Some(name), Some(mode)) = (&report.name, report.mode) {
-                engine.set_interface(name, InterfaceIntent { mode, switches: report.switches })?;
-            }
-        }
-        let missing: Vec<(String, InterfaceIntent)> = engine
-            .interfaces()
-            .iter()
-            .filter(|(name, _)| !running.iter().any(|report| report.name.as_deref() == Some(name)))
-            .map(|(name, intent)| (name.clone(), *intent))
-            .collect();
-        let restore = |(name, intent): (String, InterfaceIntent)| {
-            let attached = dataplane.attach(&name, intent.mode, intent.switches);
-            (name, attached.map(drop).map_err(ApiError::from))
-        };
-        Ok(missing.into_iter().map(restore).collect())
     }
 }
 

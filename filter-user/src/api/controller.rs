@@ -16,12 +16,13 @@ use tokio::sync::Notify;
 use super::dropped::Dropped;
 use super::error::{ApiError, chain};
 use super::problem::Problem;
+use super::restore::Unfiltered;
 use super::types::{
     Action, ControllerStatus, Entry, Interface, InterfaceStats, SCHEMA, SetEntries, SetList, Stats, StatsController,
     Status, Timestamp, Traffic,
 };
 use super::view::{View, Writing};
-use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport, Reading};
+use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport, Lost, Reading};
 use crate::engine::{Engine, EngineError, SetName};
 use crate::feeds::parse_prefix;
 use crate::interface::InterfaceMode;
@@ -67,6 +68,12 @@ pub trait Interfaces: Send {
     /// # Errors
     /// When the kernel refuses.
     fn look(&self, look: &mut dyn FnMut(Vec<Reading>)) -> Result<(), DataplaneError>;
+
+    /// Looks whether every interface still has the program; names each that has lost it since the last look.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn look_after(&mut self) -> Result<Vec<Lost>, DataplaneError>;
 }
 
 impl Interfaces for Arc<Mutex<Dataplane>> {
@@ -96,6 +103,10 @@ impl Interfaces for Arc<Mutex<Dataplane>> {
         look(dataplane.readings()?);
         Ok(())
     }
+
+    fn look_after(&mut self) -> Result<Vec<Lost>, DataplaneError> {
+        held(self).look_after()
+    }
 }
 
 /// What a panic can leave half-done is told by the kernel, not by this value.
@@ -108,6 +119,7 @@ pub struct Controller {
     engine: Mutex<Engine>,
     interfaces: Mutex<Box<dyn Interfaces>>,
     view: Mutex<Arc<View>>,
+    unfiltered: Mutex<Unfiltered>,
     state_dir: PathBuf,
     started: SystemTime,
     pub(super) changed: Notify,
@@ -122,6 +134,7 @@ impl Controller {
             view: Mutex::new(Arc::new(View::of(&engine))),
             engine: Mutex::new(engine),
             interfaces: Mutex::new(interfaces),
+            unfiltered: Mutex::default(),
             state_dir: state_dir.to_owned(),
             started: SystemTime::now(),
             changed: Notify::new(),
@@ -183,6 +196,10 @@ impl Controller {
         Ok(Arc::clone(&view))
     }
 
+    pub(super) fn unfiltered(&self) -> Result<MutexGuard<'_, Unfiltered>, ApiError> {
+        self.unfiltered.lock().map_err(|_| ApiError::Panicked)
+    }
+
     pub(super) fn dataplane(&self) -> Result<MutexGuard<'_, Box<dyn Interfaces>>, ApiError> {
         self.interfaces.lock().map_err(|_| ApiError::Panicked)
     }
@@ -205,14 +222,8 @@ impl Controller {
         let (readings, view) = self.readings()?;
         let dropped = Dropped::on(&readings, &view);
         let interfaces: Vec<Interface> = readings.into_iter().map(|it| Interface::from(it.report)).collect();
-        let is_attached =
-            |name: &String| interfaces.iter().any(|interface| interface.name.as_ref() == Some(name));
         let mut warnings = view.warnings();
-        warnings.extend(view.wanted.iter().filter(|name| !is_attached(name)).map(|name| {
-            format!(
-                "{name} is to be filtered and is not; it is tried again, or `levee detach {name}` forgets it"
-            )
-        }));
+        warnings.extend(self.unfiltered()?.warnings(view.wanted.iter(), &interfaces));
         Ok(Status {
             schema: SCHEMA,
             time: Timestamp(SystemTime::now()),

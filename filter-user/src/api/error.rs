@@ -279,6 +279,7 @@ fn dataplane(error: &DataplaneError) -> (StatusCode, &'static str) {
         }
         DataplaneError::ModeRefused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "mode_refused"),
         DataplaneError::Occupied { .. } => (StatusCode::CONFLICT, "occupied"),
+        DataplaneError::IndexTaken { .. } => (StatusCode::CONFLICT, "index_taken"),
         DataplaneError::AttachedOtherwise { .. } => (StatusCode::CONFLICT, "attached_otherwise"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "dataplane"),
     }

@@ -19,6 +19,7 @@ mod handlers;
 mod pace;
 pub mod peer;
 pub mod problem;
+pub mod restore;
 pub mod server;
 mod sets;
 pub mod types;

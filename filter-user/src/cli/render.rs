@@ -6,7 +6,7 @@ use filter_common::verdict::{Reason, Verdict};
 use ipnet::IpNet;
 
 use super::table::aligned;
-use crate::api::types::{Count, Interface, Mode, SetSummary, Status, TableStatus, Traffic};
+use crate::api::types::{Count, Interface, Mode, Place, SetSummary, Status, TableStatus, Traffic};
 
 /// `1234567` as `1,234,567`.
 pub fn grouped(number: u64) -> String {
@@ -171,9 +171,13 @@ fn controller(status: &Status) -> String {
     text + "\n"
 }
 
-/// What an interface is called when the interface itself has gone.
-pub fn interface_name(name: Option<&str>, program_id: u32) -> String {
-    name.map_or_else(|| format!("(gone, program {program_id})"), str::to_owned)
+/// What an interface is called, also when it is not here.
+pub fn interface_name(name: Option<&str>, attached_as: &str, place: Place) -> String {
+    match (name, place) {
+        (Some(name), _) => name.to_owned(),
+        (None, Place::Elsewhere) => format!("{attached_as} (in another namespace)"),
+        (None, Place::Here | Place::Gone) => format!("{attached_as} (gone)"),
+    }
 }
 
 fn interfaces(interfaces: &[Interface]) -> String {
@@ -192,7 +196,7 @@ fn interfaces(interfaces: &[Interface]) -> String {
         &header,
         interfaces.iter().map(|interface| {
             vec![
-                interface_name(interface.name.as_deref(), interface.program_id),
+                interface_name(interface.name.as_deref(), &interface.attached_as, interface.place),
                 interface.mode.map_or("unknown", Mode::name).to_owned(),
                 interface.program_id.to_string(),
                 interface.generation.to_string(),

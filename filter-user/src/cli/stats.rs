@@ -79,7 +79,7 @@ fn render(stats: &Stats, before: Option<(&Stats, Duration)>) -> String {
             let same = before.interfaces.iter().find(|other| other.name == interface.name);
             same.map(|other| (&other.traffic, over))
         });
-        let name = render::interface_name(interface.name.as_deref(), interface.program_id);
+        let name = render::interface_name(interface.name.as_deref(), &interface.attached_as, interface.place);
         let mode = interface.mode.map_or("mode unknown", Mode::name);
         let about = format!("{mode}, program {}, generation {}", interface.program_id, interface.generation);
         text += &section(&name, &about, &interface.traffic, earlier);

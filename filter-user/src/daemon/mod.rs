@@ -8,6 +8,7 @@ mod handover;
 mod privileges;
 mod signals;
 mod socket;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 use self::handover::Handover;
 use self::signals::Signals;
 use self::socket::{Bound, InUse};
+use self::watch::Watcher;
 use crate::api::controller::Controller;
 use crate::api::error::chain;
 use crate::api::server::{self, Limits};
@@ -85,7 +87,7 @@ fn open(options: &Options, handover: &mut Handover) -> Result<Arc<Controller>> {
         .with_context(|| format!("cannot open the dataplane in {}", bpffs.display()))?;
     for interface in &adopted {
         info!(
-            interface = interface.name.as_deref().unwrap_or("(gone)"),
+            interface = interface.attached_as,
             program = interface.program_id,
             generation = interface.generation,
             "adopted"
@@ -132,11 +134,9 @@ async fn serve(
 ) -> Result<()> {
     let listener = UnixListener::from_std(listener).context("cannot listen on the socket")?;
     let signals = Signals::listen()?;
-    let restored = Arc::clone(&controller);
-    tokio::task::spawn_blocking(move || restore(&restored, true))
-        .await
-        .context("attaching interfaces panicked")?;
-
+    let mut watcher = Watcher::new(Arc::clone(&controller));
+    watcher.look(true).await;
+    let watch = tokio::spawn(watcher.run());
     let expiry = tokio::spawn(expire(Arc::clone(&controller)));
     info!(socket = %options.socket.display(), pid = std::process::id(), "ready");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
@@ -148,42 +148,17 @@ async fn serve(
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     };
     server::serve(listener, Arc::clone(&controller), Limits::default(), stop).await;
+    watch.abort();
     expiry.abort();
     info!("stopped; what is attached goes on filtering, `levee detach --all` takes it off");
     Ok(())
 }
 
-/// Attaches what the desired state names and the kernel does not have. Failures are told once: the status goes on
-/// showing them.
-fn restore(controller: &Controller, tell: bool) {
-    match controller.restore() {
-        Ok(restored) => {
-            for (name, outcome) in restored {
-                match outcome {
-                    Ok(()) => info!(interface = name, "attached again"),
-                    Err(error) if tell => {
-                        warn!(interface = name, error = %chain(&error), "cannot be attached now, is tried again");
-                    }
-                    Err(_) => {}
-                }
-            }
-        }
-        Err(error) if tell => error!(error = %chain(&error), "the attached interfaces cannot be read"),
-        Err(_) => {}
-    }
-}
-
-/// Removes entries when their time is over, and puts the filter back on interfaces that have returned.
+/// Removes entries when their time is over.
 async fn expire(controller: Arc<Controller>) {
     loop {
         let expired = Arc::clone(&controller);
-        let next = tokio::task::spawn_blocking(move || {
-            if expired.misses_interfaces() {
-                restore(&expired, false);
-            }
-            expired.expire()
-        })
-        .await;
+        let next = tokio::task::spawn_blocking(move || expired.expire()).await;
         let sleep = match next {
             Ok(Ok(next)) => {
                 next.map_or(EXPIRY_SLEEP, |next| next.clamp(Duration::from_millis(100), EXPIRY_SLEEP))

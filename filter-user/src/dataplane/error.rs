@@ -65,6 +65,16 @@ pub enum DataplaneError {
         /// The same, as it was asked for.
         asked: String,
     },
+    /// Its pins would have the place of another's.
+    #[error(
+        "{name} has the index that {other} had, which is in another network namespace now and still filtered; `levee detach {other}` first"
+    )]
+    IndexTaken {
+        /// The interface.
+        name: String,
+        /// The one elsewhere, by the name that it was attached by.
+        other: String,
+    },
     /// The interface cannot run a program in that mode.
     #[error("{name} cannot run an XDP program in {mode} mode: {source}; {hint}")]
     ModeRefused {

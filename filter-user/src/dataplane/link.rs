@@ -1,4 +1,4 @@
-//! Two calls on a pinned link that aya does not have: which interface it is on, and to let go of it, now.
+//! Calls on a link that aya does not have: which interface it is on, to let go of it, now, and to pin it once more.
 //!
 //! Removing the pin would take it off as well, but later: the kernel frees an unpinned link after a grace period, on a
 //! worker (seen on 6.18), and never while another process holds it open. Whoever detaches may attach something else
@@ -11,11 +11,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 // enum bpf_cmd of linux/bpf.h
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
-/// The part of `union bpf_attr` that `BPF_OBJ_GET` reads.
+/// The part of `union bpf_attr` that `BPF_OBJ_GET` and `BPF_OBJ_PIN` read.
 #[repr(C)]
 struct ObjectByPath {
     path: u64,
@@ -49,37 +50,68 @@ struct XdpLinkInfo {
     reserved_too: u32,
 }
 
-/// Detaches the link pinned at `path`. One that has lost its interface already is left as it is.
-pub(super) fn detach(path: &Path) -> io::Result<()> {
-    let link = open(path)?;
-    // SAFETY: the attributes are those of the command, and the descriptor in them is open.
-    unsafe { bpf(BPF_LINK_DETACH, &LinkByFd { fd: link.as_raw_fd() }) }?;
-    Ok(())
+/// A link, held open: as long as it is, its program stays on the interface, also without a pin.
+#[derive(Debug)]
+pub(super) struct Link(OwnedFd);
+
+/// What the kernel says of a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkState {
+    /// Its number.
+    pub id: u32,
+    /// The number of its program.
+    pub program_id: u32,
+    /// The index of its interface, in whatever network namespace that is; 0 once it has lost it for good: the interface
+    /// was removed, or the link was told to let go.
+    pub ifindex: u32,
 }
 
-/// Whether the link pinned at `path` has lost its interface for good: the interface was removed, or the link was told
-/// to let go. An interface that was moved to another network namespace still has its link.
+impl Link {
+    /// The link pinned at `path`.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let get = ObjectByPath { path: path.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
+        // SAFETY: the attributes are those of the command, and the path that they point to lives until the call returns.
+        let fd = unsafe { bpf(BPF_OBJ_GET, &get) }?;
+        let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+        // SAFETY: the call returned a new descriptor, which nothing else owns.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(super) fn state(&self) -> io::Result<LinkState> {
+        let mut info = XdpLinkInfo::default();
+        let attributes = InfoByFd {
+            fd: self.0.as_raw_fd(),
+            length: u32::try_from(size_of::<XdpLinkInfo>()).map_err(io::Error::other)?,
+            info: (&raw mut info).expose_provenance() as u64,
+        };
+        // SAFETY: the attributes are those of the command, the descriptor is open, and `info` has as many bytes as told.
+        unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes) }?;
+        Ok(LinkState { id: info.id, program_id: info.program_id, ifindex: info.ifindex })
+    }
+
+    /// Takes it off its interface. One that has lost that already is left as it is.
+    pub(super) fn detach(&self) -> io::Result<()> {
+        // SAFETY: the attributes are those of the command, and the descriptor in them is open.
+        unsafe { bpf(BPF_LINK_DETACH, &LinkByFd { fd: self.0.as_raw_fd() }) }?;
+        Ok(())
+    }
+
+    pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let fd = u32::try_from(self.0.as_raw_fd()).map_err(io::Error::other)?;
+        let pin = ObjectByPath { path: path.as_ptr().expose_provenance() as u64, fd, flags: 0 };
+        // SAFETY: the attributes are those of the command, the descriptor is open, and the path lives until the call
+        // returns.
+        unsafe { bpf(BPF_OBJ_PIN, &pin) }?;
+        Ok(())
+    }
+}
+
+/// Whether the link pinned at `path` has lost its interface for good. An interface that was moved to another network
+/// namespace still has its link.
 pub(super) fn is_defunct(path: &Path) -> io::Result<bool> {
-    let link = open(path)?;
-    let mut info = XdpLinkInfo::default();
-    let attributes = InfoByFd {
-        fd: link.as_raw_fd(),
-        length: u32::try_from(size_of::<XdpLinkInfo>()).map_err(io::Error::other)?,
-        info: (&raw mut info).expose_provenance() as u64,
-    };
-    // SAFETY: the attributes are those of the command, the descriptor is open, and `info` has as many bytes as told.
-    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes) }?;
-    Ok(info.ifindex == 0)
-}
-
-fn open(path: &Path) -> io::Result<OwnedFd> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let get = ObjectByPath { path: path.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
-    // SAFETY: the attributes are those of the command, and the path that they point to lives until the call returns.
-    let fd = unsafe { bpf(BPF_OBJ_GET, &get) }?;
-    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the call returned a new descriptor, which nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Ok(Link::open(path)?.state()?.ifindex == 0)
 }
 
 /// The bpf system call.

@@ -4,10 +4,11 @@
 //! Decides when a program may go on an interface (see [`DataplaneError`] for every refusal) and what a controller may
 //! adopt. Trusts the kernel, and of the pin directory only what carries Levee's magic and this build's ABI version.
 //!
-//! Everything that runs is pinned ([`pins`]), so it outlives this process; [`Dataplane`] holds no link open, and
-//! dropping it changes nothing. Calls block (system calls, and up to a second for the verifier).
+//! Everything that runs is pinned ([`pins`]), so it outlives this process; [`Dataplane`] holds links open only to notice
+//! what others do to them ([`watch`]), and dropping it changes nothing. Calls block (system calls, and up to a second for the verifier).
 
 mod error;
+mod events;
 mod generation;
 mod kernel_tables;
 mod link;
@@ -19,8 +20,10 @@ mod program;
 mod report;
 mod swap;
 mod values;
+mod watch;
 mod without_controller;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -30,8 +33,10 @@ use filter_common::config::Switches;
 use netlink_packet_route::link::LinkLayerType;
 
 pub use error::DataplaneError;
+pub use events::LinkEvents;
 pub use kernel_tables::KernelTables;
-pub use report::{InterfaceReport, Reading};
+pub use report::{InterfaceReport, Place, Reading};
+pub use watch::{HowLost, Lost};
 pub use without_controller::{inspect, remove};
 
 use self::generation::Generation;
@@ -40,6 +45,7 @@ use self::pins::{InterfacePins, Lock, Pins};
 use self::report::{clear_set_counter, generation_of, names, read_set_counters, report, reports, runs};
 use self::swap::note_generation;
 use self::values::{pin_value, read_meta};
+use self::watch::Held;
 use crate::interface::InterfaceMode;
 use crate::tables::SetId;
 
@@ -48,6 +54,8 @@ pub struct Dataplane {
     pins: Pins,
     /// What the interfaces run with, or will: none before the first tables.
     generation: Option<Generation>,
+    /// What is held of each interface, by its index.
+    held: BTreeMap<u32, Held>,
     lock: Option<Lock>,
 }
 
@@ -60,7 +68,8 @@ impl Dataplane {
     pub fn open(bpffs: &Path) -> Result<(Self, Vec<InterfaceReport>), DataplaneError> {
         let pins = Pins::new(bpffs);
         pins.check_bpffs()?;
-        let none = |pins| Ok((Self { pins, generation: None, lock: None }, Vec::new()));
+        let none =
+            |pins| Ok((Self { pins, generation: None, held: BTreeMap::new(), lock: None }, Vec::new()));
         if !pins.exist()? {
             return none(pins);
         }
@@ -78,7 +87,11 @@ impl Dataplane {
             Some(number) => Some(Generation::open(&pins, number)?),
             None => None,
         };
-        Ok((Self { pins, generation, lock: Some(lock) }, adopted))
+        let mut dataplane = Self { pins, generation, held: BTreeMap::new(), lock: Some(lock) };
+        for report in &adopted {
+            dataplane.hold(report.ifindex)?;
+        }
+        Ok((dataplane, adopted))
     }
 
     /// The generation in force; none when there are no tables yet, or when a crash in a swap left interfaces with
@@ -191,6 +204,7 @@ impl Dataplane {
         switches: Switches,
     ) -> Result<InterfaceReport, DataplaneError> {
         self.check_owner()?;
+        self.pin_again();
         let interface = netlink::interface(name)?;
         check_link_type(&interface, switches)?;
         if let Some(running) = self.running_on(&interface)? {
@@ -205,6 +219,9 @@ impl Dataplane {
                 mode: other.mode.to_string(),
             });
         }
+        if let Some(other) = self.interfaces()?.into_iter().find(|other| other.ifindex == interface.index) {
+            return Err(DataplaneError::IndexTaken { name: name.to_owned(), other: other.attached_as });
+        }
         self.ensure_pinned()?;
         let pins = self.pins.interface(interface.index);
         let attached = self.attach_pinned(&interface, &pins, mode, switches);
@@ -214,7 +231,9 @@ impl Dataplane {
             // What the caller wants to know is why attaching failed.
             tracing::warn!(interface = name, %error, "cannot remove the pins of a failed attach");
         }
-        attached
+        let attached = attached?;
+        self.hold(attached.ifindex)?;
+        Ok(attached)
     }
 
     /// Takes the filter off an interface, and the last pins with the last interface.
@@ -223,7 +242,8 @@ impl Dataplane {
     /// When Levee is not there, or the kernel refuses.
     pub fn detach(&mut self, name: &str) -> Result<(), DataplaneError> {
         self.check_owner()?;
-        match self.index_of(name) {
+        let held = self.held_as(name);
+        match self.index_of(name).or_else(|error| held.ok_or(error)) {
             Ok(index) => self.remove_leftovers(index),
             Err(error) => {
                 // It may have been there until the interface was removed.
@@ -239,7 +259,12 @@ impl Dataplane {
     /// When the kernel refuses.
     pub fn detach_all(&mut self) -> Result<Vec<String>, DataplaneError> {
         self.check_owner()?;
+        self.pin_again();
         let names = names(&self.interfaces()?);
+        let held: Vec<u32> = self.held.keys().copied().collect();
+        for index in held {
+            self.release(index);
+        }
         for index in self.pins.interfaces()? {
             self.pins.remove_interface(index)?;
         }
@@ -354,6 +379,7 @@ impl Dataplane {
 
     /// Removes an interface's pins, and the shared ones when it was the last.
     fn remove_leftovers(&mut self, index: u32) -> Result<(), DataplaneError> {
+        self.release(index);
         self.pins.remove_interface(index)?;
         self.remove_unused()
     }

@@ -21,7 +21,7 @@ use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
 
 use super::DataplaneError;
-use super::link::{detach, is_defunct};
+use super::link::{Link, is_defunct};
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -169,7 +169,9 @@ impl Pins {
     pub(super) fn remove_interface(&self, index: u32) -> Result<(), DataplaneError> {
         let pins = self.interface(index);
         if pins.link().exists() {
-            detach(&pins.link()).map_err(|error| self.failed("detach", &pins.link(), error))?;
+            Link::open(&pins.link())
+                .and_then(|link| link.detach())
+                .map_err(|error| self.failed("detach", &pins.link(), error))?;
             self.remove_file(&pins.link())?;
         }
         for number in self.generations()? {

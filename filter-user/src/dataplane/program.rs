@@ -163,7 +163,7 @@ fn refused(interface: &str, mode: InterfaceMode, error: ProgramError) -> Datapla
 }
 
 /// The system's refusal for lack of rights, if that is what lies at the bottom of an error.
-pub(super) fn not_permitted(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+fn not_permitted(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     os_error(error).filter(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 

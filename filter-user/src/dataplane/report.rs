@@ -1,5 +1,7 @@
 //! What runs on which interface, read from the pins and from the kernel; changes nothing.
 
+use std::io;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
@@ -10,18 +12,31 @@ use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters};
 
 use super::DataplaneError;
+use super::link::{Link, LinkState};
 use super::netlink::{self, Interface};
 use super::pins::{InterfacePins, Pins};
-use super::program;
 use super::values::{open_map, read_value};
 use crate::interface::InterfaceMode;
 use crate::tables::SetId;
 
+/// Where the interface is that a program was put on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In this network namespace.
+    Here,
+    /// In another network namespace, where its packets still meet the program.
+    Elsewhere,
+    /// It was removed, or the program was taken off it by somebody else: nothing meets the program any more.
+    Gone,
+}
+
 /// What runs on one interface.
 #[derive(Clone, Debug)]
 pub struct InterfaceReport {
-    /// Its name now; none when the interface is gone, or is in another network namespace.
+    /// Its name now; none when it is not here.
     pub name: Option<String>,
+    /// Where it is.
+    pub place: Place,
     /// Its name when it was attached.
     pub attached_as: String,
     /// Its index when it was attached.
@@ -92,18 +107,22 @@ pub(super) fn report(
     ifindex: u32,
     here: &[Interface],
 ) -> Result<InterfaceReport, DataplaneError> {
-    let link_error = |source| link_error(ifindex, source);
-    let link = PinnedLink::from_pin(pins.link()).map_err(link_error)?;
-    let info = FdLink::from(link).info().map_err(link_error)?;
-    let running = running(here, info.program_id());
+    let link = link_state(&pins.link())?;
+    let running = running(here, link.program_id);
+    let place = match (running, link.ifindex) {
+        (Some(_), _) => Place::Here,
+        (None, 0) => Place::Gone,
+        (None, _) => Place::Elsewhere,
+    };
     let meta: InterfaceMeta = read_value(map::INTERFACE, &pins.meta())?;
     Ok(InterfaceReport {
         name: running.map(|(interface, _)| interface.name.clone()),
-        attached_as: String::from_utf8_lossy(&meta.name).trim_end_matches('\0').to_owned(),
+        place,
+        attached_as: name_of(&meta),
         ifindex,
         mode: running.map(|(_, mode)| mode),
-        program_id: info.program_id(),
-        link_id: info.id(),
+        program_id: link.program_id,
+        link_id: link.id,
         generation: meta.generation,
         frags: meta.frags != 0,
         switches: meta.switches,
@@ -121,13 +140,9 @@ pub(super) fn running(here: &[Interface], program_id: u32) -> Option<(&Interface
 }
 
 /// Id of the program that a pinned link holds; none without a link.
-pub(super) fn program_on(pins: &InterfacePins, index: u32) -> Result<Option<u32>, DataplaneError> {
-    if !pins.link().exists() {
-        return Ok(None);
-    }
-    let error = |source| link_error(index, source);
-    let link = PinnedLink::from_pin(pins.link()).map_err(error)?;
-    Ok(Some(FdLink::from(link).info().map_err(error)?.program_id()))
+pub(super) fn program_on(pins: &InterfacePins) -> Result<Option<u32>, DataplaneError> {
+    let link = pins.link();
+    if link.exists() { Ok(Some(link_state(&link)?.program_id)) } else { Ok(None) }
 }
 
 /// The generation whose programs these interfaces run; none where they run those of different ones.
@@ -142,11 +157,20 @@ pub(super) fn runs(pins: &Pins, generation: u32, report: &InterfaceReport) -> bo
     program.is_ok_and(|program| program.id() == report.program_id)
 }
 
-fn link_error(index: u32, source: LinkError) -> DataplaneError {
-    match program::not_permitted(&source) {
-        Some(source) => DataplaneError::NotPermitted { action: "reading the pinned dataplane", source },
-        None => DataplaneError::Link { name: format!("interface {index}"), source },
+/// The name that an interface was attached by.
+pub(super) fn name_of(meta: &InterfaceMeta) -> String {
+    String::from_utf8_lossy(&meta.name).trim_end_matches('\0').to_owned()
+}
+
+fn not_readable(path: &Path, source: io::Error) -> DataplaneError {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        return DataplaneError::NotPermitted { action: "reading the pinned dataplane", source };
     }
+    DataplaneError::Pins { action: "look at", path: path.to_owned(), source }
+}
+
+fn link_state(path: &Path) -> Result<LinkState, DataplaneError> {
+    Link::open(path).and_then(|link| link.state()).map_err(|source| not_readable(path, source))
 }
 
 fn read_counters(pins: &InterfacePins) -> Result<Counters, DataplaneError> {

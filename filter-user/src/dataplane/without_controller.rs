@@ -43,7 +43,7 @@ pub fn remove(bpffs: &Path, only: Option<&[String]>) -> Result<Vec<String>, Data
         .interfaces()?
         .into_iter()
         .map(|index| {
-            let name = program_on(&pins.interface(index), index)?.and_then(|id| running(&here, id));
+            let name = program_on(&pins.interface(index))?.and_then(|id| running(&here, id));
             let name = name.map(|(interface, _)| interface.name.clone());
             Ok((index, name.unwrap_or_else(|| format!("(interface {index})"))))
         })

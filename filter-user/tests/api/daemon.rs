@@ -13,7 +13,7 @@ use filter_user::api::client::{Client, ClientError};
 use filter_user::api::controller::{Controller, Interfaces};
 use filter_user::api::server::{self, Limits};
 use filter_user::api::types::{Action, AddRequest, Changed, SetList, TestRequest, Tested};
-use filter_user::dataplane::{DataplaneError, InterfaceReport, Reading};
+use filter_user::dataplane::{DataplaneError, InterfaceReport, Lost, Place, Reading};
 use filter_user::engine::Engine;
 use filter_user::interface::InterfaceMode;
 use filter_user::tables::{MemoryTables, PrefixTables};
@@ -37,6 +37,7 @@ impl Interfaces for Host {
         }
         let report = self.0.entry(name.to_owned()).or_insert_with(|| InterfaceReport {
             name: Some(name.to_owned()),
+            place: Place::Here,
             attached_as: name.to_owned(),
             ifindex: 1,
             mode: Some(mode),
@@ -66,6 +67,10 @@ impl Interfaces for Host {
 
     fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError> {
         Ok(self.0.values().cloned().collect())
+    }
+
+    fn look_after(&mut self) -> Result<Vec<Lost>, DataplaneError> {
+        Ok(Vec::new())
     }
 
     /// Each set number dropped as many packets as it says; the number that no set has, a thousand.

@@ -148,7 +148,7 @@ fn packets(stats: &Stats) -> BTreeMap<&str, u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_see_every_set_while_a_change_is_under_way_also_the_first_after_a_start() {
     let tables = Told::new();
-    let daemon = Arc::new(daemon_on(Box::new(tables.clone())));
+    let daemon = Arc::new(daemon_on(Box::new(tables.clone()), Limits::default()));
     attach(&daemon).await;
     daemon.add(Action::Block, "x", &["192.0.2.1"]).await.unwrap();
     daemon.add(Action::Block, "y", &["192.0.2.2"]).await.unwrap();
@@ -181,7 +181,7 @@ async fn readers_see_every_set_while_a_change_is_under_way_also_the_first_after_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_keeps_no_change_waiting() {
-    let daemon = Arc::new(daemon_on(Box::new(Told::new())));
+    let daemon = Arc::new(daemon_on(Box::new(Told::new()), Limits::default()));
     daemon.add(Action::Block, "x", &["192.0.2.1"]).await.unwrap();
     let ((begun, has_begun), (may_go_on, go_on)) = (channel(), channel());
     *PLAN_GATE.lock().unwrap() = Some((begun, go_on));
@@ -229,7 +229,7 @@ async fn what_removed_sets_dropped_is_told_beside_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn divided_tables_are_told_warned_of_and_repaired_by_the_expiry_task() {
     let tables = Told::new();
-    let daemon = daemon_on(Box::new(tables.clone()));
+    let daemon = daemon_on(Box::new(tables.clone(), Limits::default()));
     daemon.add(Action::Block, "x", &["192.0.2.1"]).await.unwrap();
     assert_eq!(warnings(&daemon).await, [""; 0]);
     tables.with(|inner| inner.divide = true);
@@ -273,7 +273,7 @@ async fn sets_of_a_lost_state_are_warned_of_until_they_are_removed() {
     for (table, prefix) in [(TableKind::Block, "192.0.2.0/24"), (TableKind::AllowSource, "192.0.2.9/32")] {
         tables.insert(table, prefix.parse().unwrap(), 7).unwrap();
     }
-    let daemon = daemon_on(Box::new(tables));
+    let daemon = daemon_on(Box::new(tables), Limits::default());
     for (left, gone) in
         [("adopted-allow, adopted-block", "adopted-allow"), ("adopted-block", "adopted-block")]
     {
@@ -292,7 +292,7 @@ async fn sets_of_a_lost_state_are_warned_of_until_they_are_removed() {
 async fn tables_that_take_more_than_they_may_are_warned_of() {
     let tables = Told::new();
     tables.with(|inner| inner.live = Some(64 << 20));
-    let daemon = daemon_on(Box::new(tables));
+    let daemon = daemon_on(Box::new(tables), Limits::default());
     let warned = warnings(&daemon).await;
     let told = warned.len() == 1 && warned[0].contains("take 64 MiB") && warned[0].contains("--max-memory");
     assert!(told, "{warned:?}");

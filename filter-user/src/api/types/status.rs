@@ -96,11 +96,37 @@ impl Traffic {
     }
 }
 
+/// Where an interface is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// In the daemon's network namespace.
+    Here,
+    /// In another network namespace, and filtered there.
+    Elsewhere,
+    /// It was removed, or the filter was taken off it: nothing meets the program any more.
+    Gone,
+}
+
+impl From<crate::dataplane::Place> for Place {
+    fn from(place: crate::dataplane::Place) -> Self {
+        match place {
+            crate::dataplane::Place::Here => Self::Here,
+            crate::dataplane::Place::Elsewhere => Self::Elsewhere,
+            crate::dataplane::Place::Gone => Self::Gone,
+        }
+    }
+}
+
 /// One interface's program and what it counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Interface {
-    /// Name; absent when the interface has gone.
+    /// Name; absent when the interface is not here.
     pub name: Option<String>,
+    /// Its name when it was attached.
+    pub attached_as: String,
+    /// Where it is.
+    pub place: Place,
     /// The kernel's number of the interface.
     pub ifindex: u32,
     /// Mode; absent when the kernel does not tell.
@@ -127,6 +153,8 @@ impl From<InterfaceReport> for Interface {
     fn from(report: InterfaceReport) -> Self {
         Self {
             name: report.name,
+            attached_as: report.attached_as,
+            place: report.place.into(),
             ifindex: report.ifindex,
             mode: report.mode.map(Mode::from),
             program_id: report.program_id,
@@ -143,8 +171,12 @@ impl From<InterfaceReport> for Interface {
 /// One interface's counters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InterfaceStats {
-    /// Name; absent when the interface has gone.
+    /// Name; absent when the interface is not here.
     pub name: Option<String>,
+    /// Its name when it was attached.
+    pub attached_as: String,
+    /// Where it is.
+    pub place: Place,
     /// Mode; absent when the kernel does not tell.
     pub mode: Option<Mode>,
     /// The kernel's number of the program.
@@ -163,8 +195,9 @@ pub struct InterfaceStats {
 
 impl From<Interface> for InterfaceStats {
     fn from(interface: Interface) -> Self {
-        let Interface { name, mode, program_id, generation, traffic, .. } = interface;
-        Self { name, mode, program_id, generation, sets: None, removed_sets: None, traffic }
+        let Interface { name, attached_as, place, mode, program_id, generation, traffic, .. } = interface;
+        let (sets, removed_sets) = (None, None);
+        Self { name, attached_as, place, mode, program_id, generation, sets, removed_sets, traffic }
     }
 }
 
@@ -296,6 +329,8 @@ mod tests {
     fn an_interface_in_json_has_its_counters_beside_its_name() {
         let interface = InterfaceStats {
             name: Some("eth0".to_owned()),
+            attached_as: "eth0".to_owned(),
+            place: Place::Here,
             mode: Some(Mode::Native),
             program_id: 7,
             generation: 1,

@@ -1,0 +1,179 @@
+//! Keeping the filter where it is wanted: noticing that it is lost, putting it back, and telling both.
+//!
+//! Decides when the kernel is asked: a look at what is attached is cheap and comes often; interfaces are listed and
+//! attached only when one is missing. A failure is told when it begins and when its reason changes, not each time; the
+//! status shows it as long as it lasts. An interface in another network namespace is not missing, as it is filtered
+//! there; one of its name that comes here is another.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use tracing::{info, warn};
+
+use super::controller::{Controller, Interfaces};
+use super::error::{ApiError, chain};
+use super::types::{Interface, Place, Timestamp};
+use crate::dataplane::{DataplaneError, HowLost, InterfaceReport, Lost};
+use crate::engine::InterfaceIntent;
+
+/// How often what is missing is tried again, and what is attached looked at.
+pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
+/// What became of an interface that did not run the filter here.
+pub type Restored = (String, Result<(), Missing>);
+
+/// Why an interface that is to be filtered is not filtered here.
+#[derive(Debug, thiserror::Error)]
+pub enum Missing {
+    /// It is in another network namespace, and filtered there.
+    #[error("it is in another network namespace, and still filtered there")]
+    Elsewhere,
+    /// It could not be attached.
+    #[error(transparent)]
+    Failed(#[from] ApiError),
+}
+
+/// What is not filtered as it is to be, by name.
+#[derive(Debug, Default)]
+pub struct Unfiltered {
+    /// Why each is not.
+    failed: BTreeMap<String, String>,
+    /// In another network namespace.
+    elsewhere: Vec<String>,
+    /// When the next try is due.
+    next: Option<SystemTime>,
+}
+
+impl Unfiltered {
+    /// What the operator should know of it. `is_filtered` tells of a name whether it is.
+    pub(super) fn warnings<'a>(
+        &'a self,
+        wanted: impl Iterator<Item = &'a String>,
+        interfaces: &[Interface],
+    ) -> Vec<String> {
+        let is_here = |name: &String| interfaces.iter().any(|it| it.name.as_ref() == Some(name));
+        let is_elsewhere = |name: &String| {
+            interfaces.iter().any(|it| it.place == Place::Elsewhere && it.attached_as == *name)
+        };
+        let warning = |name: &String| {
+            if is_elsewhere(name) {
+                return format!(
+                    "{name} is in another network namespace, and still filtered there; `levee detach {name}` ends that"
+                );
+            }
+            let why = self.failed.get(name).map_or_else(String::new, |why| format!(": {why}"));
+            let next = self.next.map_or_else(String::new, |next| format!(" at {}", Timestamp(next)));
+            format!(
+                "{name} is to be filtered and is not{why}; next try{next}, or when an interface appears or changes; \
+                 `levee detach {name}` forgets it"
+            )
+        };
+        wanted.filter(|name| !is_here(name)).map(warning).collect()
+    }
+}
+
+impl Controller {
+    /// Looks whether what is attached still is, and puts back what is missing. `changed` tells that an interface has
+    /// appeared or changed.
+    ///
+    /// # Errors
+    /// When the kernel does not tell what it has.
+    pub fn watch(&self, changed: bool) -> Result<(), ApiError> {
+        self.look_after(self.dataplane()?.as_mut())?;
+        let is_due = !self.unfiltered()?.failed.is_empty();
+        if is_due || (changed && self.misses_interfaces()) {
+            let restored = self.restore()?;
+            self.note(restored)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether what is attached still is. What is not is told, and is due to be put back.
+    pub(super) fn look_after(&self, dataplane: &mut dyn Interfaces) -> Result<(), ApiError> {
+        for Lost { name, how } in dataplane.look_after()? {
+            let how = match how {
+                HowLost::Detached => "it was taken off by something else than levee",
+                HowLost::Removed => "the interface was removed",
+            };
+            warn!(interface = name, "the filter was lost: {how}");
+            self.unfiltered()?.failed.insert(name, how.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Tells what became of what was missing, as far as that is news, and keeps the rest for the status.
+    fn note(&self, restored: Vec<Restored>) -> Result<(), ApiError> {
+        let mut unfiltered = self.unfiltered()?;
+        let mut now = Unfiltered { next: Some(SystemTime::now() + WATCH_PERIOD), ..Unfiltered::default() };
+        for (name, outcome) in restored {
+            match outcome {
+                Ok(()) => info!(interface = name, "filtered again"),
+                Err(Missing::Elsewhere) => {
+                    if !unfiltered.elsewhere.contains(&name) {
+                        info!(interface = name, "is in another network namespace, and still filtered there");
+                    }
+                    now.elsewhere.push(name);
+                }
+                Err(error) => {
+                    let error = chain(&error);
+                    if unfiltered.failed.get(&name) != Some(&error) {
+                        warn!(interface = name, error, "cannot be filtered now, is tried again");
+                    }
+                    now.failed.insert(name, error);
+                }
+            }
+        }
+        *unfiltered = now;
+        Ok(())
+    }
+
+    /// Whether the desired state names an interface that does not run the filter here.
+    #[must_use]
+    fn misses_interfaces(&self) -> bool {
+        let Ok(view) = self.view() else { return false };
+        let Ok(running) = self.dataplane().and_then(|dataplane| Ok(dataplane.interfaces()?)) else {
+            return false;
+        };
+        !view.wanted.iter().all(|name| runs_here(&running, name))
+    }
+
+    /// Attaches what the desired state names and the kernel does not have here, and lets the desired state know of what
+    /// the kernel has. Says what became of each that was missing.
+    ///
+    /// # Errors
+    /// When the kernel does not tell what it has.
+    pub fn restore(&self) -> Result<Vec<Restored>, ApiError> {
+        let mut engine = self.engine()?;
+        let mut dataplane = self.dataplane()?;
+        let running = dataplane.interfaces()?;
+        for report in &running {
+            if let (Some(name), Some(mode)) = (&report.name, report.mode) {
+                engine.set_interface(name, InterfaceIntent { mode, switches: report.switches })?;
+            }
+        }
+        let missing: Vec<(String, InterfaceIntent)> = engine
+            .interfaces()
+            .iter()
+            .filter(|(name, _)| !runs_here(&running, name))
+            .map(|(name, intent)| (name.clone(), *intent))
+            .collect();
+        let is_elsewhere = |name: &String| {
+            running.iter().any(|it| it.place == crate::dataplane::Place::Elsewhere && it.attached_as == *name)
+        };
+        let restore = |(name, intent): (String, InterfaceIntent)| {
+            let outcome = match dataplane.attach(&name, intent.mode, intent.switches) {
+                Ok(_) => Ok(()),
+                Err(DataplaneError::UnknownInterface { .. }) if is_elsewhere(&name) => {
+                    Err(Missing::Elsewhere)
+                }
+                Err(error) => Err(Missing::Failed(error.into())),
+            };
+            (name, outcome)
+        };
+        Ok(missing.into_iter().map(restore).collect())
+    }
+}
+
+fn runs_here(running: &[InterfaceReport], name: &str) -> bool {
+    running.iter().any(|report| report.name.as_deref() == Some(name))
+}

@@ -1,0 +1,198 @@
+//! What the controller holds of each interface, so that it can tell when the filter was taken off it, and pin again what
+//! somebody unpinned.
+//!
+//! The link is held open: without its pin it would go with its last user, and the filter with it. Counters are held, as
+//! they are the evidence. A look costs a system call and some path look-ups an interface, and asks the kernel nothing
+//! about other interfaces. Only what is lost for good is reported as lost; an interface in another network namespace
+//! still has its link.
+
+use std::path::PathBuf;
+
+use aya::maps::MapData;
+use aya::programs::ProgramInfo;
+use filter_common::abi::{InterfaceMeta, map};
+use tracing::{error, warn};
+
+use super::link::{Link, LinkState};
+use super::pins::{InterfacePins, Pins};
+use super::report::name_of;
+use super::values::{open_map, pin_value, read_value};
+use super::{Dataplane, DataplaneError, netlink, program};
+
+/// An interface that has lost the filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// The name that it was attached by.
+    pub name: String,
+    /// How.
+    pub how: HowLost,
+}
+
+/// How an interface lost the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HowLost {
+    /// The interface is there, and its link was told to let go.
+    Detached,
+    /// The interface was removed.
+    Removed,
+}
+
+/// One interface's objects.
+#[derive(Debug)]
+pub(super) struct Held {
+    link: Link,
+    counters: MapData,
+    set_counters: MapData,
+    meta: InterfaceMeta,
+    /// That it could not be pinned again was told.
+    is_told: bool,
+}
+
+impl Held {
+    /// What is pinned there.
+    pub(super) fn open(pins: &InterfacePins) -> Result<Self, DataplaneError> {
+        let path = pins.link();
+        let link = Link::open(&path);
+        Ok(Self {
+            link: link.map_err(|source| DataplaneError::Pins { action: "open", path, source })?,
+            counters: open_map(map::COUNTERS, &pins.counters())?,
+            set_counters: open_map(map::SET_COUNTERS, &pins.set_counters())?,
+            meta: read_value(map::INTERFACE, &pins.meta())?,
+            is_told: false,
+        })
+    }
+
+    fn name(&self) -> String {
+        name_of(&self.meta)
+    }
+
+    fn state(&self) -> Result<LinkState, DataplaneError> {
+        let failed =
+            |source| DataplaneError::Pins { action: "look at the link of", path: self.name().into(), source };
+        self.link.state().map_err(failed)
+    }
+}
+
+impl Dataplane {
+    /// Looks whether every interface still has the filter, and pins again what somebody unpinned. Names each that has
+    /// lost it since the last look.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn look_after(&mut self) -> Result<Vec<Lost>, DataplaneError> {
+        self.pin_again();
+        let mut lost = Vec::new();
+        for (index, held) in &self.held {
+            if held.state()?.ifindex == 0 {
+                lost.push(*index);
+            }
+        }
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        let here = netlink::interfaces()?;
+        let lost = lost.into_iter().filter_map(|index| {
+            let held = self.held.remove(&index)?;
+            let is_here = here.iter().any(|interface| interface.index == index);
+            let how = if is_here { HowLost::Detached } else { HowLost::Removed };
+            Some(Lost { name: held.name(), how })
+        });
+        Ok(lost.collect())
+    }
+
+    /// Holds what is pinned for the interface of that index.
+    pub(super) fn hold(&mut self, index: u32) -> Result<(), DataplaneError> {
+        let held = Held::open(&self.pins.interface(index))?;
+        self.held.insert(index, held);
+        Ok(())
+    }
+
+    /// Lets go of an interface whose pins are about to go. Where they are gone already, this takes the filter off.
+    pub(super) fn release(&mut self, index: u32) {
+        if let Some(held) = self.held.remove(&index)
+            && let Err(error) = held.link.detach()
+        {
+            warn!(interface = held.name(), %error, "cannot detach the link that is held");
+        }
+    }
+
+    /// The index of an interface that is held under that name.
+    pub(super) fn held_as(&self, name: &str) -> Option<u32> {
+        self.held.iter().find(|(_, held)| held.name() == name).map(|(index, _)| *index)
+    }
+
+    /// Pins again what somebody unpinned while it filters. That it cannot be is told once; it filters all the same.
+    pub(super) fn pin_again(&mut self) {
+        let indexes: Vec<u32> = self.held.keys().copied().collect();
+        for index in indexes {
+            let Some(held) = self.held.get(&index) else { continue };
+            let is_attached = held.state().is_ok_and(|state| state.ifindex != 0);
+            if !is_attached || self.is_whole(index) {
+                continue;
+            }
+            let (name, is_told) = (held.name(), held.is_told);
+            let pinned = self.pin_held(index);
+            if let Some(held) = self.held.get_mut(&index) {
+                held.is_told = pinned.is_err();
+            }
+            match pinned {
+                Ok(()) => {
+                    warn!(interface = name, "its pins were removed; it still filtered, and is pinned again");
+                }
+                Err(error) if !is_told => error!(
+                    interface = name, %error,
+                    "its pins were removed and cannot be made again: it filters as long as this process runs"
+                ),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether everything is pinned that another controller would need.
+    fn is_whole(&self, index: u32) -> bool {
+        let pins = self.pins.interface(index);
+        let own = [pins.link(), pins.counters(), pins.set_counters(), pins.meta(), self.pins.meta()];
+        let generation = self.generation().map(|generation| self.pins.generation(generation.number));
+        let shared = generation.map(|pins| [pins.lines(), pins.geometry(), pins.program(index)]);
+        let all: Vec<PathBuf> = own.into_iter().chain(shared.into_iter().flatten()).collect();
+        all.iter().all(|path| path.exists())
+    }
+
+    fn pin_held(&mut self, index: u32) -> Result<(), DataplaneError> {
+        self.ensure_pinned()?;
+        let (Some(held), Some(generation)) = (self.held.get(&index), self.generation()) else {
+            return Ok(());
+        };
+        let pins = self.pins.interface(index);
+        make_directory(&self.pins, &pins)?;
+        for (map, path) in [(&held.counters, pins.counters()), (&held.set_counters, pins.set_counters())] {
+            if !path.exists() {
+                map.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+            }
+        }
+        if !pins.meta().exists() {
+            let meta = InterfaceMeta { generation: generation.number, ..held.meta };
+            pin_value(map::INTERFACE, &pins.meta(), meta)?;
+        }
+        if !pins.link().exists() {
+            let failed = |error| self.pins.failed("pin", &pins.link(), error);
+            held.link.pin(&pins.link()).map_err(failed)?;
+        }
+        // The program that runs may be of an earlier generation, if the tables were replaced meanwhile.
+        let program = self.pins.generation(generation.number).program(index);
+        let running = held.state()?.program_id;
+        if ProgramInfo::from_pin(&program).is_ok_and(|pinned| pinned.id() == running) {
+            return Ok(());
+        }
+        if program.exists() {
+            std::fs::remove_file(&program).map_err(|error| self.pins.failed("unpin", &program, error))?;
+        }
+        let mut loaded = program::load(&self.pins, generation, &pins, held.meta.switches)?;
+        loaded.pin(&program)?;
+        loaded.replace_on(&pins.link())
+    }
+}
+
+fn make_directory(root: &Pins, pins: &InterfacePins) -> Result<(), DataplaneError> {
+    std::fs::create_dir_all(pins.directory()).map_err(|error| root.failed("make", pins.directory(), error))
+}

@@ -1,0 +1,194 @@
+//! A filter that somebody else takes away is noticed, told, and put back; one that still filters is left alone.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use filter_user::api::types::{Interface, Place};
+use harness::{Levee, Netns, StackCounter, VethOptions, VethPair};
+
+use crate::field::{BLOCKED_MAC, Field, INTERFACE, counted, pinned, programs_on, status, wait_until};
+
+/// How soon the daemon must have noticed and mended: well below what an occasional look would take.
+const SOON: Duration = Duration::from_secs(4);
+
+/// Waits for what the daemon has to do by itself.
+fn soon(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let began = Instant::now();
+    wait_until(what, done)?;
+    ensure!(began.elapsed() < SOON, "it took {:?} until {what}", began.elapsed());
+    Ok(())
+}
+
+fn filters(field: &Field) -> Result<bool> {
+    Ok(programs_on(&field.victim, INTERFACE).is_ok_and(|programs| programs.len() == 1))
+}
+
+/// The line of the log that has all of these words.
+fn logged(levee: &Levee, words: &[&str]) -> Result<()> {
+    let log = levee.log();
+    let found = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    ensure!(found, "no line of the log has all of {words:?}:\n{log}");
+    Ok(())
+}
+
+fn only_interface(levee: &Levee) -> Result<Interface> {
+    let mut interfaces = status(levee)?.interfaces;
+    ensure!(interfaces.len() == 1, "{interfaces:?}");
+    interfaces.pop().context("one is there")
+}
+
+/// `bpftool link detach id ID`.
+fn detach_link(id: u32) -> Result<()> {
+    const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+    const BPF_LINK_DETACH: libc::c_long = 34;
+    let call = |command: libc::c_long, argument: u32| {
+        let attributes = [argument, 0, 0];
+        // SAFETY: both commands read a number and two zeros, and the size is told.
+        let result =
+            unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(u32::try_from(result).unwrap_or(0)) }
+    };
+    let link = call(BPF_LINK_GET_FD_BY_ID, id).context("cannot open the link")?;
+    call(BPF_LINK_DETACH, link).context("cannot detach the link")?;
+    // SAFETY: the descriptor is this function's own.
+    unsafe { libc::close(libc::c_int::try_from(link)?) };
+    Ok(())
+}
+
+fn blocking(field: &Field) -> Result<Levee> {
+    let levee = field.attached("native")?;
+    levee.ok(&["block", "add", "203.0.113.0/24"])?;
+    Ok(levee)
+}
+
+/// A packet of a blocked source is dropped.
+fn drops(field: &Field, levee: &Levee, before: u64) -> Result<()> {
+    field.raw()?.send(&field.udp(BLOCKED_MAC, [203, 0, 113, 9].into()))?;
+    let traffic = counted(levee, INTERFACE, before + 1)?;
+    ensure!(traffic.drop.packets == before + 1, "{traffic:?}");
+    Ok(())
+}
+
+pub fn a_link_that_somebody_detached_is_attached_again_soon() -> Result<()> {
+    let field = Field::new("link_detached")?;
+    let levee = blocking(&field)?;
+    detach_link(only_interface(&levee)?.link_id)?;
+    soon("it filters again", || filters(&field))?;
+    drops(&field, &levee, 0)?;
+    logged(&levee, &["WARN", INTERFACE, "lost"])?;
+    soon("it says so", || Ok(levee.log().contains("filtered again")))?;
+    logged(&levee, &["INFO", INTERFACE, "filtered again"])?;
+    ensure!(status(&levee)?.controller.warnings.is_empty());
+    Ok(())
+}
+
+pub fn an_interface_that_is_made_anew_is_filtered_at_once() -> Result<()> {
+    let field = Field::new("made_anew")?;
+    let levee = blocking(&field)?;
+    let make =
+        || VethPair::new(&field.attacker, INTERFACE, &field.victim, INTERFACE, &VethOptions::default());
+    field.victim.run("ip", &["link", "delete", INTERFACE])?;
+    soon("it is told", || Ok(levee.log().contains("lost")))?;
+    wait_until("the status tells it", || Ok(!status(&levee)?.controller.warnings.is_empty()))?;
+    let shown = levee.ok(&["status"])?;
+    let words = ["WARNING: eth0 is to be filtered and is not", "there is no interface `eth0`", "next try"];
+    ensure!(words.iter().all(|word| shown.contains(word)), "{shown}");
+    make()?;
+    soon("it filters again", || filters(&field))?;
+    let shown = levee.ok(&["status"])?;
+    ensure!(!shown.contains("WARNING"), "{shown}");
+    // The same where it was not there when the daemon began.
+    levee.kill9()?;
+    field.victim.run("ip", &["link", "delete", INTERFACE])?;
+    let levee = field.levee()?;
+    logged(&levee, &["WARN", INTERFACE, "tried again"])?;
+    make()?;
+    soon("it filters again", || filters(&field))?;
+    Ok(())
+}
+
+fn unpin(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() { unpin(&path)? } else { fs::remove_file(&path)? }
+    }
+    Ok(fs::remove_dir(directory)?)
+}
+
+pub fn pins_that_somebody_removed_are_made_again_and_nothing_passes_meanwhile() -> Result<()> {
+    let field = Field::new("pins_removed")?;
+    let levee = blocking(&field)?;
+    drops(&field, &levee, 0)?;
+    let stack = StackCounter::attach(&field.victim, INTERFACE, BLOCKED_MAC)?;
+    let root = field.sandbox.bpffs().join("levee");
+    let link = root.join("interfaces").join(field.pair.b.index.to_string()).join("link");
+    for (round, what) in [root.clone(), link.clone(), root.join("generations")].into_iter().enumerate() {
+        let before = round as u64 * 2 + 1;
+        if what.is_dir() {
+            unpin(&what)?
+        } else {
+            fs::remove_file(&what)?
+        }
+        // Nothing else may find it lost meanwhile.
+        let again = levee.cmd(&["attach", INTERFACE])?;
+        ensure!(again.code == Some(0) && again.stdout.contains("already attached"), "{again:?}");
+        soon("it is pinned again", || Ok(link.exists() && root.join("generations").exists()))?;
+        drops(&field, &levee, before)?;
+        levee.ok(&["block", "add", &format!("198.51.100.{round}")])?;
+        // A replacement reaches it.
+        let list = field.file("list", format!("203.0.113.0/24\n192.0.2.1{round}\n"))?;
+        levee.ok(&["set", "import", "x", &list, "--replace"])?;
+        levee.ok(&["block", "del", "203.0.113.0/24"])?;
+        drops(&field, &levee, before + 1)?;
+        levee.ok(&["block", "add", "203.0.113.0/24"])?;
+    }
+    logged(&levee, &["WARN", INTERFACE, "pinned again"])?;
+    ensure!(!levee.log().contains("lost"), "{}", levee.log());
+    // What is pinned is what another daemon adopts, and what goes with a detach.
+    let interface = only_interface(&levee)?;
+    levee.kill9()?;
+    let levee = field.levee()?;
+    let adopted = only_interface(&levee)?;
+    ensure!(adopted == interface, "{adopted:?} is not {interface:?}");
+    drops(&field, &levee, 7)?;
+    ensure!(stack.watched()?.packets == 0, "blocked packets passed");
+    unpin(&root)?;
+    levee.ok(&["detach", INTERFACE])?;
+    ensure!(programs_on(&field.victim, INTERFACE)?.is_empty() && pinned(field.sandbox.bpffs())?.is_empty());
+    std::thread::sleep(Duration::from_millis(2500));
+    ensure!(programs_on(&field.victim, INTERFACE)?.is_empty(), "what was detached came back");
+    Ok(())
+}
+
+pub fn an_interface_in_another_namespace_is_said_to_be_filtered_there() -> Result<()> {
+    let field = Field::new("another_namespace")?;
+    let elsewhere = Netns::new(&field.sandbox, "elsewhere")?;
+    let levee = blocking(&field)?;
+    drops(&field, &levee, 0)?;
+    let program = programs_on(&field.victim, INTERFACE)?;
+    field.victim.run("ip", &["link", "set", INTERFACE, "netns", elsewhere.name()])?;
+    elsewhere.run("ip", &["link", "set", INTERFACE, "up"])?;
+    std::thread::sleep(Duration::from_millis(1500));
+    let interface = only_interface(&levee)?;
+    ensure!(interface.place == Place::Elsewhere && interface.attached_as == INTERFACE, "{interface:?}");
+    let shown = levee.ok(&["status"])?;
+    ensure!(shown.contains("eth0 is in another network namespace, and still filtered there"), "{shown}");
+    ensure!(!shown.contains("is not;") && !shown.contains("gone"), "{shown}");
+    let stats = levee.ok(&["stats"])?;
+    ensure!(stats.contains("eth0 (in another namespace)"), "{stats}");
+    ensure!(!levee.log().contains("lost"), "{}", levee.log());
+    // Its counters go on.
+    field.attacker.run("ip", &["link", "set", INTERFACE, "up"])?;
+    field.raw()?.send(&field.udp(BLOCKED_MAC, [203, 0, 113, 9].into()))?;
+    wait_until("it is counted", || Ok(only_interface(&levee)?.traffic.drop.packets == 2))?;
+    // An interface of that name that is made here now is another one.
+    let options =
+        VethOptions { macs: [[2, 0, 0, 0, 1, 0x0a], [2, 0, 0, 0, 1, 0x0b]], ..VethOptions::default() };
+    VethPair::new(&field.attacker, "eth9", &field.victim, INTERFACE, &options)?;
+    soon("it is filtered, too", || filters(&field))?;
+    ensure!(programs_on(&elsewhere, INTERFACE)? == program && status(&levee)?.interfaces.len() == 2);
+    Ok(())
+}
