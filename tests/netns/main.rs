@@ -18,6 +18,7 @@ mod real;
 mod refusals;
 mod set_counters;
 mod traffic;
+mod unit;
 
 fn main() -> ExitCode {
     harness::suite::run(harness::tests![
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         traffic::a_tcp_transfer_with_offloads_passes_whole_in_generic_mode,
         traffic::allowing_a_source_or_destination_saves_it_from_the_block_list,
         traffic::an_entry_passes_again_when_its_time_is_over,
+        unit::the_capabilities_of_the_unit_are_enough_for_everything,
         real::every_entry_of_the_real_lists_is_blocked,
         real::no_packet_of_a_spoofed_syn_flood_passes_in_native_mode,
         real::no_packet_of_an_snmp_amplification_passes_in_native_mode,
