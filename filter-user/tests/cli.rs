@@ -8,6 +8,7 @@ use std::process::Command as Process;
 
 use assert_cmd::Command;
 use assert_cmd::cargo::{cargo_bin, cargo_bin_cmd};
+use filter_user::feeds::ParseOptions;
 use predicates::prelude::PredicateBooleanExt as _;
 use predicates::str::{contains, is_empty};
 use tempfile::TempDir;
@@ -66,6 +67,20 @@ fn every_command_has_help_with_an_example() {
             contains("Example:").and(contains(format!("levee {}", command.split(' ').next().unwrap()))),
         );
     }
+}
+
+#[test]
+fn the_help_names_exit_codes_and_the_limits_of_lists() {
+    let dir = dir();
+    let help = |arguments: &[&str]| levee(&dir.path().join("none")).args(arguments).assert().success();
+    let codes = ["  1    failed, and nothing was changed", "  3    failed", "  130  interrupted"];
+    for code in codes {
+        help(&["--help"]).stdout(contains(code));
+    }
+    let limit = ParseOptions::default().max_entries;
+    assert_eq!(limit, 4_194_304);
+    help(&["set", "import", "--help"]).stdout(contains("4,194,304 prefixes").and(contains("256 MiB")));
+    help(&["block", "add", "--help"]).stdout(contains("while it is dead, entries stay"));
 }
 
 #[test]

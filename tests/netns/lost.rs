@@ -163,6 +163,31 @@ pub fn pins_that_somebody_removed_are_made_again_and_nothing_passes_meanwhile() 
     Ok(())
 }
 
+pub fn a_filter_that_cannot_be_pinned_again_goes_on_and_is_said_to() -> Result<()> {
+    let field = Field::new("not_pinned")?;
+    let levee = blocking(&field)?;
+    let stack = StackCounter::attach(&field.victim, INTERFACE, BLOCKED_MAC)?;
+    let program = programs_on(&field.victim, INTERFACE)?;
+    field.victim.run("umount", &["-l", "/sys/fs/bpf"])?;
+    soon("it is told", || Ok(levee.log().contains("as long as this process runs")))?;
+    let said_so = || {
+        let shown = levee.ok(&["status"])?;
+        Ok(shown.contains("WARNING: eth0 is filtered, but not for good") && shown.contains("mount -t bpf"))
+    };
+    wait_until("the status tells it", said_so)?;
+    ensure!(programs_on(&field.victim, INTERFACE)? == program, "it is the same");
+    let mut socket = field.raw()?;
+    socket.send(&field.udp(BLOCKED_MAC, [203, 0, 113, 9].into()))?;
+    socket.send(&field.udp(field.pair.a.mac, [192, 0, 2, 77].into()))?;
+    wait_until("the other one passes", || Ok(stack.others()?.packets == 1))?;
+    ensure!(stack.watched()?.packets == 0, "a blocked packet passed");
+    field.victim.run("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"])?;
+    soon("it is pinned again", || Ok(levee.log().contains("is pinned again")))?;
+    let traffic = counted(&levee, INTERFACE, 2)?;
+    ensure!(traffic.drop.packets == 1, "{traffic:?}");
+    wait_until("the warning goes", || Ok(status(&levee)?.controller.warnings.is_empty()))
+}
+
 pub fn an_interface_in_another_namespace_is_said_to_be_filtered_there() -> Result<()> {
     let field = Field::new("another_namespace")?;
     let elsewhere = Netns::new(&field.sandbox, "elsewhere")?;

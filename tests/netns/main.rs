@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         lost::a_link_that_somebody_detached_is_attached_again_soon,
         lost::an_interface_that_is_made_anew_is_filtered_at_once,
         lost::pins_that_somebody_removed_are_made_again_and_nothing_passes_meanwhile,
+        lost::a_filter_that_cannot_be_pinned_again_goes_on_and_is_said_to,
         lost::an_interface_in_another_namespace_is_said_to_be_filtered_there,
         refusals::an_interface_with_another_program_is_refused_by_its_name_and_id,
         refusals::a_driver_without_native_mode_is_refused_with_a_hint,

@@ -22,7 +22,7 @@ use super::types::{
     Status, Timestamp, Traffic,
 };
 use super::view::{View, Writing};
-use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport, Lost, Reading};
+use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport, Reading, Trouble};
 use crate::engine::{Engine, EngineError, SetName};
 use crate::feeds::parse_prefix;
 use crate::interface::InterfaceMode;
@@ -69,11 +69,11 @@ pub trait Interfaces: Send {
     /// When the kernel refuses.
     fn look(&self, look: &mut dyn FnMut(Vec<Reading>)) -> Result<(), DataplaneError>;
 
-    /// Looks whether every interface still has the program; names each that has lost it since the last look.
+    /// Looks whether every interface still has the program; tells what has gone wrong since the last look.
     ///
     /// # Errors
     /// When the kernel refuses.
-    fn look_after(&mut self) -> Result<Vec<Lost>, DataplaneError>;
+    fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError>;
 }
 
 impl Interfaces for Arc<Mutex<Dataplane>> {
@@ -104,7 +104,7 @@ impl Interfaces for Arc<Mutex<Dataplane>> {
         Ok(())
     }
 
-    fn look_after(&mut self) -> Result<Vec<Lost>, DataplaneError> {
+    fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {
         held(self).look_after()
     }
 }

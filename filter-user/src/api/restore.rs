@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::controller::{Controller, Interfaces};
 use super::error::{ApiError, chain};
 use super::types::{Interface, Place, Timestamp};
-use crate::dataplane::{DataplaneError, HowLost, InterfaceReport, Lost};
+use crate::dataplane::{DataplaneError, InterfaceReport, Trouble, TroubleKind};
 use crate::engine::InterfaceIntent;
 
 /// How often what is missing is tried again, and what is attached looked at.
@@ -33,11 +33,26 @@ pub enum Missing {
     Failed(#[from] ApiError),
 }
 
+/// What is wrong with an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
+    why: String,
+    /// It is filtered all the same.
+    is_filtered: bool,
+}
+
+impl Failure {
+    fn new(error: &Missing) -> Self {
+        let unpinned = matches!(error, Missing::Failed(ApiError::Dataplane(DataplaneError::Unpinned { .. })));
+        Self { why: chain(error), is_filtered: unpinned }
+    }
+}
+
 /// What is not filtered as it is to be, by name.
 #[derive(Debug, Default)]
 pub struct Unfiltered {
-    /// Why each is not.
-    failed: BTreeMap<String, String>,
+    /// Why each is not, or not for good.
+    failed: BTreeMap<String, Failure>,
     /// In another network namespace.
     elsewhere: Vec<String>,
     /// When the next try is due.
@@ -45,7 +60,7 @@ pub struct Unfiltered {
 }
 
 impl Unfiltered {
-    /// What the operator should know of it. `is_filtered` tells of a name whether it is.
+    /// What the operator should know of it.
     pub(super) fn warnings<'a>(
         &'a self,
         wanted: impl Iterator<Item = &'a String>,
@@ -61,10 +76,15 @@ impl Unfiltered {
                     "{name} is in another network namespace, and still filtered there; `levee detach {name}` ends that"
                 );
             }
-            let why = self.failed.get(name).map_or_else(String::new, |why| format!(": {why}"));
+            let failure = self.failed.get(name);
+            let what = match failure {
+                Some(failure) if failure.is_filtered => "is filtered, but not for good",
+                _ => "is to be filtered and is not",
+            };
+            let why = failure.map_or_else(String::new, |failure| format!(": {}", failure.why));
             let next = self.next.map_or_else(String::new, |next| format!(" at {}", Timestamp(next)));
             format!(
-                "{name} is to be filtered and is not{why}; next try{next}, or when an interface appears or changes; \
+                "{name} {what}{why}; next try{next}, or when an interface appears or changes; \
                  `levee detach {name}` forgets it"
             )
         };
@@ -90,13 +110,20 @@ impl Controller {
 
     /// Looks whether what is attached still is. What is not is told, and is due to be put back.
     pub(super) fn look_after(&self, dataplane: &mut dyn Interfaces) -> Result<(), ApiError> {
-        for Lost { name, how } in dataplane.look_after()? {
-            let how = match how {
-                HowLost::Detached => "it was taken off by something else than levee",
-                HowLost::Removed => "the interface was removed",
+        for Trouble { name, what } in dataplane.look_after()? {
+            let lost = |how: &str| Failure { why: how.to_owned(), is_filtered: false };
+            let failure = match what {
+                TroubleKind::Detached => {
+                    lost("the filter was lost: it was taken off by something else than levee")
+                }
+                TroubleKind::Removed => lost("the filter was lost: the interface was removed"),
+                TroubleKind::Unpinned(why) => {
+                    let error = DataplaneError::Unpinned { name: name.clone(), why };
+                    Failure { why: error.to_string(), is_filtered: true }
+                }
             };
-            warn!(interface = name, "the filter was lost: {how}");
-            self.unfiltered()?.failed.insert(name, how.to_owned());
+            warn!(interface = name, "{}", failure.why);
+            self.unfiltered()?.failed.insert(name, failure);
         }
         Ok(())
     }
@@ -115,11 +142,16 @@ impl Controller {
                     now.elsewhere.push(name);
                 }
                 Err(error) => {
-                    let error = chain(&error);
-                    if unfiltered.failed.get(&name) != Some(&error) {
-                        warn!(interface = name, error, "cannot be filtered now, is tried again");
+                    let failure = Failure::new(&error);
+                    // That it is not pinned was told when it began.
+                    if unfiltered.failed.get(&name) != Some(&failure) && !failure.is_filtered {
+                        warn!(
+                            interface = name,
+                            error = failure.why,
+                            "cannot be filtered now, is tried again"
+                        );
                     }
-                    now.failed.insert(name, error);
+                    now.failed.insert(name, failure);
                 }
             }
         }

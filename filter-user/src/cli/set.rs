@@ -32,7 +32,9 @@ enum Command {
     /// Import a list of addresses, prefixes and ranges: all of it, or nothing
     ///
     /// Text with one entry a line; comments (# and ;), a second column (`address<TAB>score`), CRLF, a byte order
-    /// mark and gzip are understood.
+    /// mark and gzip are understood. A list may have 4,194,304 prefixes (a range counts as those that cover it),
+    /// 256 MiB of text, and 4,096 bytes a line; more goes into several sets. A list that comes slower than 1 KiB in
+    /// 30 s is given up.
     #[command(after_help = "\
 Example:
   levee set import ipsum ipsum.txt --replace --reason 'daily blacklist'

@@ -65,6 +65,16 @@ pub enum DataplaneError {
         /// The same, as it was asked for.
         asked: String,
     },
+    /// It runs there, but no other controller could find it.
+    #[error(
+        "its pins were removed and cannot be made again ({why}), so it is filtered only as long as this process runs"
+    )]
+    Unpinned {
+        /// The interface.
+        name: String,
+        /// What keeps it from being pinned.
+        why: String,
+    },
     /// Its pins would have the place of another's.
     #[error(
         "{name} has the index that {other} had, which is in another network namespace now and still filtered; `levee detach {other}` first"

@@ -36,7 +36,7 @@ pub use error::DataplaneError;
 pub use events::LinkEvents;
 pub use kernel_tables::KernelTables;
 pub use report::{InterfaceReport, Place, Reading};
-pub use watch::{HowLost, Lost};
+pub use watch::{Trouble, TroubleKind};
 pub use without_controller::{inspect, remove};
 
 use self::generation::Generation;
@@ -212,6 +212,9 @@ impl Dataplane {
             return if same { Ok(running) } else { Err(running.differs(mode, switches)) };
         }
         if let Some(other) = interface.xdp.first() {
+            if let Some(unpinned) = self.unpinned(name, other.id) {
+                return Err(unpinned);
+            }
             return Err(DataplaneError::Occupied {
                 name: name.to_owned(),
                 program: program_name(other.id),

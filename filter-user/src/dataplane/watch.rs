@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use aya::maps::MapData;
 use aya::programs::ProgramInfo;
 use filter_common::abi::{InterfaceMeta, map};
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::link::{Link, LinkState};
 use super::pins::{InterfacePins, Pins};
@@ -19,22 +19,24 @@ use super::report::name_of;
 use super::values::{open_map, pin_value, read_value};
 use super::{Dataplane, DataplaneError, netlink, program};
 
-/// An interface that has lost the filter.
+/// Something is wrong with an interface that was attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost {
+pub struct Trouble {
     /// The name that it was attached by.
     pub name: String,
-    /// How.
-    pub how: HowLost,
+    /// What.
+    pub what: TroubleKind,
 }
 
-/// How an interface lost the filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HowLost {
+/// What can be wrong with an interface that was attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
     /// The interface is there, and its link was told to let go.
     Detached,
     /// The interface was removed.
     Removed,
+    /// It is filtered, but its pins were removed and cannot be made again, for this reason.
+    Unpinned(String),
 }
 
 /// One interface's objects.
@@ -44,8 +46,8 @@ pub(super) struct Held {
     counters: MapData,
     set_counters: MapData,
     meta: InterfaceMeta,
-    /// That it could not be pinned again was told.
-    is_told: bool,
+    /// Why it could not be pinned again.
+    unpinned: Option<String>,
 }
 
 impl Held {
@@ -58,7 +60,7 @@ impl Held {
             counters: open_map(map::COUNTERS, &pins.counters())?,
             set_counters: open_map(map::SET_COUNTERS, &pins.set_counters())?,
             meta: read_value(map::INTERFACE, &pins.meta())?,
-            is_told: false,
+            unpinned: None,
         })
     }
 
@@ -74,13 +76,13 @@ impl Held {
 }
 
 impl Dataplane {
-    /// Looks whether every interface still has the filter, and pins again what somebody unpinned. Names each that has
-    /// lost it since the last look.
+    /// Looks whether every interface still has the filter, and pins again what somebody unpinned. Tells what has gone
+    /// wrong since the last look.
     ///
     /// # Errors
     /// When the kernel does not tell.
-    pub fn look_after(&mut self) -> Result<Vec<Lost>, DataplaneError> {
-        self.pin_again();
+    pub fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {
+        let mut trouble = self.pin_again();
         let mut lost = Vec::new();
         for (index, held) in &self.held {
             if held.state()?.ifindex == 0 {
@@ -88,16 +90,15 @@ impl Dataplane {
             }
         }
         if lost.is_empty() {
-            return Ok(Vec::new());
+            return Ok(trouble);
         }
         let here = netlink::interfaces()?;
-        let lost = lost.into_iter().filter_map(|index| {
-            let held = self.held.remove(&index)?;
+        for index in lost {
             let is_here = here.iter().any(|interface| interface.index == index);
-            let how = if is_here { HowLost::Detached } else { HowLost::Removed };
-            Some(Lost { name: held.name(), how })
-        });
-        Ok(lost.collect())
+            let what = if is_here { TroubleKind::Detached } else { TroubleKind::Removed };
+            trouble.extend(self.held.remove(&index).map(|held| Trouble { name: held.name(), what }));
+        }
+        Ok(trouble)
     }
 
     /// Holds what is pinned for the interface of that index.
@@ -121,8 +122,9 @@ impl Dataplane {
         self.held.iter().find(|(_, held)| held.name() == name).map(|(index, _)| *index)
     }
 
-    /// Pins again what somebody unpinned while it filters. That it cannot be is told once; it filters all the same.
-    pub(super) fn pin_again(&mut self) {
+    /// Pins again what somebody unpinned while it filters. Tells once that it cannot be; it filters all the same.
+    pub(super) fn pin_again(&mut self) -> Vec<Trouble> {
+        let mut trouble = Vec::new();
         let indexes: Vec<u32> = self.held.keys().copied().collect();
         for index in indexes {
             let Some(held) = self.held.get(&index) else { continue };
@@ -130,22 +132,27 @@ impl Dataplane {
             if !is_attached || self.is_whole(index) {
                 continue;
             }
-            let (name, is_told) = (held.name(), held.is_told);
-            let pinned = self.pin_held(index);
+            let (name, is_told) = (held.name(), held.unpinned.is_some());
+            let why = self.pin_held(index).err().map(|error| error.to_string());
             if let Some(held) = self.held.get_mut(&index) {
-                held.is_told = pinned.is_err();
+                held.unpinned.clone_from(&why);
             }
-            match pinned {
-                Ok(()) => {
+            match why {
+                None => {
                     warn!(interface = name, "its pins were removed; it still filtered, and is pinned again");
                 }
-                Err(error) if !is_told => error!(
-                    interface = name, %error,
-                    "its pins were removed and cannot be made again: it filters as long as this process runs"
-                ),
-                Err(_) => {}
+                Some(why) if !is_told => trouble.push(Trouble { name, what: TroubleKind::Unpinned(why) }),
+                Some(_) => {}
             }
         }
+        trouble
+    }
+
+    /// Whether an interface runs a program that is held, and only held.
+    pub(super) fn unpinned(&self, name: &str, program_id: u32) -> Option<DataplaneError> {
+        let runs = |held: &&Held| held.state().is_ok_and(|state| state.program_id == program_id);
+        let why = self.held.values().find(runs)?.unpinned.clone()?;
+        Some(DataplaneError::Unpinned { name: name.to_owned(), why })
     }
 
     /// Whether everything is pinned that another controller would need.

@@ -13,7 +13,7 @@ use filter_user::api::client::{Client, ClientError};
 use filter_user::api::controller::{Controller, Interfaces};
 use filter_user::api::server::{self, Limits};
 use filter_user::api::types::{Action, AddRequest, Changed, SetList, TestRequest, Tested};
-use filter_user::dataplane::{DataplaneError, InterfaceReport, Lost, Place, Reading};
+use filter_user::dataplane::{DataplaneError, InterfaceReport, Place, Reading, Trouble};
 use filter_user::engine::Engine;
 use filter_user::interface::InterfaceMode;
 use filter_user::tables::{MemoryTables, PrefixTables};
@@ -69,7 +69,7 @@ impl Interfaces for Host {
         Ok(self.0.values().cloned().collect())
     }
 
-    fn look_after(&mut self) -> Result<Vec<Lost>, DataplaneError> {
+    fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {
         Ok(Vec::new())
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use filter_user::api::client::ClientError;
+use filter_user::api::server::Limits;
 use filter_user::api::types::{
     Action, AttachRequest, Attached, Fragments, ImportQuery, Imported, Mode, SetList, SetRemoved, Stats,
     Status,
@@ -229,7 +230,7 @@ async fn what_removed_sets_dropped_is_told_beside_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn divided_tables_are_told_warned_of_and_repaired_by_the_expiry_task() {
     let tables = Told::new();
-    let daemon = daemon_on(Box::new(tables.clone(), Limits::default()));
+    let daemon = daemon_on(Box::new(tables.clone()), Limits::default());
     daemon.add(Action::Block, "x", &["192.0.2.1"]).await.unwrap();
     assert_eq!(warnings(&daemon).await, [""; 0]);
     tables.with(|inner| inner.divide = true);
