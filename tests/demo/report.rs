@@ -56,7 +56,8 @@ impl Report {
     /// The table, and what it says.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("{}\n\n{}\n\n{}\n\n{}\n", self.setting(), self.table(), self.sentence(), self.verdict())
+        let (sentence, verdict) = (wrapped(&self.sentence()), wrapped(&self.verdict()));
+        format!("{}\n\n{}\n\n{sentence}\n\n{verdict}\n", self.setting(), self.table())
     }
 
     /// What the figures are of.
@@ -258,6 +259,25 @@ pub fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Columns of a line of text.
+const WIDTH: usize = 116;
+
+/// The text in lines that a terminal and a document show whole.
+fn wrapped(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for paragraph in text.lines() {
+        lines.push(String::new());
+        for word in paragraph.split(' ') {
+            match lines.last_mut() {
+                Some(line) if line.is_empty() => line.push_str(word),
+                Some(line) if line.len() + 1 + word.len() <= WIDTH => *line += &format!(" {word}"),
+                _ => lines.push(word.to_owned()),
+            }
+        }
+    }
+    lines.join("\n")
 }
 
 /// Short for prose: exact below a hundred thousand.

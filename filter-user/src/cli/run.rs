@@ -11,7 +11,8 @@ use crate::tables::{Contents, footprint};
 /// Run the daemon, in the foreground
 ///
 /// It takes over what an earlier daemon left attached, with its counters and lists. When it stops, whatever is
-/// attached goes on filtering.
+/// attached goes on filtering. SIGINT and SIGTERM stop it, and SIGHUP where it was started on a terminal; elsewhere
+/// SIGHUP changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

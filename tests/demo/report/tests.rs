@@ -86,6 +86,14 @@ fn other_programs_that_ran_meanwhile_are_named_and_a_miss_is_put_down_to_them() 
 }
 
 #[test]
+fn no_line_is_longer_than_what_a_terminal_shows_whole() {
+    let report = report(400_000, 0, 2_000_000, 100.0);
+    let text = report.text();
+    assert!(text.lines().all(|line| line.len() <= 120), "{text}");
+    assert_eq!(wrapped(&report.sentence()).replace('\n', " "), report.sentence());
+}
+
+#[test]
 fn digits_are_grouped_by_threes() {
     assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
 }
