@@ -18,15 +18,14 @@ use super::error::{ApiError, chain};
 use super::problem::Problem;
 use super::restore::Unfiltered;
 use super::types::{
-    Action, ControllerStatus, Entry, Interface, InterfaceStats, SCHEMA, SetEntries, SetList, Stats, StatsController,
-    Status, Timestamp, Traffic,
+    Action, ControllerStatus, Entry, Interface, InterfaceStats, SCHEMA, SetEntries, SetList, Stats,
+    StatsController, Status, Timestamp, Traffic,
 };
 use super::view::{View, Writing};
 use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport, Reading, Trouble};
 use crate::engine::{Engine, EngineError, SetName};
 use crate::feeds::parse_prefix;
 use crate::interface::InterfaceMode;
-use crate::tables::TableKind;
 
 /// How soon tables that could not be repaired are tried again.
 const REPAIR_SLEEP: Duration = Duration::from_secs(3);

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::ProgramInfo;
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use filter_common::abi::{InterfaceMeta, SET_SLOTS, map};
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters};
