@@ -217,6 +217,28 @@ pub fn a_list_that_does_not_fit_is_refused() -> Result<()> {
     Ok(())
 }
 
+pub fn adopted_tables_that_take_more_than_they_may_are_warned_of() -> Result<()> {
+    let field = Field::new("adopted_above_the_limit")?;
+    let levee = field.attached("native")?;
+    let list = |first: u32| {
+        let host = |host: u32| std::net::Ipv4Addr::from_bits(0x0b00_0000 + host * 7919 + first).into();
+        lines((0..300_000).map(host))
+    };
+    imports(&levee, &["x", "-"], list(0).as_bytes(), &["300,000 added"])?;
+    levee.kill9()?;
+    let levee = field.levee_with(&["--max-memory", "6MiB"])?;
+    let warnings = status(&levee)?.controller.warnings;
+    let told = |text: &str| text.contains("--max-memory is 6 MiB");
+    ensure!(warnings.len() == 1 && told(&warnings[0]), "{warnings:?}");
+    ensure!(levee.log().lines().any(|line| line.contains("WARN") && told(line)), "{}", levee.log());
+    // What is in force goes on, and what takes less comes into force.
+    levee.ok(&["block", "test", "11.0.0.0"])?;
+    refuses(&levee, &["y", "-"], list(1).as_bytes(), &["the limit is 6 MiB"])?;
+    imports(&levee, &["x", "-", "--replace"], b"192.0.2.1\n192.0.2.2\n", &["300,000 removed"])?;
+    ensure!(status(&levee)?.controller.warnings.is_empty());
+    Ok(())
+}
+
 /// Output of a shell pipeline into `levee set import x -`.
 fn pipeline(field: &Field, levee: &Levee, source: &str) -> Result<Said> {
     let import = levee.command(&["set", "import", "x", "-"]);

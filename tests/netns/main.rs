@@ -66,6 +66,7 @@ fn main() -> ExitCode {
         import::replace_makes_the_set_the_list,
         import::a_dry_run_tells_what_the_import_makes_of_the_kernels_tables,
         import::a_list_that_does_not_fit_is_refused,
+        import::adopted_tables_that_take_more_than_they_may_are_warned_of,
         import::lists_without_end_are_refused_in_bounded_memory,
         import::a_file_of_ten_gigabytes_is_refused,
         crash::killing_the_daemon_in_an_import_leaves_the_old_list_or_the_new,

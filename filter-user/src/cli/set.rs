@@ -49,6 +49,9 @@ Example:
   comm -13 yesterday today | levee set change feed --add-from - --ttl 1d")]
     Change(change::Args),
     /// List the sets
+    ///
+    /// DROPPED counts packets on the interfaces that the filter is on now, on each since it was attached there: an
+    /// interface that is detached takes its figures with it. What removed sets dropped stands below.
     #[command(after_help = "\
 Example:
   levee set list -j")]

@@ -203,7 +203,9 @@ impl Engine {
     /// Shortens the journal when it is worth it. Apart from changes, as it writes everything anew.
     pub fn maintain(&mut self) {
         if self.journal.is_compaction_due() {
+            let begun = Instant::now();
             self.compaction_failure = self.journal.compact(&self.state).err();
+            debug!(ms = begun.elapsed().as_millis(), "shortened the journal");
         }
     }
 
