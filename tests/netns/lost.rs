@@ -128,9 +128,9 @@ pub fn pins_that_somebody_removed_are_made_again_and_nothing_passes_meanwhile() 
     for (round, what) in [root.clone(), link.clone(), root.join("generations")].into_iter().enumerate() {
         let before = round as u64 * 2 + 1;
         if what.is_dir() {
-            unpin(&what)?
+            unpin(&what)?;
         } else {
-            fs::remove_file(&what)?
+            fs::remove_file(&what)?;
         }
         // Nothing else may find it lost meanwhile.
         let again = levee.cmd(&["attach", INTERFACE])?;

@@ -23,7 +23,12 @@ fn start(field: &Field, state: &str) -> Result<Child> {
     let mut command = field.victim.command("setpriv");
     command.args(["--bounding-set", &bounding, "--no-new-privs"]).arg(binary("levee")?);
     command.arg("run").arg("--socket").arg(field.socket()?).args(["--state-dir", state]);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("setpriv")?;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("setpriv")?;
     // It listens before it has adopted what there is.
     wait_until("it answers", || Ok(field.alone(&["set", "list"])?.code == Some(0)))?;
     Ok(child)
