@@ -335,6 +335,7 @@ mod tests {
             tables: running.then(Vec::new),
             memory: running.then_some(memory),
             sets: None,
+            removed_sets: None,
         }
     }
 
