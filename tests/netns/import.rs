@@ -226,14 +226,14 @@ pub fn adopted_tables_that_take_more_than_they_may_are_warned_of() -> Result<()>
     };
     imports(&levee, &["x", "-"], list(0).as_bytes(), &["300,000 added"])?;
     levee.kill9()?;
-    let levee = field.levee_with(&["--max-memory", "6MiB"])?;
+    let levee = field.levee_with(&["--max-memory", "7MiB"])?;
     let warnings = status(&levee)?.controller.warnings;
-    let told = |text: &str| text.contains("--max-memory is 6 MiB");
+    let told = |text: &str| text.contains("--max-memory is 7 MiB");
     ensure!(warnings.len() == 1 && told(&warnings[0]), "{warnings:?}");
     ensure!(levee.log().lines().any(|line| line.contains("WARN") && told(line)), "{}", levee.log());
     // What is in force goes on, and what takes less comes into force.
     levee.ok(&["block", "test", "11.0.0.0"])?;
-    refuses(&levee, &["y", "-"], list(1).as_bytes(), &["the limit is 6 MiB"])?;
+    refuses(&levee, &["y", "-"], list(1).as_bytes(), &["the limit is 7 MiB"])?;
     imports(&levee, &["x", "-", "--replace"], b"192.0.2.1\n192.0.2.2\n", &["300,000 removed"])?;
     ensure!(status(&levee)?.controller.warnings.is_empty());
     Ok(())

@@ -127,9 +127,13 @@ pub fn an_attached_interface_is_not_attached_otherwise() -> Result<()> {
         (again.program_id, again.link_id) == (report.program_id, report.link_id),
         "the same again is a report, not another program: {again:?}"
     );
-    for (mode, switches) in [(Generic, Switches::DEFAULT), (Native, WITHOUT_SOURCES)] {
+    let otherwise = [
+        (Generic, Switches::DEFAULT, ["mode native", "mode generic"]),
+        (Native, WITHOUT_SOURCES, ["bogon-source checked", "bogon-source not checked"]),
+    ];
+    for (mode, switches, [running, asked]) in otherwise {
         let refused = inside.in_ns(|| opened.dataplane().attach(INTERFACE, mode, switches));
-        refusal(refused, &[INTERFACE, "native", "levee detach"], |error| {
+        refusal(refused, &[INTERFACE, running, asked, "levee detach"], |error| {
             matches!(error, DataplaneError::AttachedOtherwise { .. })
         })?;
     }
