@@ -24,7 +24,8 @@ Example:
   levee check ipsum.txt drop.txt.gz
   curl -s https://example.org/list.gz | levee check - -j
 
-Exit codes: 0 all of them are good, 1 one cannot be read or has a bad line; each is named by file, line and column\n(the first 100 of each list).")]
+Exit codes: 0 all of them are good, 1 one cannot be read or has a bad line.
+Bad lines are named by file, line and column, the first 100 of each list.")]
 pub struct Args {
     /// A list, in any format that `levee set import` takes, or `-` for standard input
     #[arg(value_name = "LIST", required = true)]

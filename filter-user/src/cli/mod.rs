@@ -63,7 +63,7 @@ Exit codes:
   0    done, also where there was nothing to do
   1    failed, and nothing was changed
   2    wrong usage
-  3    failed, and something was changed or may have been: no answer came, or it could not be printed
+  3    something was changed or may have been: no answer came, or it could not be printed
   130  interrupted (Ctrl-C); what is known of a change is printed
 `levee block test` answers with its own: 0 blocked, 1 not blocked or not all of it, 2 no answer.";
 
