@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_BPFFS, env = "LEVEE_BPFFS")]
     bpffs: PathBuf,
     /// Kernel memory that the prefix tables may take; what would take more is refused. Replacing them takes as much
-    /// again, until the new ones are in force. A million single addresses take about 20 MiB
+    /// again, until the new ones are in force. A million single addresses take about 14 MiB
     #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
     max_memory: u64,
 }
