@@ -42,7 +42,7 @@ pub struct Network;
 impl Shape for Single {
     const SLOTS: u32 = 8;
     const REACH: u32 = 16;
-    const FULLNESS: u32 = 62;
+    const FULLNESS: u32 = 55;
     const PAYLOAD_BITS: u32 = 10;
     const TAG_BITS: u32 = 22;
 }
