@@ -79,6 +79,21 @@ fn bytes(count: u64) -> String {
     humansize::format_size(count, humansize::BINARY)
 }
 
+/// The bytes that the tables may take, as people write them: `512MiB`, `2GB`.
+///
+/// # Errors
+/// What was expected, where the text is no number of bytes, or the empty tables would not fit.
+pub fn parse_memory(text: &str) -> Result<u64, String> {
+    let size = parse_size::parse_size(text);
+    let expected = "expected a number of bytes, with a unit if need be: 512MiB, 2GB";
+    let size = size.map_err(|error| format!("{error}; {expected}"))?;
+    let empty = footprint(&Contents::default()).map_or(0, |empty| empty.bytes);
+    if size < empty {
+        return Err(format!("the empty tables take {} already; {expected}", bytes(empty)));
+    }
+    Ok(size)
+}
+
 /// What became of tables that were there before the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opened {

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{DEFAULT_BPFFS, DEFAULT_STATE_DIR, render};
+use super::{DEFAULT_BPFFS, DEFAULT_STATE_DIR};
 use crate::daemon::{self, Options};
-use crate::tables::{Contents, footprint};
+use crate::tables::parse_memory;
 
 /// Run the daemon, in the foreground
 ///
@@ -27,23 +27,11 @@ pub struct Args {
     bpffs: PathBuf,
     /// Kernel memory that the prefix tables may take; what would take more is refused. Replacing them takes as much
     /// again, until the new ones are in force. A million single addresses take about 14 MiB
-    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size)]
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = parse_memory)]
     max_memory: u64,
 }
 
 pub fn run(args: Args, socket: PathBuf) -> Result<()> {
     let Args { state_dir, bpffs, max_memory } = args;
     daemon::run(&Options { socket, state_dir, bpffs, max_memory })
-}
-
-/// A number of bytes, as people write it.
-fn size(text: &str) -> Result<u64, String> {
-    let size = parse_size::parse_size(text);
-    let expected = "expected a number of bytes, with a unit if need be: 512MiB, 2GB";
-    let size = size.map_err(|error| format!("{error}; {expected}"))?;
-    let empty = footprint(&Contents::default()).map_or(0, |empty| empty.bytes);
-    if size < empty {
-        return Err(format!("the empty tables take {} already; {expected}", render::size(empty)));
-    }
-    Ok(size)
 }
