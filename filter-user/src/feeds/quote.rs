@@ -10,7 +10,7 @@ const SHOWN: usize = 60;
 pub struct Quoted(Box<str>);
 
 impl Quoted {
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let mut shown = String::from("\"");
         let mut characters = text.chars();
         for character in characters.by_ref().take(SHOWN) {
