@@ -7,4 +7,5 @@ pub mod engine;
 pub mod feeds;
 pub mod interface;
 pub mod object;
+pub mod policy;
 pub mod tables;
