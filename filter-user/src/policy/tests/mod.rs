@@ -7,6 +7,7 @@ mod kinds;
 mod lint;
 mod packets;
 mod properties;
+mod reference;
 
 use super::*;
 
