@@ -3,17 +3,20 @@
 //! Decides how many lines each part gets: what the contents fill, and room for single additions to come. Everything is
 //! counted on the real contents, so a plan is what the kernel will take, to the line.
 
+use std::cmp::Reverse;
+
 use super::TableKind;
 use super::chunk::Encoded;
 use super::coarse::{COARSE_BITS, Prefixes, paint_all};
 use super::compact::{self, Shape, Single};
 use super::contents::Contents;
 use super::exact::{LOWER_SLOTS, NARROW_SLOTS, UPPER_SLOTS};
-use super::geometry::{BUCKETS_A_LINE, Geometry, KINDS, ROOT_LINES, Region, TableV4, TableV6};
+use super::geometry::{BUCKETS_A_LINE, Geometry, KINDS, Packed, ROOT_LINES, Region, TableV4, TableV6};
 use super::guides::Guides;
 use super::lines::LINE_BYTES;
 use super::networks::{self, Network};
-use super::slot::{CODE_LINES, MAX_GUIDES, SET_MASK};
+use super::packed;
+use super::slot::{CODE_LINES, MAX_GUIDES, MAX_SET, SET_MASK};
 use crate::keys::{PrefixV4, PrefixV6};
 
 /// How full the buckets of a new generation are, in percent of their slots, by slots of a line. Half full, one bucket of
@@ -21,6 +24,9 @@ use crate::keys::{PrefixV4, PrefixV6};
 const fn fullness(slots: u32) -> u64 {
     if slots <= LOWER_SLOTS { 40 } else { 50 }
 }
+
+/// Addresses are packed where at most one in so many does not find a slot.
+const MOST_SPILLED: usize = 8;
 
 /// Guides that fit into a line.
 const GUIDES_A_LINE: u32 = 4;
@@ -75,6 +81,8 @@ pub(super) struct DraftV4 {
     /// Prefixes of more than 24 bits; those of 32 are counted.
     pub exact: Vec<(PrefixV4, u16)>,
     pub singles: usize,
+    /// Sets of those of 32 bits, and how many of them each has; the most common first.
+    pub sets: Vec<(u16, usize)>,
 }
 
 /// One IPv6 table, ready to be written.
@@ -123,7 +131,7 @@ impl Draft {
         let mut layout = Layout { next: 1 };
         let mut geometry = Geometry { multiplier: multiplier(seed), ..Geometry::NONE };
         for kind in TableKind::ALL {
-            geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room)?;
+            geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room, geometry.multiplier)?;
             geometry.v6[kind as usize] = v6[kind as usize].place(&mut layout, room)?;
         }
         geometry.lines = layout.next;
@@ -187,8 +195,7 @@ impl Layout {
     }
 
     fn compact<S: Shape>(&mut self, slots: u64, a_line: u32) -> Result<Region, TooLarge> {
-        let buckets = (slots * 100).div_ceil(u64::from(S::SLOTS * S::FULLNESS));
-        self.buckets(buckets.max(S::LEAST_BUCKETS.into()), a_line)
+        self.buckets(compact_buckets::<S>(slots), a_line)
     }
 
     fn buckets(&mut self, buckets: u64, a_line: u32) -> Result<Region, TooLarge> {
@@ -197,6 +204,15 @@ impl Layout {
         region.first = self.lines(u64::from(region.all()).div_ceil(a_line.into()))?;
         Ok(region)
     }
+}
+
+fn compact_buckets<S: Shape>(slots: u64) -> u64 {
+    (slots * 100).div_ceil(u64::from(S::SLOTS * S::FULLNESS)).max(S::LEAST_BUCKETS.into())
+}
+
+/// Lines that so many compact slots take.
+fn compact_lines<S: Shape>(slots: u64, a_line: u32) -> Result<u32, TooLarge> {
+    small(compact_buckets::<S>(slots).div_ceil(a_line.into()))
 }
 
 /// Lines that chunks take, and room for more: a prefix that is added rewrites one chunk beside the old one.
@@ -216,29 +232,66 @@ impl DraftV4 {
     fn new(entries: &[(PrefixV4, u16)]) -> Self {
         let is_coarse = |prefix: &PrefixV4| prefix.length() <= COARSE_BITS;
         let (mut coarse, mut exact, mut singles) = (Prefixes::new(), Vec::with_capacity(entries.len()), 0);
+        let mut sets = vec![0; MAX_SET as usize + 1];
         for (prefix, set) in entries {
             if is_coarse(prefix) {
                 coarse.insert((prefix.address().bits(), prefix.length()), *set);
             } else {
-                singles += usize::from(prefix.length() == 32);
+                if prefix.length() == 32 {
+                    singles += 1;
+                    sets[usize::from(*set)] += 1;
+                }
                 exact.push((*prefix, *set));
             }
         }
         let roots = paint_all(&coarse);
-        Self { coarse, roots, exact, singles }
+        let mut sets: Vec<(u16, usize)> = (0..).zip(sets).filter(|(_, count)| *count != 0).collect();
+        sets.sort_by_key(|(_, count)| Reverse(*count));
+        Self { coarse, roots, exact, singles, sets }
     }
 
-    fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV4, TooLarge> {
+    fn place(&self, layout: &mut Layout, room: Room, multiplier: u64) -> Result<TableV4, TooLarge> {
         let root = layout.lines(ROOT_LINES.into())?;
         let chunk_lines = small(chunk_lines(&self.roots, room))?;
-        Ok(TableV4 {
-            root,
-            chunks: layout.lines(chunk_lines.into())?,
-            chunk_lines,
-            reserved: 0,
-            exact: layout.region(room.around(self.exact.len() - self.singles), NARROW_SLOTS)?,
-            singles: layout.compact::<Single>(room.around(self.singles), BUCKETS_A_LINE)?,
-        })
+        let chunks = layout.lines(chunk_lines.into())?;
+        let (longer, slots) = (self.exact.len() - self.singles, room.around(self.singles));
+        let lines = (slots * 100).div_ceil(u64::from(packed::SLOTS * packed::FULLNESS));
+        let lines = small(lines.max(packed::LEAST_LINES.into()))?;
+        let is_smaller = lines <= compact_lines::<Single>(slots, BUCKETS_A_LINE)?;
+        let spilled = if is_smaller { self.spilled(multiplier, lines) } else { 0 };
+        if !is_smaller || spilled * MOST_SPILLED > self.singles {
+            return Ok(TableV4 {
+                root,
+                chunks,
+                chunk_lines,
+                exact: layout.region(room.around(longer), NARROW_SLOTS)?,
+                singles: layout.compact::<Single>(slots, BUCKETS_A_LINE)?,
+                packed: Packed::NONE,
+            });
+        }
+        let packed = Packed { first: layout.lines(lines.into())?, lines, sets: layout.lines(1)? };
+        let exact = layout.region(room.around(longer + spilled), NARROW_SLOTS)?;
+        Ok(TableV4 { root, chunks, chunk_lines, exact, singles: Region::NONE, packed })
+    }
+
+    /// The sets that have a code where addresses are packed.
+    pub(super) fn coded(&self) -> Vec<u16> {
+        self.sets.iter().take(packed::CODES as usize).map(|(set, _)| *set).collect()
+    }
+
+    /// How many addresses will not lie in slots of so many packed lines.
+    fn spilled(&self, multiplier: u64, lines: u32) -> usize {
+        let mut taken = vec![0_u8; lines as usize];
+        let coded = self.coded();
+        let singles = self.exact.iter().filter(|(prefix, _)| prefix.length() == 32);
+        let finds_none = |(prefix, set): &&(PrefixV4, u16)| {
+            let (line, _) = packed::place_of(multiplier, lines, prefix.address().bits());
+            let taken = &mut taken[line as usize];
+            let finds_one = u32::from(*taken) < packed::SLOTS && coded.contains(set);
+            *taken += u8::from(finds_one);
+            !finds_one
+        };
+        singles.filter(finds_none).count()
     }
 }
 

@@ -5,13 +5,14 @@
 
 use super::TableKind;
 use super::contents::{Contents, Entries};
-use super::geometry::{Geometry, Region, TableV4, TableV6};
+use super::geometry::{Geometry, Packed, Region, TableV4, TableV6};
 use super::memory::LineCell;
 use super::search::{coarse as coarse_set, root};
 use super::slot::{CHUNK_VALUES, ROOT_CHUNK, SET_MASK};
 use super::writer::Place;
 use super::writer::exact::Table;
 use super::writer::keys::{Key, Lower, Narrow, Single, Upper};
+use super::writer::packed::Packed as Addresses;
 use super::writer::records::Records;
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 
@@ -44,6 +45,12 @@ fn found_v4(table: &TableV4, place: Place<'_>) -> Entries<PrefixV4> {
     }
     for (Single(address), set) in keys(place, table.singles) {
         entries.push((PrefixV4::containing(AddressV4::from_bits(address), 32), set));
+    }
+    if table.packed != Packed::NONE {
+        let packed = Addresses::read(table.packed, &Table::new(table.exact), place);
+        for (address, set) in packed.entries(place) {
+            entries.push((PrefixV4::containing(AddressV4::from_bits(address), 32), set));
+        }
     }
     entries
 }

@@ -34,6 +34,23 @@ impl Region {
     }
 }
 
+/// Lines of packed IPv4 addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Packed {
+    /// The first.
+    pub first: u32,
+    /// How many there are; none where the addresses lie in slots of their own.
+    pub lines: u32,
+    /// The line that says which sets the codes stand for.
+    pub sets: u32,
+}
+
+impl Packed {
+    /// No line.
+    pub const NONE: Self = Self { first: 0, lines: 0, sets: 0 };
+}
+
 /// The parts of one IPv4 table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -44,12 +61,12 @@ pub struct TableV4 {
     pub chunks: u32,
     /// Lines of the chunks.
     pub chunk_lines: u32,
-    /// Explicit padding.
-    pub reserved: u32,
-    /// Prefixes of 25 to 31 bits.
+    /// Prefixes of 25 to 31 bits, and of 32 those that find no place among the packed ones.
     pub exact: Region,
     /// Prefixes of 32 bits.
     pub singles: Region,
+    /// The same where they are very many.
+    pub packed: Packed,
 }
 
 /// The parts of one IPv6 table.
@@ -105,9 +122,9 @@ impl Geometry {
             root: 0,
             chunks: 0,
             chunk_lines: 0,
-            reserved: 0,
             exact: Region::NONE,
             singles: Region::NONE,
+            packed: Packed::NONE,
         }; KINDS],
         v6: [TableV6 {
             root: 0,
@@ -124,6 +141,6 @@ impl Geometry {
     };
 }
 
-const _: () = assert!(size_of::<TableV4>() == 32);
+const _: () = assert!(size_of::<TableV4>() == 40);
 const _: () = assert!(size_of::<TableV6>() == 56);
-const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (32 + 56));
+const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (40 + 56));

@@ -14,6 +14,7 @@ pub mod compact;
 pub mod exact;
 pub mod geometry;
 pub mod lines;
+pub mod packed;
 pub mod search;
 pub mod slot;
 

@@ -9,6 +9,7 @@
 use super::compact::find_single;
 use super::geometry::{Region, TableV4, TableV6};
 use super::lines::{Line, Lines};
+use super::packed::find_packed;
 use super::slot::{
     BOUNDARIES, CODES_A_LINE, DEEPER, FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS,
     SET_MASK, SINGLE_GUIDES, SPILLED, part_bit,
@@ -25,7 +26,11 @@ pub fn find_v4<L: Lines>(lines: &L, multiplier: u64, table: &TableV4, address: u
     let root = root(lines, table.root, address >> 16);
     let finer = if root & part_bit(address) == 0 { 0 } else { (root >> ROOT_FINER & LENGTHS_MASK) as u32 };
     if finer & 1 != 0 {
-        let set = find_single(lines, multiplier, table.singles, address);
+        let set = if table.packed.lines == 0 {
+            find_single(lines, multiplier, table.singles, address)
+        } else {
+            find_packed(lines, multiplier, table.packed, table.exact, address)
+        };
         if set != 0 {
             return set;
         }

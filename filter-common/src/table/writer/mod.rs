@@ -9,6 +9,7 @@ mod chunks;
 mod coarse;
 pub(super) mod exact;
 pub(super) mod keys;
+pub(super) mod packed;
 pub(super) mod records;
 mod v4;
 mod v6;

@@ -2,21 +2,29 @@
 
 use super::super::coarse::COARSE_BITS;
 use super::super::draft::DraftV4;
-use super::super::geometry::TableV4;
+use super::super::geometry::{self, TableV4};
 use super::super::slot::{ROOT_FINER, part_bit};
 use super::coarse::{Coarse, CoarsePlace};
 use super::exact::{Crowded, Table};
 use super::keys::{Narrow, Single};
+use super::packed::Packed;
 use super::{Full, Place};
 use crate::keys::{AddressV4, PrefixV4};
 
 /// Bits of an address.
 const BITS: u8 = 32;
 
+/// Where prefixes of 32 bits lie.
+#[derive(Debug)]
+enum Singles {
+    Compact(Table<Single>),
+    Packed(Packed),
+}
+
 #[derive(Debug)]
 pub(super) struct WriterV4 {
     coarse: Coarse,
-    singles: Table<Single>,
+    singles: Singles,
     narrow: Table<Narrow>,
     /// Prefixes of more than 24 bits.
     exact: usize,
@@ -34,6 +42,43 @@ const fn single(prefix: PrefixV4) -> Single {
     Single(prefix.address().bits())
 }
 
+impl Singles {
+    fn find(&self, place: Place<'_>, narrow: &Table<Narrow>, prefix: PrefixV4) -> u32 {
+        match self {
+            Self::Compact(table) => table.find(place, single(prefix)),
+            Self::Packed(packed) => packed.find(place, narrow, prefix.address().bits()),
+        }
+    }
+
+    fn insert(
+        &mut self,
+        place: Place<'_>,
+        narrow: &Table<Narrow>,
+        prefix: PrefixV4,
+        set: u16,
+    ) -> Result<bool, Full> {
+        match self {
+            Self::Compact(table) => table.insert(place, single(prefix), set.into()),
+            Self::Packed(packed) => packed.insert(place, narrow, prefix.address().bits(), set),
+        }
+    }
+
+    fn remove(&mut self, place: Place<'_>, narrow: &mut Table<Narrow>, prefix: PrefixV4) -> bool {
+        match self {
+            Self::Compact(table) => table.remove(place, single(prefix)),
+            Self::Packed(packed) => packed.remove(place, narrow, prefix.address().bits()),
+        }
+    }
+
+    /// How many there are, and how many of them lie among the longer prefixes.
+    fn count(&self, place: Place<'_>) -> (usize, usize) {
+        match self {
+            Self::Compact(table) => (table.count(place, |_| true), 0),
+            Self::Packed(packed) => (packed.entries(place).count() + packed.spilled(), packed.spilled()),
+        }
+    }
+}
+
 const fn coarse_key(prefix: PrefixV4) -> (u32, u8) {
     (prefix.address().bits(), prefix.length())
 }
@@ -46,13 +91,13 @@ const fn finer(prefix: PrefixV4) -> (u16, u64) {
 }
 
 impl WriterV4 {
-    fn new(table: TableV4, coarse: Coarse) -> Self {
-        Self { coarse, singles: Table::new(table.singles), narrow: Table::new(table.exact), exact: 0 }
-    }
-
     pub(super) fn write(table: TableV4, draft: DraftV4, place: Place<'_>) -> Result<Self, Crowded> {
+        let singles = match table.packed {
+            geometry::Packed::NONE => Singles::Compact(Table::new(table.singles)),
+            packed => Singles::Packed(Packed::write(packed, &draft.coded(), place)),
+        };
         let coarse = Coarse::write(coarse_place(&table), draft.coarse, &draft.roots, place.lines)?;
-        let mut writer = Self::new(table, coarse);
+        let mut writer = Self { coarse, singles, narrow: Table::new(table.exact), exact: 0 };
         for (prefix, set) in draft.exact {
             writer.insert(place, prefix, set)?;
         }
@@ -61,11 +106,15 @@ impl WriterV4 {
 
     pub(super) fn adopt(table: TableV4, draft: DraftV4, place: Place<'_>) -> Option<Self> {
         let coarse = Coarse::adopt(coarse_place(&table), draft.coarse, &draft.roots, place.lines)?;
-        let mut writer = Self::new(table, coarse);
-        writer.exact = draft.exact.len();
-        let singles = writer.singles.count(place, |_| true);
+        let narrow = Table::new(table.exact);
+        let singles = match table.packed {
+            geometry::Packed::NONE => Singles::Compact(Table::new(table.singles)),
+            packed => Singles::Packed(Packed::read(packed, &narrow, place)),
+        };
+        let writer = Self { coarse, singles, narrow, exact: draft.exact.len() };
+        let (singles, spilled) = writer.singles.count(place);
         let same = singles == draft.singles
-            && writer.narrow.count(place, |_| true) == writer.exact - singles
+            && writer.narrow.count(place, |_| true) == writer.exact - singles + spilled
             && draft.exact.iter().all(|(prefix, set)| {
                 let (index, bit) = finer(*prefix);
                 writer.find(place, *prefix) == u32::from(*set)
@@ -79,7 +128,7 @@ impl WriterV4 {
             return self.coarse.insert(place.lines, coarse_key(prefix), set);
         }
         let was_there = if prefix.length() == BITS {
-            self.singles.insert(place, single(prefix), set.into())?
+            self.singles.insert(place, &self.narrow, prefix, set)?
         } else {
             self.narrow.insert(place, narrow(prefix), set.into())?
         };
@@ -94,7 +143,7 @@ impl WriterV4 {
             return self.coarse.remove(place.lines, coarse_key(prefix));
         }
         let was_there = if prefix.length() == BITS {
-            self.singles.remove(place, single(prefix))
+            self.singles.remove(place, &mut self.narrow, prefix)
         } else {
             self.narrow.remove(place, narrow(prefix))
         };
@@ -105,7 +154,7 @@ impl WriterV4 {
     /// The set of a prefix of more than 24 bits; 0 where it is not there.
     fn find(&self, place: Place<'_>, prefix: PrefixV4) -> u32 {
         if prefix.length() == BITS {
-            self.singles.find(place, single(prefix))
+            self.singles.find(place, &self.narrow, prefix)
         } else {
             self.narrow.find(place, narrow(prefix))
         }
@@ -129,12 +178,12 @@ impl WriterV4 {
     }
 
     pub(super) fn resting(&self) -> u32 {
-        self.coarse.resting() + self.singles.resting() + self.narrow.resting()
+        // Slots of addresses change by one store, so none of them rests.
+        self.coarse.resting() + self.narrow.resting()
     }
 
     pub(super) fn settle(&mut self, place: Place<'_>) {
         self.coarse.settle();
-        self.singles.settle(place);
         self.narrow.settle(place);
     }
 }
