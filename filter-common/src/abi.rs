@@ -5,7 +5,7 @@
 //! [`crate::keys`] changes.
 
 /// Version of everything that kernel side and user side must agree on.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// First word of the `LEVEE_META` map: tells a Levee pin directory from anything else ("LEVE" in ASCII).
 pub const META_MAGIC: u32 = 0x4c45_5645;

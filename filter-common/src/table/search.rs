@@ -11,8 +11,8 @@ use super::geometry::{Region, TableV4, TableV6};
 use super::lines::{Line, Lines};
 use super::packed::find_packed;
 use super::slot::{
-    BOUNDARIES, CODES_A_LINE, DEEPER, FIRST_RUNS, MORE_RUNS, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS,
-    SET_MASK, SINGLE_GUIDES, SPILLED, part_bit,
+    BOUNDARIES, CODES_A_LINE, DEEPER, FIRST_RUNS, MORE_RUNS, ONE_SET, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD,
+    SET_BITS, SET_MASK, SINGLE_GUIDES, SPILLED, part_bit,
 };
 
 /// Lengths of IPv4 prefixes that are looked up exactly.
@@ -269,8 +269,13 @@ pub fn coarse<L: Lines>(lines: &L, chunks: u32, root: u64, bits: u32) -> u32 {
     let first = chunks.wrapping_add(payload);
     let Some(line) = lines.line(first) else { return 0 };
     let (word, bit) = (bits >> 6 & 3, bits & 63);
+    let head = line.half(4, 0);
+    if head & 0xff == ONE_SET {
+        let belongs = (line.word(word) >> bit & 1) as u32;
+        return line.quarter(4, 2) & 0_u32.wrapping_sub(belongs);
+    }
     let begun = (line.word(word) & (u64::MAX >> (63 - bit))).count_ones();
-    let before = line.half(4, 0) >> (word * 8) & 0xff;
+    let before = head >> (word * 8) & 0xff;
     // The first run begins at the first value, so at least one has begun.
     let run = before.wrapping_add(begun).wrapping_sub(1);
     if run < FIRST_RUNS {

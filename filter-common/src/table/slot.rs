@@ -4,7 +4,8 @@
 //!   those have (8 bits), whether the rest is the place of a chunk (1 bit), and a set or a chunk's place (23 bits).
 //! * A chunk says which set each of the 256 values of the next eight bits belongs to, as runs: four words of bits, one
 //!   where a run begins; then four bytes, how many runs begin before each of those words; then a set of two bytes a
-//!   run, 14 in the first line and 32 in each that follows.
+//!   run, 14 in the first line and 32 in each that follows. Where some of the values belong to one set and the others to
+//!   none, which most chunks of most lists say, the bits say which do, and the first of the four bytes that it is so.
 //! * An exact slot is a key, its length in bits (8) and what it stands for (24).
 //! * A compact slot is what of the key its place does not tell, and what it stands for: the set of an IPv4 address (10
 //!   bits), or of an IPv6 /32 the code (10 bits) of its payload, a set and a guide.
@@ -62,6 +63,8 @@ pub const fn part_bit(address: u32) -> u64 {
     1 << (ROOT_PARTS + (address >> 11 & 31))
 }
 
+/// The first byte behind the bits of a chunk that has one set; in others it is zero, as no run begins before the first.
+pub const ONE_SET: u32 = 0xff;
 /// Sets in the first line of a chunk.
 pub const FIRST_RUNS: u32 = 14;
 /// Sets in each further line.
@@ -74,10 +77,4 @@ pub const CHUNK_VALUES: usize = 256;
 #[must_use]
 pub const fn narrow_key(key: u32, length: u32) -> u64 {
     (key as u64) << 8 | length as u64
-}
-
-/// Lines of a chunk of that many runs.
-#[must_use]
-pub const fn chunk_lines(runs: u32) -> u32 {
-    1 + runs.saturating_sub(FIRST_RUNS).div_ceil(MORE_RUNS)
 }

@@ -5,11 +5,11 @@
 
 use std::ops::RangeInclusive;
 
-use super::super::chunk::{Encoded, Words, runs};
+use super::super::chunk::{self, Encoded, Words};
 use super::super::coarse::{self, Prefixes, paint, roots_of};
 use super::super::lines::Line as _;
 use super::super::memory::LineCell;
-use super::super::slot::{ROOT_CHUNK, ROOT_PAYLOAD, chunk_lines};
+use super::super::slot::{ROOT_CHUNK, ROOT_PAYLOAD};
 use super::Full;
 use super::chunks::ChunkLines;
 
@@ -175,7 +175,7 @@ impl Coarse {
     /// The place and lines of the chunk that a root slot points to.
     fn chunk(&self, lines: &[LineCell], slot: u64) -> Option<(u32, usize)> {
         let place = chunk_place(slot)?;
-        let count = chunk_lines(runs(&read(lines, self.chunks + place)));
+        let count = chunk::lines(&read(lines, self.chunks + place));
         Some((place, count as usize))
     }
 }
