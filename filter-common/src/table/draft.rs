@@ -25,8 +25,11 @@ const fn fullness(slots: u32) -> u64 {
     if slots <= LOWER_SLOTS { 40 } else { 50 }
 }
 
-/// Addresses are packed where at most one in so many does not find a slot.
-const MOST_SPILLED: usize = 8;
+/// Addresses are packed where at most one in so many belongs to a set without a code.
+const MOST_UNCODED: usize = 8;
+/// One in so many packed addresses has room elsewhere: one in 200 needs it at first, and this many when a quarter more
+/// have come. The room is fixed, not counted, so that a plan holds for every seed.
+const SPILLED_OF: usize = 24;
 
 /// Guides that fit into a line.
 const GUIDES_A_LINE: u32 = 4;
@@ -131,7 +134,7 @@ impl Draft {
         let mut layout = Layout { next: 1 };
         let mut geometry = Geometry { multiplier: multiplier(seed), ..Geometry::NONE };
         for kind in TableKind::ALL {
-            geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room, geometry.multiplier)?;
+            geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room)?;
             geometry.v6[kind as usize] = v6[kind as usize].place(&mut layout, room)?;
         }
         geometry.lines = layout.next;
@@ -250,7 +253,7 @@ impl DraftV4 {
         Self { coarse, roots, exact, singles, sets }
     }
 
-    fn place(&self, layout: &mut Layout, room: Room, multiplier: u64) -> Result<TableV4, TooLarge> {
+    fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV4, TooLarge> {
         let root = layout.lines(ROOT_LINES.into())?;
         let chunk_lines = small(chunk_lines(&self.roots, room))?;
         let chunks = layout.lines(chunk_lines.into())?;
@@ -258,8 +261,8 @@ impl DraftV4 {
         let lines = (slots * 100).div_ceil(u64::from(packed::SLOTS * packed::FULLNESS));
         let lines = small(lines.max(packed::LEAST_LINES.into()))?;
         let is_smaller = lines <= compact_lines::<Single>(slots, BUCKETS_A_LINE)?;
-        let spilled = if is_smaller { self.spilled(multiplier, lines) } else { 0 };
-        if !is_smaller || spilled * MOST_SPILLED > self.singles {
+        let uncoded: usize = self.sets.iter().skip(packed::CODES as usize).map(|(_, count)| count).sum();
+        if !is_smaller || uncoded * MOST_UNCODED > self.singles {
             return Ok(TableV4 {
                 root,
                 chunks,
@@ -270,28 +273,14 @@ impl DraftV4 {
             });
         }
         let packed = Packed { first: layout.lines(lines.into())?, lines, sets: layout.lines(1)? };
-        let exact = layout.region(room.around(longer + spilled), NARROW_SLOTS)?;
+        let elsewhere = uncoded + self.singles / SPILLED_OF;
+        let exact = layout.region(room.around(longer + elsewhere), NARROW_SLOTS)?;
         Ok(TableV4 { root, chunks, chunk_lines, exact, singles: Region::NONE, packed })
     }
 
     /// The sets that have a code where addresses are packed.
     pub(super) fn coded(&self) -> Vec<u16> {
         self.sets.iter().take(packed::CODES as usize).map(|(set, _)| *set).collect()
-    }
-
-    /// How many addresses will not lie in slots of so many packed lines.
-    fn spilled(&self, multiplier: u64, lines: u32) -> usize {
-        let mut taken = vec![0_u8; lines as usize];
-        let coded = self.coded();
-        let singles = self.exact.iter().filter(|(prefix, _)| prefix.length() == 32);
-        let finds_none = |(prefix, set): &&(PrefixV4, u16)| {
-            let (line, _) = packed::place_of(multiplier, lines, prefix.address().bits());
-            let taken = &mut taken[line as usize];
-            let finds_one = u32::from(*taken) < packed::SLOTS && coded.contains(set);
-            *taken += u8::from(finds_one);
-            !finds_one
-        };
-        singles.filter(finds_none).count()
     }
 }
 

@@ -84,3 +84,24 @@ fn addresses_of_many_sets_have_slots_with_the_set_in_them() {
         assert_eq!(find_v4(&tables, single(index)), 1 + index % 40);
     }
 }
+
+#[test]
+fn a_quarter_more_addresses_find_room_among_packed_ones() {
+    let entries: Vec<_> = (0..COUNT).map(|index| (v4(single(index), 32), 1)).collect();
+    let mut tables = written(&contents_v4(&entries), Room::USUAL, 5);
+    assert_ne!(tables.geometry().v4[KIND as usize].packed.lines, 0);
+    for index in COUNT..COUNT + COUNT / 4 {
+        tables.insert_v4(KIND, v4(single(index), 32), 1).expect("a quarter more");
+    }
+    for index in 0..COUNT + COUNT / 4 {
+        assert_eq!(find_v4(&tables, single(index)), 1);
+    }
+}
+
+#[test]
+fn what_packed_addresses_take_does_not_hang_on_how_keys_are_spread() {
+    let contents = contents_v4(&entries());
+    let sizes = (0..4).map(|seed| Draft::new(&contents, Room::USUAL, seed, u64::MAX).expect("small").bytes());
+    let sizes: std::collections::BTreeSet<u64> = sizes.collect();
+    assert_eq!(sizes.len(), 1, "{sizes:?}");
+}
