@@ -1,12 +1,14 @@
 //! What tables hold that nobody kept a list of: the way back when a state was lost and the tables still filter.
 //!
 //! Prefixes of more than 24 bits (IPv6: more than 32) come out as they went in. Wider ones come out as the widest
-//! prefixes that cover the same addresses for the same set.
+//! prefixes that cover the same addresses for the same set, of at most 24 bits or of 25 to 32 as they were.
 
 use super::TableKind;
+use super::coarse::COARSE_BITS;
 use super::contents::{Contents, Entries};
 use super::geometry::{Geometry, Packed, Region, TableV4, TableV6};
 use super::memory::LineCell;
+use super::networks::LEAST_BITS;
 use super::search::{coarse as coarse_set, root};
 use super::slot::{CHUNK_VALUES, ROOT_CHUNK, SET_MASK};
 use super::writer::Place;
@@ -61,10 +63,10 @@ fn found_v6(table: &TableV6, place: Place<'_>) -> Entries<PrefixV6> {
         .into_iter()
         .map(|((address, length), set)| (prefix(u64::from(address) << 32, 0, length), set))
         .collect();
-    for (network, payload) in Records::read(table, place).entries(place) {
-        if payload & SET_MASK != 0 {
-            entries.push((prefix(u64::from(network) << 32, 0, 32), (payload & SET_MASK) as u16));
-        }
+    let records = Records::read(table, place);
+    let networks = records.entries(place).map(|(network, payload)| (network, payload & SET_MASK));
+    for ((network, length), set) in joined(networks.filter(|(_, set)| *set != 0).collect()) {
+        entries.push((prefix(u64::from(network) << 32, 0, length), set));
     }
     for (Upper(first, length), set) in keys(place, table.upper) {
         entries.push((prefix(first, 0, length), set));
@@ -82,14 +84,34 @@ fn keys<K: Key>(place: Place<'_>, region: Region) -> Vec<(K, u16)> {
     with_set.filter(|(_, set)| *set != 0).collect()
 }
 
+/// The prefixes of 25 to 32 bits that say the same as networks with these sets.
+fn joined(mut networks: Vec<(u32, u32)>) -> Vec<((u32, u8), u16)> {
+    networks.sort_unstable();
+    let mut prefixes = Vec::new();
+    let follows =
+        |(a, set): &(u32, u32), (b, other): &(u32, u32)| a.checked_add(1) == Some(*b) && set == other;
+    for run in networks.chunk_by(follows) {
+        let (first, set) = run[0];
+        cover(
+            u64::from(first),
+            u64::from(first) + run.len() as u64,
+            set,
+            u32::BITS,
+            LEAST_BITS,
+            &mut prefixes,
+        );
+    }
+    prefixes
+}
+
 /// The prefixes of at most 24 bits that say the same as a root and its chunks.
 fn coarse(lines: &[LineCell], first: u32, chunks: u32) -> Vec<((u32, u8), u16)> {
     let mut prefixes = Vec::new();
     let (mut begin, mut current) = (0, 0);
-    let mut goes_on = |value, set| {
+    let mut goes_on = |value: u32, set| {
         if set != current {
             if current != 0 {
-                cover(begin, value, current, &mut prefixes);
+                cover(begin.into(), value.into(), current, COARSE_BITS.into(), 0, &mut prefixes);
             }
             (begin, current) = (value, set);
         }
@@ -105,13 +127,17 @@ fn coarse(lines: &[LineCell], first: u32, chunks: u32) -> Vec<((u32, u8), u16)> 
     prefixes
 }
 
-/// The widest prefixes that cover the values from `first` to before `end`.
-fn cover(mut first: u32, end: u32, set: u32, prefixes: &mut Vec<((u32, u8), u16)>) {
+/// The widest prefixes, of at least so many bits, that cover the values of `bits` bits from `first` to before `end`.
+fn cover(mut first: u64, end: u64, set: u32, bits: u32, least: u8, prefixes: &mut Vec<((u32, u8), u16)>) {
     while first < end {
-        let aligned = first.trailing_zeros().min(24);
-        let bits = aligned.min((end - first).ilog2());
-        let (Ok(length), Ok(set)) = (u8::try_from(24 - bits), u16::try_from(set)) else { return };
-        prefixes.push(((first << 8, length), set));
-        first += 1 << bits;
+        let aligned = first.trailing_zeros().min(bits - u32::from(least));
+        let free = aligned.min((end - first).ilog2());
+        let address = u32::try_from(first << (u32::BITS - bits));
+        let (Ok(address), Ok(length), Ok(set)) = (address, u8::try_from(bits - free), u16::try_from(set))
+        else {
+            return;
+        };
+        prefixes.push(((address, length), set));
+        first += 1 << free;
     }
 }
