@@ -3,7 +3,7 @@
 //! The header checksum is not verified: the stack does that, and a packet with a wrong one is dropped there.
 
 use super::l4::{self, L4, Segment};
-use super::{Addresses, Fragment, Headers, PacketRead, ParseError, protocol};
+use super::{Addresses, Fragment, Headers, Layers, PacketRead, ParseError, protocol};
 use crate::keys::AddressV4;
 
 const HEADER: usize = 20;
@@ -12,6 +12,7 @@ const FRAGMENT_OFFSET: u32 = 0x1fff;
 
 /// The IPv4 packet at `start`.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "offsets are far below 4 GiB")]
 pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<AddressV4>, ParseError> {
     let word = |offset| packet.read::<u32>(start + offset).ok_or(ParseError::MalformedIp);
     // The last word first: when it is there, so are the others.
@@ -58,5 +59,6 @@ pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<A
         protocol,
         fragment,
         l4,
+        layers: Layers { network: start as u32, transport: (start + header_length) as u32, extensions: 0 },
     })
 }

@@ -4,7 +4,7 @@
 //! options, fragment, AH, mobility, HIP and shim6 headers, in any order, up to [`MAX_EXTENSIONS`] of them.
 
 use super::l4::{self, L4, Segment};
-use super::{Addresses, Fragment, Headers, MAX_EXTENSIONS, PacketRead, ParseError, protocol};
+use super::{Addresses, Fragment, Headers, Layers, MAX_EXTENSIONS, PacketRead, ParseError, protocol};
 use crate::keys::AddressV6;
 
 const HEADER: usize = 40;
@@ -19,10 +19,33 @@ struct Cursor {
     offset: usize,
     fragment: Fragment,
     more: bool,
+    /// Headers that were stepped over.
+    extensions: u32,
+}
+
+/// The bits by which [`super::Layers`] names extension headers.
+pub mod extension {
+    /// Hop-by-hop options.
+    pub const HOP_BY_HOP: u32 = 0x01;
+    /// Routing header.
+    pub const ROUTING: u32 = 0x02;
+    /// Fragment header.
+    pub const FRAGMENT: u32 = 0x04;
+    /// Destination options.
+    pub const DESTINATION_OPTIONS: u32 = 0x08;
+    /// Authentication header.
+    pub const AUTHENTICATION: u32 = 0x10;
+    /// Mobility header.
+    pub const MOBILITY: u32 = 0x20;
+    /// Host identity protocol.
+    pub const HIP: u32 = 0x40;
+    /// Shim6.
+    pub const SHIM6: u32 = 0x80;
 }
 
 /// The IPv6 packet at `start`.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "offsets are far below 4 GiB")]
 pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<AddressV6>, ParseError> {
     let word = |offset| packet.read::<u64>(start + offset).ok_or(ParseError::MalformedIp);
     // The last word first: when it is there, so are the others.
@@ -64,13 +87,18 @@ pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<A
         protocol: cursor.next,
         fragment: cursor.fragment,
         l4,
+        layers: Layers {
+            network: start as u32,
+            transport: cursor.offset as u32,
+            extensions: cursor.extensions,
+        },
     })
 }
 
 /// Follows the chain until an L4 protocol or a later fragment ends it.
 #[inline(always)]
 fn walk<P: PacketRead>(packet: &P, next: u8, offset: usize, end: usize) -> Result<Cursor, ParseError> {
-    let mut cursor = Cursor { next, offset, fragment: Fragment::None, more: false };
+    let mut cursor = Cursor { next, offset, fragment: Fragment::None, more: false, extensions: 0 };
     if !is_extension(next) {
         return Ok(cursor);
     }
@@ -90,7 +118,11 @@ impl Cursor {
     /// All of it in one word.
     #[inline(always)]
     const fn packed(self) -> usize {
-        self.offset << 16 | (self.more as usize) << 10 | (self.fragment as usize) << 8 | self.next as usize
+        self.offset << 32
+            | (self.extensions as usize) << 16
+            | (self.more as usize) << 10
+            | (self.fragment as usize) << 8
+            | self.next as usize
     }
 
     /// What [`Self::packed`] made.
@@ -102,7 +134,8 @@ impl Cursor {
             1 => Fragment::First,
             _ => Fragment::Later,
         };
-        Self { next: word as u8, offset: word >> 16, fragment, more: word >> 10 & 1 != 0 }
+        let extensions = (word >> 16 & 0xff) as u32;
+        Self { next: word as u8, offset: word >> 32, fragment, more: word >> 10 & 1 != 0, extensions }
     }
 }
 
@@ -130,6 +163,7 @@ fn step<P: PacketRead>(packet: &P, cursor: &mut Cursor, end: usize) -> Result<()
             _ => Fragment::Later,
         };
     }
+    cursor.extensions |= bit_of(cursor.next);
     cursor.next = next;
     cursor.offset += size;
     Ok(())
@@ -137,15 +171,21 @@ fn step<P: PacketRead>(packet: &P, cursor: &mut Cursor, end: usize) -> Result<()
 
 #[inline(always)]
 const fn is_extension(next: u8) -> bool {
-    matches!(
-        next,
-        protocol::HOP_BY_HOP
-            | protocol::ROUTING
-            | protocol::FRAGMENT
-            | protocol::AUTHENTICATION
-            | protocol::DESTINATION_OPTIONS
-            | protocol::MOBILITY
-            | protocol::HIP
-            | protocol::SHIM6
-    )
+    bit_of(next) != 0
+}
+
+/// The bit of an extension header; 0 of what is none.
+#[inline(always)]
+const fn bit_of(next: u8) -> u32 {
+    match next {
+        protocol::HOP_BY_HOP => extension::HOP_BY_HOP,
+        protocol::ROUTING => extension::ROUTING,
+        protocol::FRAGMENT => extension::FRAGMENT,
+        protocol::DESTINATION_OPTIONS => extension::DESTINATION_OPTIONS,
+        protocol::AUTHENTICATION => extension::AUTHENTICATION,
+        protocol::MOBILITY => extension::MOBILITY,
+        protocol::HIP => extension::HIP,
+        protocol::SHIM6 => extension::SHIM6,
+        _ => 0,
+    }
 }

@@ -17,6 +17,7 @@ use crate::keys::{AddressV4, AddressV6};
 use crate::verdict::Reason;
 
 pub use eth::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN};
+pub use ipv6::extension;
 pub use l4::{L4, L4Kind, Ports, protocol};
 
 /// VLAN tags that are parsed through.
@@ -128,6 +129,18 @@ pub enum Fragment {
     Later,
 }
 
+/// Where the parts of an IP packet lie in its frame, for stages that look further. Thirty-two bits each, for the reason that
+/// [`L4`] gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layers {
+    /// Offset of the IP header.
+    pub network: u32,
+    /// Offset of what lies behind the IP headers: the L4 header, or of a later fragment its part of the payload.
+    pub transport: u32,
+    /// The IPv6 extension headers that are there: the bits of [`extension`].
+    pub extensions: u32,
+}
+
 /// What the stages know of an IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headers<A> {
@@ -139,6 +152,8 @@ pub struct Headers<A> {
     pub fragment: Fragment,
     /// Ports and flags, where the protocol and the fragment have them.
     pub l4: L4,
+    /// Where all that lies.
+    pub layers: Layers,
 }
 
 /// A frame whose structure holds.

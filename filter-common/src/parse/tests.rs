@@ -207,6 +207,28 @@ fn ports_are_found_behind_each_extension_header_and_behind_all_together() {
 }
 
 #[test]
+fn where_the_parts_lie_is_told_behind_tags_options_and_extension_headers() {
+    let tagged = |ether_type: u16, packet: &[u8]| {
+        eth(ETHERTYPE_VLAN, &[[0, 7].as_slice(), &ether_type.to_be_bytes(), packet].concat())
+    };
+    let layers = |network, transport, extensions| Layers { network, transport, extensions };
+    let packet = ipv4(17, 0, &[1; 8], &udp(8, &[]));
+    assert_eq!(v4(&eth(ETHERTYPE_IPV4, &packet)).layers, layers(14, 42, 0));
+    assert_eq!(v4(&tagged(ETHERTYPE_IPV4, &packet)).layers, layers(18, 46, 0));
+    assert_eq!(v6(&tagged(ETHERTYPE_IPV6, &ipv6(17, &udp(8, &[])))).layers, layers(18, 58, 0));
+    let kinds = [0, 43, 44, 60, 51, 135, 139, 140];
+    for (bit, kind) in (0..).zip(kinds) {
+        let packet = chain(&[kind], 17, &udp(8, &[]));
+        let found = v6(&eth(ETHERTYPE_IPV6, &packet)).layers;
+        assert_eq!((found.network, found.extensions), (14, 1 << bit), "{kind}");
+        let port = &eth(ETHERTYPE_IPV6, &packet)[found.transport as usize..][..2];
+        assert_eq!(port, PORTS.source.to_be_bytes(), "{kind}");
+    }
+    let all = v6(&eth(ETHERTYPE_IPV6, &chain(&kinds, 17, &udp(8, &[])))).layers;
+    assert_eq!(all.extensions, 0xff);
+}
+
+#[test]
 fn extension_headers_of_every_length_are_stepped_over() {
     for units in [0_u8, 1, 7, 100, 255] {
         let mut payload = vec![17, units];
