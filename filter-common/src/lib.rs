@@ -5,7 +5,8 @@
 //! answers questions about its tables).
 //!
 //! * the contract: [`abi`], [`verdict`], [`counters`], [`config`], [`keys`];
-//! * the logic: [`parse`] turns bytes into [`parse::Headers`], [`table`] finds the longest matching prefix, and
+//! * the logic: [`parse`] turns bytes into [`parse::Headers`], [`table`] finds the longest matching prefix, [`policy`]
+//!   holds limits, and
 //!   [`pipeline`] walks the stages and ends with one [`verdict::Reason`] a packet.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
@@ -19,6 +20,7 @@ pub mod parse;
 pub mod pipeline;
 #[cfg(feature = "aya")]
 mod pod;
+pub mod policy;
 pub mod stages;
 pub mod table;
 pub mod verdict;

@@ -1,0 +1,3 @@
+//! What rules decide by: pure functions of a state, the time and a packet.
+
+pub mod limiter;
