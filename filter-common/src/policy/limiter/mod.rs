@@ -14,11 +14,13 @@
 //! packet whose bucket could not be written conforms. A source that keeps to its limit is over it in one case alone:
 //! another key has its line and its tag ([`size::false_matches_ppm`] is the bound on that). The price is paid at the
 //! other end: a line takes eight keys that owe, and under a flood of more than that the sources over their limit are
-//! held as long as their next packet comes before eight newcomers did. [`size`] has the numbers.
+//! held as long as their next packet comes before eight newcomers did. [`mod@size`] has the numbers.
 //!
 //! **A region for each limit.** A unit of time that makes both 10 G packets a second and bursts over hours exact does
 //! not fit in a slot, so each limit has the unit that suits its rate, and times of two limits cannot be compared. Limits
-//! therefore do not share lines; that also keeps a flood against one from displacing the buckets of another.
+//! therefore do not share lines; that also keeps a flood against one from displacing the buckets of another, and lets
+//! each have as many as its rate needs. What a region held before it became a limit's may stay: its words are buckets of
+//! keys that never come.
 //!
 //! **What it trusts.** That regions are within the array and disjoint, and that the clock does not go back by more than
 //! [`Pace::SLACK_NS`] between two CPUs. Clocks differ and CPUs pause between reading the clock and writing, so a bucket
@@ -28,7 +30,7 @@
 //! **What it costs.** One line, and a compare-and-swap if the packet conforms. Over the limit nothing is written, so the
 //! line of a source that floods stays shared between the CPUs. The caller reads the clock, at most once a packet.
 //! Finding a tag branches on each slot: a key nearly always lies in the slot that its tag prefers, which is looked at
-//! first, and a new key meets seven more branches that are never taken. Both are predicted, and no pass without
+//! first, and a new key meets eight more branches that are never taken. Both are predicted, and no pass without
 //! branches over eight words takes as few instructions. Only the choice among eight that owe, where a prediction would
 //! be worth nothing, has no branches.
 

@@ -49,9 +49,9 @@ impl Tally {
     }
 }
 
-/// A table of `mib` MiB under the flood, of which a part is simulated.
+/// A table under the flood, of which a part is simulated.
 struct Scene {
-    mib: u32,
+    lines: u32,
     rate: u64,
     burst: u64,
     seconds_x1000: u64,
@@ -61,8 +61,8 @@ struct Scene {
 impl Scene {
     fn run(&self, kinds: &[Kind]) -> Vec<Tally> {
         let limiter = Limiter::packets(self.rate, self.burst, self.part);
-        let lines = u64::from(self.mib << 14);
-        let mut chance = Chance(u64::from(self.mib) ^ self.rate << 8 ^ self.burst << 32);
+        let lines = u64::from(self.lines);
+        let mut chance = Chance(u64::from(self.lines) ^ self.rate << 8 ^ self.burst << 32);
         let start = 1_000 * SECOND;
         let mut sources = self.sources(kinds, &limiter, &mut chance, start);
         let mut order: BinaryHeap<_> =
@@ -109,18 +109,18 @@ impl Scene {
     }
 
     /// Time in which each of the flood's lines, and each source, sees enough.
-    fn new(mib: u32, rate: u64, burst: u64) -> Self {
+    fn new(lines: u32, rate: u64, burst: u64) -> Self {
         let seconds_x1000 = match rate {
             0..10 => 100_000,
             10..1_000 => 12_000,
             1_000..100_000 => 1_000,
             _ => 60,
         };
-        Self { mib, rate, burst, seconds_x1000, part: PART }
+        Self { lines, rate, burst, seconds_x1000, part: PART.min(lines) }
     }
 
     fn name(&self) -> String {
-        format!("{}/s burst {}, {} MiB", self.rate, self.burst, self.mib)
+        format!("{}/s burst {}, {} lines", self.rate, self.burst, self.lines)
     }
 
     /// What a source over its limit gets, in packets.
@@ -129,11 +129,13 @@ impl Scene {
     }
 }
 
-/// The tables and limits that are asked for.
+/// Limits in tables of 1, 8 and 32 MiB, and in ones that are as large as the limit needs.
 fn scenes(bursts: [u64; 2]) -> impl Iterator<Item = Scene> {
     let rates = [1, 10, 1_000, 100_000];
-    let sizes = [1, 8, 32].into_iter().flat_map(move |mib| rates.map(|rate| (mib, rate)));
-    sizes.flat_map(move |(mib, rate)| bursts.map(|burst| Scene::new(mib, rate, burst)))
+    let sizes = [1 << 14, size::DEFAULT_LINES, size::MAX_LINES];
+    let fixed = sizes.into_iter().flat_map(move |lines| rates.map(|rate| (lines, rate)));
+    let fitting = [39, 200, 1_000, 100_000].map(|rate| (size::lines(FLOOD, rate, size::DEFAULT_LINES), rate));
+    fixed.chain(fitting).flat_map(move |(lines, rate)| bursts.map(|burst| Scene::new(lines, rate, burst)))
 }
 
 #[test]
@@ -142,7 +144,7 @@ fn a_source_within_its_limit_loses_less_than_a_thousandth_of_its_packets() {
         let within = |percent, batch| Kind { percent, batch, count: 24 };
         let kinds = [within(99, 1), within(99, scene.burst), within(30, scene.burst)];
         let tallies = scene.run(&kinds);
-        let bound = size::false_matches_ppm(FLOOD, scene.mib << 14, scene.rate);
+        let bound = size::false_matches_ppm(FLOOD, scene.lines, scene.rate);
         for (kind, tally) in kinds.iter().zip(tallies) {
             let lost = tally.lost_ppm();
             assert!(tally.sent >= 500 && bound < 1_000);
@@ -154,7 +156,7 @@ fn a_source_within_its_limit_loses_less_than_a_thousandth_of_its_packets() {
 #[test]
 fn sources_over_their_limit_are_held_to_it_where_the_table_is_large_enough() {
     let mut held = 0;
-    for scene in scenes([1, 10]).filter(|scene| scene.rate >= size::least_rate(FLOOD, scene.mib << 14)) {
+    for scene in scenes([1, 10]).filter(|scene| scene.rate >= size::least_rate(FLOOD, scene.lines)) {
         // Not just above the limit: with a burst of one, a source that comes evenly then gets every second packet.
         let kinds = [200, 1_000, 10_000].map(|percent| Kind { percent, batch: 1, count: 8 });
         for (kind, tally) in kinds.iter().zip(scene.run(&kinds)) {
@@ -169,16 +171,16 @@ fn sources_over_their_limit_are_held_to_it_where_the_table_is_large_enough() {
             held += 1;
         }
     }
-    assert_eq!(held, 3 * 2 * 7);
+    assert_eq!(held, 3 * 2 * (7 + 4));
 }
 
 #[test]
 fn whoever_floods_is_held_also_where_the_table_is_too_small_for_everyone() {
     for (mib, rate, percent) in [(1, 1, 10_000), (1, 10, 1_000), (8, 1, 2_000), (8, 10, 200), (32, 1, 1_000)]
     {
-        let scene = Scene::new(mib, rate, 10);
-        assert!(rate < size::least_rate(FLOOD, mib << 14));
-        assert!(rate * percent / 100 > FLOOD / (8 * u64::from(mib << 14)));
+        let scene = Scene::new(mib << 14, rate, 10);
+        assert!(rate < size::least_rate(FLOOD, scene.lines));
+        assert!(rate * percent / 100 > FLOOD / (8 * u64::from(scene.lines)));
         let kind = Kind { percent, batch: 1, count: 8 };
         let tally = scene.run(&[kind])[0];
         let due = scene.due(kind);

@@ -1,7 +1,7 @@
 //! What time does to buckets: they are forgotten in order, wrap, and meet clocks that are not quite the same.
 
-use super::{Limiter, Pace, SECOND};
-use crate::policy::limiter::slots::TAG_MASK;
+use super::{Chance, Limiter, Pace, SECOND};
+use crate::policy::limiter::slots::{Slots as _, TAG_MASK};
 
 /// Keys of a table of one line, each with a tag of its own.
 fn keys(limiter: &Limiter, count: u32) -> Vec<u64> {
@@ -116,4 +116,16 @@ fn times_that_nobody_wrote_are_stale() {
         limiter.fill(now.wrapping_add(ahead) | tag);
         assert_eq!((0..20).filter(|_| limiter.conforms(50 * SECOND, key, 60)).count(), 10, "{ahead:x}");
     }
+}
+
+#[test]
+fn what_another_limit_left_in_a_region_hurts_nobody() {
+    let limiter = Limiter::packets(1_000, 10, 256);
+    let mut chance = Chance(5);
+    for line in &limiter.cells {
+        assert!((0..8).all(|slot| line.compare_exchange(slot, 0, chance.number())));
+    }
+    let keys: Vec<u64> = (0..1_000).map(|source| limiter.key(source)).collect();
+    assert!((0..10).all(|_| keys.iter().all(|key| limiter.conforms(50 * SECOND, *key, 60))));
+    assert!(keys.iter().filter(|key| limiter.conforms(50 * SECOND, **key, 60)).count() < 50);
 }
