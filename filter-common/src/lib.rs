@@ -6,8 +6,7 @@
 //!
 //! * the contract: [`abi`], [`verdict`], [`counters`], [`config`], [`keys`];
 //! * the logic: [`parse`] turns bytes into [`parse::Headers`], [`table`] finds the longest matching prefix, [`policy`]
-//!   holds limits, and
-//!   [`pipeline`] walks the stages and ends with one [`verdict::Reason`] a packet.
+//!   decides what rules ask, and [`pipeline`] walks the stages and ends with one [`verdict::Reason`] a packet.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
 pub mod abi;

@@ -198,6 +198,36 @@ mod tests {
     }
 
     #[test]
+    fn every_bit_of_a_key_counts() {
+        let hasher = KeyHasher::new(3, 0);
+        let of = |bits: u128, protocol: u8, port: u16| {
+            let address = AddressV6::from_octets(bits.to_be_bytes());
+            let narrow = AddressV4::from_octets([bits.to_be_bytes()[12], 2, 3, bits.to_be_bytes()[15]]);
+            [
+                hasher.v6(address),
+                hasher.service_v6(address, protocol, port),
+                hasher.v4(narrow),
+                hasher.service_v4(narrow, protocol, port),
+            ]
+            .map(|hash| REGION.place(hash))
+        };
+        let base = 0x2001_0db8_0102_0304_0506_0708_090a_0b0c;
+        let before = of(base, 6, 443);
+        for bit in 0..128 {
+            let after = of(base ^ 1 << bit, 6, 443);
+            assert!(after[0] != before[0] && after[1] != before[1], "bit {bit}");
+            let is_narrow = bit < 8 || (24..32).contains(&bit);
+            assert_eq!((after[2] != before[2], after[3] != before[3]), (is_narrow, is_narrow), "bit {bit}");
+        }
+        for bit in 0..16 {
+            let (port, protocol) = (of(base, 6, 443 ^ 1 << bit), of(base, 6 ^ 1 << (bit % 8), 443));
+            assert!(
+                [1, 3].iter().all(|kind| port[*kind] != before[*kind] && protocol[*kind] != before[*kind])
+            );
+        }
+    }
+
+    #[test]
     fn limits_and_kinds_of_keys_hash_apart() {
         let (one, two) = (KeyHasher::new(1, 0), KeyHasher::new(1, 1));
         let address = AddressV4::from_bits(80);

@@ -75,6 +75,8 @@ pub struct Limit {
     pub region: Region,
 }
 
+const _: () = assert!(size_of::<Limit>() == 48 && size_of::<KeyHasher>() == 32);
+
 /// Decides about a packet of `frame_bytes`, from the Ethernet header on, whose key hashes to `key_hash`
 /// ([`KeyHasher`]), and charges it if it conforms. `now_ns` is a clock that only goes forward.
 #[inline(always)]

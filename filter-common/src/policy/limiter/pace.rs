@@ -2,12 +2,12 @@
 //!
 //! Times and costs are in ticks of 2^n ns, n chosen for each limit: a packet, or 64 bytes of one, costs 256 to 511
 //! ticks. Rounding that down makes a rate at most 1/256 too high and never too low, from one packet a second (ticks
-//! of 2 ms) to 10 G/s (of 0.24 ps), and leaves room for every burst of the language: 10 G packets owe less than 2^43
+//! of 2 ms) to 10 G/s (of 0.24 ps), and 1/240 for bits in frames of 60 bytes. It leaves room for every burst of the language: 10 G packets owe less than 2^43
 //! ticks, 10 Tbit less than 2^43.2, of the 2^44 that a slot's time counts.
 //!
 //! The time wraps after 2^44 ticks, which is 2^35 packets or more at the limit's rate: ten hours at 1 M/s, a year at
 //! 1,000/s. A bucket that rests for just that long seems to owe again. The part of all times at which it does is what
-//! the burst and the slack are of the wrap, 1 in 35,000 at 1 M/s with a burst of a second; it then has a part of its
+//! the burst and the slack are of the wrap, 1 in 32,000 at 1 M/s with a burst of a second; it then has a part of its
 //! burst, or, for the slack's share of that, none for up to [`Pace::SLACK_NS`].
 //!
 //! All numbers are shifted up by [`TAG_BITS`](super::slots::TAG_BITS), as times are in a slot.
@@ -36,7 +36,7 @@ pub struct Pace {
 
 impl Pace {
     /// How far the clocks of two CPUs may be apart, and how long one may pause between reading its own and writing; at
-    /// rates above 60 M/s, 1/1024 of the wrap instead. Beyond it a bucket that owes all it may is taken for stale, which
+    /// rates above 500 M/s or 250 Gbit/s, 1/1024 of the wrap instead. Beyond it a bucket that owes all it may is taken for stale, which
     /// forgives it one burst.
     pub const SLACK_NS: u64 = 1 << 26;
 
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn clocks_may_differ_by_the_slack() {
-        for rate in rates(1, 60_000_000) {
+        for rate in rates(1, 500_000_000) {
             let pace = Pace::packets(rate, 1).expect("a rate of the language");
             let slack = span(&pace, pace.horizon - pace.depth) >> 40;
             assert!(slack >= u128::from(Pace::SLACK_NS), "{rate}/s: {slack}");
