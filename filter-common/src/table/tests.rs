@@ -3,6 +3,7 @@
 mod beside;
 mod many;
 mod mixed;
+mod overtaken;
 mod reads;
 
 use proptest::prelude::*;

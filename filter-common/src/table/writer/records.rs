@@ -4,7 +4,7 @@
 //! The codes are given out when a generation is drafted, the most common payloads first, and after that as they come,
 //! while there are any. A code never changes its meaning. What a slot points to is written before the slot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::geometry::TableV6;
 use super::super::lines::Line as _;
@@ -22,6 +22,8 @@ pub(in crate::table) struct Records {
     /// First line of the codes.
     first: u32,
     codes: HashMap<u32, u32>,
+    /// Networks that have a code now: searches that began before that look for them among those without.
+    leaving: HashSet<u32>,
 }
 
 /// Where the payload of a code lies.
@@ -48,16 +50,19 @@ impl Records {
         };
         let given = (1..SPILLED).map(|code| (payload(code), code)).take_while(|(payload, _)| *payload != 0);
         records.codes.extend(given);
+        let networks = records.spilled.entries(place).map(|(Network(network), _)| network);
+        let told = |network: &u32| records.coded.find(place, Single(*network)) == SPILLED;
+        records.leaving = networks.filter(|network| !told(network)).collect();
         records
     }
 
     fn over(table: &TableV6) -> Self {
         let (coded, spilled) = (Table::new(table.networks), Table::new(table.spilled));
-        Self { coded, spilled, first: table.codes, codes: HashMap::new() }
+        Self { coded, spilled, first: table.codes, codes: HashMap::new(), leaving: HashSet::new() }
     }
 
     /// What a network says; 0 for nothing.
-    pub(super) fn find(&self, place: Place<'_>, network: u32) -> u32 {
+    pub(in crate::table) fn find(&self, place: Place<'_>, network: u32) -> u32 {
         self.payload(place, network, self.coded.find(place, Single(network)))
     }
 
@@ -65,7 +70,9 @@ impl Records {
     pub(super) fn insert(&mut self, place: Place<'_>, network: u32, payload: u32) -> Result<(), Full> {
         if let Some(code) = self.code(place, payload) {
             self.coded.insert(place, Single(network), code)?;
-            self.spilled.remove(place, Network(network));
+            if self.spilled.find(place, Network(network)) != 0 {
+                self.leaving.insert(network);
+            }
             return Ok(());
         }
         let was_there = self.spilled.insert(place, Network(network), payload)?;
@@ -73,7 +80,9 @@ impl Records {
         if told.is_err() && !was_there {
             self.spilled.remove(place, Network(network));
         }
-        told.map(drop)
+        told?;
+        self.leaving.remove(&network);
+        Ok(())
     }
 
     /// Takes a network out.
@@ -90,11 +99,15 @@ impl Records {
 
     /// Slots that rest.
     pub(super) fn resting(&self) -> u32 {
-        self.coded.resting() + self.spilled.resting()
+        let leaving = u32::try_from(self.leaving.len()).unwrap_or(u32::MAX);
+        self.coded.resting() + self.spilled.resting() + leaving
     }
 
     /// Every search that began before the last change has ended.
     pub(super) fn settle(&mut self, place: Place<'_>) {
+        for network in std::mem::take(&mut self.leaving) {
+            self.spilled.remove(place, Network(network));
+        }
         self.coded.settle(place);
         self.spilled.settle(place);
     }
