@@ -12,7 +12,7 @@ use filter_common::counters::{Counter, Counters};
 use filter_common::keys::{AddressV4, AddressV6};
 use filter_common::pipeline::Decision;
 use filter_common::table::compact;
-use filter_common::table::exact::{find_lower, find_narrow, find_upper};
+use filter_common::table::exact::{find_gathered, find_lower, find_narrow, find_upper};
 use filter_common::table::geometry::{Geometry, Region, TableV4, TableV6};
 use filter_common::table::lines::{Line, Lines, WORDS};
 use filter_common::table::search::{self, find_v4, find_v6};
@@ -101,6 +101,11 @@ impl Lines for KernelLines {
     }
 
     #[inline(always)]
+    fn gathered(&self, _multiplier: u64, region: Region, (first, last): (u64, u64)) -> u32 {
+        find_gathered_128(first, last, region.first, region.buckets)
+    }
+
+    #[inline(always)]
     fn lower(&self, _multiplier: u64, region: Region, key: (u64, u64), length: u32) -> u32 {
         find_128(key.0, key.1, length, region.first, region.buckets)
     }
@@ -172,6 +177,12 @@ extern "C" fn find_64(key: u64, length: u32, first: u32, buckets: u32) -> u32 {
 #[inline(never)]
 extern "C" fn find_128(high: u64, low: u64, length: u32, first: u32, buckets: u32) -> u32 {
     find_lower(&KernelLines, multiplier(), Region { first, buckets }, (high, low), length)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_gathered_128(high: u64, low: u64, first: u32, buckets: u32) -> u32 {
+    find_gathered(&KernelLines, multiplier(), Region { first, buckets }, (high, low))
 }
 
 #[unsafe(no_mangle)]

@@ -102,7 +102,9 @@ pub(super) struct DraftV6 {
     /// How many say something else.
     pub spilled: usize,
     pub guides: Guides,
-    /// Prefixes of more than 32 bits; those of at most 64 are counted.
+    /// Prefixes of more than 32 bits in networks that have few.
+    pub gathered: Vec<(PrefixV6, u16)>,
+    /// Those in the others; those of at most 64 are counted.
     pub deep: Vec<(PrefixV6, u16)>,
     pub upper: usize,
     /// What the slots between the levels of a network stand for.
@@ -157,7 +159,7 @@ impl Draft {
             footprint.expanded += table.coarse.len();
         }
         for table in &self.v6 {
-            footprint.exact += table.deep.len();
+            footprint.exact += table.deep.len() + table.gathered.len();
             footprint.expanded += table.coarse.len() + table.networks.len();
             footprint.networks += table.records.len();
         }
@@ -287,7 +289,7 @@ impl DraftV4 {
 impl DraftV6 {
     fn new(entries: &[(PrefixV6, u16)], most: u64) -> Result<Self, TooLarge> {
         let (mut coarse, mut networks) = (Prefixes::new(), Prefixes::new());
-        let (mut deep, mut upper) = (Vec::with_capacity(entries.len()), 0);
+        let mut all_deep = Vec::with_capacity(entries.len());
         for (prefix, set) in entries {
             let key = (networks::of(*prefix), prefix.length());
             if prefix.length() <= COARSE_BITS {
@@ -295,8 +297,7 @@ impl DraftV6 {
             } else if prefix.length() <= networks::BITS {
                 networks.insert(key, *set);
             } else {
-                upper += usize::from(prefix.length() <= 64);
-                deep.push((*prefix, *set));
+                all_deep.push((*prefix, *set));
             }
         }
         let least =
@@ -306,9 +307,14 @@ impl DraftV6 {
         }
         let roots = paint_all(&coarse);
         let mut guides = Guides::default();
-        let (records, between) = networks::records(&networks, &deep, &mut guides);
+        let (records, between) = networks::records(&networks, &all_deep, &mut guides);
+        let (mut gathered, mut deep) = (Vec::new(), Vec::new());
+        for group in networks::groups(&all_deep) {
+            if networks::is_gathered(group) { &mut gathered } else { &mut deep }.extend_from_slice(group);
+        }
+        let upper = deep.iter().filter(|(prefix, _)| prefix.length() <= 64).count();
         let (codes, spilled) = networks::codes(&records);
-        Ok(Self { coarse, roots, networks, records, codes, spilled, guides, deep, upper, between })
+        Ok(Self { coarse, roots, networks, records, codes, spilled, guides, gathered, deep, upper, between })
     }
 
     fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV6, TooLarge> {
@@ -335,6 +341,7 @@ impl DraftV6 {
             },
             upper: layout.region(room.around(upper), UPPER_SLOTS)?,
             lower: layout.region(room.around(lower), LOWER_SLOTS)?,
+            gathered: layout.region(room.around(self.gathered.len()), LOWER_SLOTS)?,
         })
     }
 }

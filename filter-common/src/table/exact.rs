@@ -52,6 +52,13 @@ pub const fn lower_home(multiplier: u64, buckets: u32, (first, last): (u64, u64)
     bucket(mixed.wrapping_mul(multiplier), buckets)
 }
 
+/// Where all prefixes of a gathered network belong.
+#[inline(always)]
+#[must_use]
+pub const fn gathered_home(multiplier: u64, buckets: u32, network: u32) -> u32 {
+    bucket((network as u64).wrapping_mul(multiplier), buckets)
+}
+
 /// What `key` of that length stands for; 0 where it is not there.
 #[inline(always)]
 pub fn find_narrow<L: Lines>(lines: &L, multiplier: u64, region: Region, key: u32, length: u32) -> u32 {
@@ -127,4 +134,43 @@ pub fn find_lower<L: Lines>(
         index = index.wrapping_add(1);
     }
     0
+}
+
+/// What the longest prefix that covers an address stands for, among those of gathered networks; 0 where there is none.
+///
+/// Where to read depends on the network alone, so the CPU need not wait for what the network's slot says.
+#[inline(always)]
+pub fn find_gathered<L: Lines>(
+    lines: &L,
+    multiplier: u64,
+    region: Region,
+    (first, second): (u64, u64),
+) -> u32 {
+    let home = gathered_home(multiplier, region.buckets, (first >> 32) as u32);
+    let mut index = region.first.wrapping_add(home);
+    let mut longest = 0;
+    for _ in 0..REACH {
+        let Some(line) = lines.line(index) else { break };
+        let mut last = 0;
+        for slot in 0..LOWER_SLOTS {
+            // The value goes first: a slot that is being filled shows its key before its value.
+            last = line.half(LOWER_VALUES, slot);
+            let length = u64::from(last >> 24);
+            // The bits of the prefix in the word that it ends in, and whether that is the second.
+            let mask = u64::MAX << (length.wrapping_neg() & 63);
+            let ends_in_second = L::Line::sign(64_u64.wrapping_sub(length));
+            let differs = (line.word(2 * slot) ^ first) & (mask | ends_in_second)
+                | (line.word(2 * slot + 1) ^ second) & mask & ends_in_second;
+            let found = u64::from(last & same::<L>(differs));
+            // The greater one: of prefixes that cover the same address, the longer one.
+            let more = found.wrapping_sub(longest);
+            longest = longest.wrapping_add(more & !L::Line::sign(more));
+        }
+        // A longer one may lie behind one that was found, unless the last slot was never taken.
+        if last == 0 {
+            break;
+        }
+        index = index.wrapping_add(1);
+    }
+    (longest & PAYLOAD_MASK) as u32
 }

@@ -8,12 +8,12 @@ use super::coarse::COARSE_BITS;
 use super::contents::{Contents, Entries};
 use super::geometry::{Geometry, Packed, Region, TableV4, TableV6};
 use super::memory::LineCell;
-use super::networks::LEAST_BITS;
+use super::networks::{self, LEAST_BITS};
 use super::search::{coarse as coarse_set, root};
-use super::slot::{CHUNK_VALUES, ROOT_CHUNK, SET_MASK};
+use super::slot::{CHUNK_VALUES, GATHERED, ROOT_CHUNK, SET_BITS, SET_MASK};
 use super::writer::Place;
 use super::writer::exact::Table;
-use super::writer::keys::{Key, Lower, Narrow, Single, Upper};
+use super::writer::keys::{Gathered, Key, Lower, Narrow, Single, Upper};
 use super::writer::packed::Packed as Addresses;
 use super::writer::records::Records;
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
@@ -68,12 +68,22 @@ fn found_v6(table: &TableV6, place: Place<'_>) -> Entries<PrefixV6> {
     for ((network, length), set) in joined(networks.filter(|(_, set)| *set != 0).collect()) {
         entries.push((prefix(u64::from(network) << 32, 0, length), set));
     }
-    for (Upper(first, length), set) in keys(place, table.upper) {
-        entries.push((prefix(first, 0, length), set));
-    }
-    for (Lower(first, last, length), set) in keys(place, table.lower) {
-        entries.push((prefix(first, last, length), set));
-    }
+    let apart = keys(place, table.upper)
+        .into_iter()
+        .map(|(Upper(first, length), set)| (prefix(first, 0, length), set));
+    let apart = apart.chain(
+        keys(place, table.lower)
+            .into_iter()
+            .map(|(Lower(first, last, length), set)| (prefix(first, last, length), set)),
+    );
+    let gathered = keys(place, table.gathered).into_iter();
+    let gathered =
+        gathered.map(|(Gathered(Lower(first, last, length)), set)| (prefix(first, last, length), set));
+    // A writer that ended within a change may have left a prefix in both places; its network says which one counts.
+    let is_gathered =
+        |(prefix, _): &(PrefixV6, u16)| records.find(place, networks::of(*prefix)) >> SET_BITS == GATHERED;
+    entries.extend(apart.filter(|entry| !is_gathered(entry)));
+    entries.extend(gathered.filter(is_gathered));
     entries
 }
 

@@ -93,6 +93,8 @@ pub struct TableV6 {
     pub upper: Region,
     /// Prefixes of 65 to 128 bits.
     pub lower: Region,
+    /// Prefixes of 33 to 128 bits, of networks that have few.
+    pub gathered: Region,
 }
 
 /// Where everything lies.
@@ -137,10 +139,11 @@ impl Geometry {
             spilled: Region::NONE,
             upper: Region::NONE,
             lower: Region::NONE,
+            gathered: Region::NONE,
         }; KINDS],
     };
 }
 
 const _: () = assert!(size_of::<TableV4>() == 40);
-const _: () = assert!(size_of::<TableV6>() == 56);
-const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (40 + 56));
+const _: () = assert!(size_of::<TableV6>() == 64);
+const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (40 + 64));

@@ -62,6 +62,12 @@ pub trait Lines: Sized {
         exact::find_upper(self, multiplier, region, key, length)
     }
 
+    /// [`exact::find_gathered`].
+    #[inline(always)]
+    fn gathered(&self, multiplier: u64, region: Region, address: (u64, u64)) -> u32 {
+        exact::find_gathered(self, multiplier, region, address)
+    }
+
     /// [`exact::find_lower`].
     #[inline(always)]
     fn lower(&self, multiplier: u64, region: Region, key: (u64, u64), length: u32) -> u32 {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::coarse::{Prefixes, truncated};
 use super::guides::Guides;
 use super::levels;
-use super::slot::{CODES, SET_BITS};
+use super::slot::{CODES, GATHERED, GATHERED_MOST, SET_BITS};
 use crate::keys::PrefixV6;
 
 /// Bits of a network.
@@ -86,6 +86,17 @@ pub fn count(prefixes: &Prefixes) -> u64 {
     runs(prefixes).into_iter().map(|(first, last, _)| u64::from(last - first) + 1).sum()
 }
 
+/// Entries in order, network by network.
+pub fn groups(deep: &[(PrefixV6, u16)]) -> impl Iterator<Item = &[(PrefixV6, u16)]> {
+    deep.chunk_by(|(a, _), (b, _)| of(*a) == of(*b))
+}
+
+/// Whether all that lies in a network is gathered in a new generation.
+#[must_use]
+pub const fn is_gathered(group: &[(PrefixV6, u16)]) -> bool {
+    group.len() <= GATHERED_MOST
+}
+
 /// What every network says, and what the slots between its levels stand for. `prefixes` are of 25 to 32 bits, `deep`
 /// longer and in order.
 pub fn records(
@@ -97,13 +108,14 @@ pub fn records(
     let mut sets =
         runs.flat_map(|(first, last, set)| (first..=last).map(move |network| (network, set))).peekable();
     let (mut records, mut slots) = (Vec::new(), Vec::new());
-    for group in deep.chunk_by(|(a, _), (b, _)| of(*a) == of(*b)) {
+    for group in groups(deep) {
         let network = of(group[0].0);
         while let Some((before, set)) = sets.next_if(|(other, _)| *other < network) {
             records.push((before, payload(set, 0)));
         }
         let set = sets.next_if(|(other, _)| *other == network).map_or(0, |(_, set)| set);
-        let (guide, between) = levels::divide(group, guides);
+        let (guide, between) =
+            if is_gathered(group) { (GATHERED, Vec::new()) } else { levels::divide(group, guides) };
         records.push((network, payload(set, guide)));
         slots.extend(between);
     }

@@ -11,8 +11,8 @@ use super::geometry::{Region, TableV4, TableV6};
 use super::lines::{Line, Lines};
 use super::packed::find_packed;
 use super::slot::{
-    BOUNDARIES, CODES_A_LINE, DEEPER, FIRST_RUNS, MORE_RUNS, ONE_SET, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD,
-    SET_BITS, SET_MASK, SINGLE_GUIDES, SPILLED, part_bit,
+    BOUNDARIES, CODES_A_LINE, DEEPER, FIRST_RUNS, GATHERED, MORE_RUNS, ONE_SET, ROOT_CHUNK, ROOT_FINER,
+    ROOT_PAYLOAD, SET_BITS, SET_MASK, SINGLE_GUIDES, SPILLED, part_bit,
 };
 
 /// Lengths of IPv4 prefixes that are looked up exactly.
@@ -90,6 +90,9 @@ fn find_guided<L: Lines>(
     address: (u64, u64),
     guide: u32,
 ) -> u32 {
+    if guide == GATHERED {
+        return lines.gathered(multiplier, table.gathered, address);
+    }
     if SINGLE_GUIDES.contains(&guide) {
         return find_deep(lines, multiplier, table, address, guide) & SET_MASK;
     }

@@ -28,6 +28,11 @@ pub const MAX_GUIDES: u32 = 1 << (24 - SET_BITS);
 /// The guide that names every length in use anywhere, for when there are more combinations than guides.
 pub const UNIVERSAL_GUIDE: u32 = 1;
 
+/// The guide of a network whose few longer prefixes lie together: found by the network alone, whatever their lengths.
+pub const GATHERED: u32 = 2;
+/// Prefixes of more than 32 bits that a gathered network has at most, in a new generation.
+pub const GATHERED_MOST: usize = 2;
+
 /// Guides of these numbers name one length, their number, so that most searches need not read them.
 pub const SINGLE_GUIDES: core::ops::RangeInclusive<u32> = 33..=128;
 

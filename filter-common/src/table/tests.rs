@@ -1,6 +1,7 @@
 //! The tables against the plainest reference there is: a list of prefixes, searched from end to end.
 
 mod beside;
+mod gathered;
 mod many;
 mod mixed;
 mod overtaken;

@@ -19,6 +19,15 @@ fn prefix(index: u32) -> PrefixV6 {
     }
 }
 
+/// One of many prefixes in networks that have few each. What comes later comes network by network, so that all the time
+/// some have more than are gathered for the first time.
+fn of_few(index: u32) -> PrefixV6 {
+    let number = if index < 10_000 { index } else { index / 225 };
+    let network = u128::from(0x2003_0000 + number % 400) << 96;
+    let within = u128::from(index.wrapping_mul(2_246_822_519)) << 64;
+    v6(network | within, [32, 128, 64, 48, 33, 65, 100, 127][index as usize % 8])
+}
+
 /// An address in it.
 fn address(prefix: PrefixV6) -> u128 {
     let (first, last) = prefix.address().halves();
@@ -27,7 +36,16 @@ fn address(prefix: PrefixV6) -> u128 {
 
 #[test]
 fn ipv6_searches_beside_changes_find_what_stays_and_nothing_that_never_was() {
-    let stays: Vec<_> = (0..1500).map(|index| (prefix(index), 5)).collect();
+    search_beside_changes(prefix, 1500);
+}
+
+#[test]
+fn searches_of_networks_with_few_prefixes_find_what_stays_and_nothing_that_never_was() {
+    search_beside_changes(of_few, 600);
+}
+
+fn search_beside_changes(prefix: impl Fn(u32) -> PrefixV6, stay: u32) {
+    let stays: Vec<_> = (0..stay).map(|index| (prefix(index), 5)).collect();
     let contents = contents_v6(&stays);
     let tables = written(&contents, Room { percent: 50, prefixes: 8192 }, 1);
     let (geometry, done, turns) = (*tables.geometry(), AtomicBool::new(false), AtomicU32::new(0));
@@ -65,6 +83,7 @@ fn ipv6_searches_beside_changes_find_what_stays_and_nothing_that_never_was() {
         let _end = End(&done);
         for turn in 0..1500_u32 {
             // Some before the others are gone, so that slots are taken again by other keys.
+            let prefix = &prefix;
             let coming = |turn: u32| (0..60).map(move |number| prefix(10_000 + turn * 60 + number));
             for prefix in coming(turn) {
                 if writer.insert_v6(KIND, prefix, 6).is_err() {

@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 
 use super::super::lines::Lines;
+use super::super::slot::GATHERED;
+use super::gathered::guide_of;
 use super::*;
 
 type Shared<'a> = Writer<&'a [LineCell]>;
@@ -69,6 +71,43 @@ fn overtake(
 }
 
 const NETWORK: u128 = 0x2001_0db8 << 96;
+
+fn nested(length: u8) -> (PrefixV6, u16) {
+    (v6(NETWORK, length), length.into())
+}
+
+#[test]
+fn a_network_that_has_too_many_prefixes_to_be_gathered_is_covered_meanwhile() {
+    let more = [64, 65, 96, 127].map(nested);
+    let prepare = |writer: &mut Shared<'_>| {
+        more.iter().for_each(|(prefix, set)| writer.insert_v6(KIND, *prefix, *set).expect("room"));
+        assert_eq!(guide_of(writer, NETWORK), GATHERED);
+    };
+    for (added, length) in [(128, 128), (128, 96), (48, 127), (48, 48), (48, 40), (48, 33)] {
+        let change = |writer: &mut Shared<'_>| {
+            let (prefix, set) = nested(added);
+            writer.insert_v6(KIND, prefix, set).expect("room");
+            assert_ne!(guide_of(writer, NETWORK), GATHERED);
+        };
+        let outside = if length == 128 { NETWORK } else { NETWORK ^ 1 << (127 - length) };
+        let (_, after) = overtake(&[33, 40].map(nested), prepare, change, outside);
+        assert_eq!(after, length);
+    }
+}
+
+#[test]
+fn the_first_and_the_last_gathered_prefix_come_and_go_at_once() {
+    for around in [&[][..], &[nested(32)], &[nested(20)]] {
+        let covered = around.first().map_or(0, |(_, set)| u32::from(*set));
+        let come = |writer: &mut Shared<'_>| writer.insert_v6(KIND, v6(NETWORK, 48), 7).expect("room");
+        let go = |writer: &mut Shared<'_>| {
+            assert_eq!(writer.remove_v6(KIND, v6(NETWORK, 48)), Ok(true));
+            assert_eq!(guide_of(writer, NETWORK), 0);
+        };
+        assert_eq!(overtake(around, |_| (), come, NETWORK), (covered, 7));
+        assert_eq!(overtake(around, come, go, NETWORK), (7, covered));
+    }
+}
 
 #[test]
 fn a_network_that_comes_to_say_what_many_say_is_covered_meanwhile() {

@@ -48,17 +48,15 @@ impl<K: Key> Table<K> {
     /// Adds `key`, or changes what it stands for; says whether it was there.
     pub(in crate::table) fn insert(&self, place: Place<'_>, key: K, payload: u32) -> Result<bool, Full> {
         let was = self.locate(place, key);
-        let free = || {
-            let reachable = self.reachable(place, key);
-            let mut slots = reachable.flat_map(|bucket| (0..K::SLOTS).map(move |slot| (bucket, slot)));
-            slots.find(|(bucket, slot)| {
-                let value = K::value(self.bucket(place, *bucket), *slot);
-                value == 0 || value == K::MARK
-            })
-        };
-        let (bucket, slot) = was.or_else(free).ok_or(Full::Bucket)?;
+        let (bucket, slot) = was.or_else(|| self.free(place, key, &[])).ok_or(Full::Bucket)?;
         key.put(self.hashing(place), self.bucket(place, bucket), slot, payload);
         Ok(was.is_some())
+    }
+
+    /// Whether all these keys, none of which is there, have room.
+    pub(in crate::table) fn fit(&self, place: Place<'_>, mut keys: impl Iterator<Item = K>) -> bool {
+        let mut taken = Vec::new();
+        keys.all(|key| self.free(place, key, &taken).map(|position| taken.push(position)).is_some())
     }
 
     /// Removes `key`; says whether it was there.
@@ -96,11 +94,35 @@ impl<K: Key> Table<K> {
         &self,
         place: Place<'a>,
     ) -> impl Iterator<Item = (K, u32)> + use<'a, '_, K> {
-        let slots = (0..self.region.all()).flat_map(|bucket| (0..K::SLOTS).map(move |slot| (bucket, slot)));
-        slots.filter_map(move |(bucket, slot)| {
+        self.in_use(place, 0..self.region.all())
+    }
+
+    /// The keys that lie where `key` might, with what they stand for.
+    pub(in crate::table) fn around<'a>(
+        &'a self,
+        place: Place<'a>,
+        key: K,
+    ) -> impl Iterator<Item = (K, u32)> + use<'a, K> {
+        self.in_use(place, self.reachable(place, key))
+    }
+
+    fn in_use<'a>(
+        &self,
+        place: Place<'a>,
+        buckets: impl Iterator<Item = u32>,
+    ) -> impl Iterator<Item = (K, u32)> {
+        slots_of::<K>(buckets).filter_map(move |(bucket, slot)| {
             let bucket = self.bucket(place, bucket);
             let payload = K::value(bucket, slot) & K::PAYLOAD;
             (payload != 0).then(|| (K::at(self.hashing(place), bucket, slot), payload))
+        })
+    }
+
+    /// The slot that `key` would take, which is none of those that are `taken`.
+    fn free(&self, place: Place<'_>, key: K, taken: &[Position]) -> Option<Position> {
+        slots_of::<K>(self.reachable(place, key)).find(|position| {
+            let value = K::value(self.bucket(place, position.0), position.1);
+            (value == 0 || value == K::MARK) && !taken.contains(position)
         })
     }
 
@@ -157,6 +179,11 @@ impl<K: Key> Table<K> {
         let line = &place.lines[(self.region.first + index / K::BUCKETS_A_LINE) as usize];
         Bucket { line, first: index % K::BUCKETS_A_LINE * K::SLOTS, index }
     }
+}
+
+/// Every slot of some buckets, in their order.
+fn slots_of<K: Key>(buckets: impl Iterator<Item = u32>) -> impl Iterator<Item = Position> {
+    buckets.flat_map(|bucket| (0..K::SLOTS).map(move |slot| (bucket, slot)))
 }
 
 /// The value of a slot that rests: a mark, and another one than that of a free slot.

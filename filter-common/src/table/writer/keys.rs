@@ -5,7 +5,8 @@ use super::super::compact::{
     permute, permuted_of, single_tag, single_value, unpermute,
 };
 use super::super::exact::{
-    LOWER_SLOTS, LOWER_VALUES, NARROW_SLOTS, UPPER_SLOTS, UPPER_VALUES, lower_home, narrow_home, upper_home,
+    LOWER_SLOTS, LOWER_VALUES, NARROW_SLOTS, UPPER_SLOTS, UPPER_VALUES, gathered_home, lower_home,
+    narrow_home, upper_home,
 };
 use super::super::geometry::BUCKETS_A_LINE;
 use super::super::lines::Line as _;
@@ -77,6 +78,10 @@ pub struct Upper(pub u64, pub u8);
 /// An IPv6 prefix of 65 to 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lower(pub u64, pub u64, pub u8);
+
+/// An IPv6 prefix of 33 to 128 bits that lies where its network belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathered(pub Lower);
 
 impl Key for Single {
     const SLOTS: u32 = SingleShape::SLOTS;
@@ -232,6 +237,36 @@ impl Key for Lower {
 
     fn mark(bucket: Bucket<'_>, slot: u32, value: u32) {
         bucket.line.store_half(LOWER_VALUES, slot, value);
+    }
+}
+
+impl Key for Gathered {
+    const SLOTS: u32 = LOWER_SLOTS;
+    const IS_ONE_STORE: bool = false;
+
+    #[expect(clippy::cast_possible_truncation, reason = "the first 32 bits are meant")]
+    fn home(self, hashing: Hashing) -> u32 {
+        gathered_home(hashing.multiplier, hashing.buckets, (self.0.0 >> 32) as u32)
+    }
+
+    fn value(bucket: Bucket<'_>, slot: u32) -> u32 {
+        Lower::value(bucket, slot)
+    }
+
+    fn at(hashing: Hashing, bucket: Bucket<'_>, slot: u32) -> Self {
+        Self(Lower::at(hashing, bucket, slot))
+    }
+
+    fn put(self, hashing: Hashing, bucket: Bucket<'_>, slot: u32, payload: u32) {
+        self.0.put(hashing, bucket, slot, payload);
+    }
+
+    fn clear(bucket: Bucket<'_>, slot: u32, value: u32) {
+        Lower::clear(bucket, slot, value);
+    }
+
+    fn mark(bucket: Bucket<'_>, slot: u32, value: u32) {
+        Lower::mark(bucket, slot, value);
     }
 }
 

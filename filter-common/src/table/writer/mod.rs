@@ -7,6 +7,7 @@
 
 mod chunks;
 mod coarse;
+mod deep;
 pub(super) mod exact;
 pub(super) mod keys;
 pub(super) mod packed;

@@ -3,6 +3,8 @@
 //! Keeps the prefixes of 25 to 32 bits beside the table: a network's slot names only the longest of those that cover
 //! it. Longer prefixes are exact, so the table itself tells which are there.
 
+mod gathered;
+
 use std::collections::{HashMap, HashSet};
 
 use super::super::coarse::{COARSE_BITS, Prefixes, truncated};
@@ -12,16 +14,13 @@ use super::super::guides::{Guides, LengthBits, length_bit, union};
 use super::super::levels::{ONLY_DEEPER, goes_deeper, leading_to, named_as};
 use super::super::memory::LineCell;
 use super::super::networks::{self, LEAST_BITS, payload};
-use super::super::slot::{SET_BITS, SET_MASK, UNIVERSAL_GUIDE, part_bit};
+use super::super::slot::{GATHERED, SET_BITS, SET_MASK, UNIVERSAL_GUIDE, part_bit};
 use super::coarse::{Coarse, CoarsePlace};
-use super::exact::{Crowded, Table};
-use super::keys::{Lower, Upper};
+use super::deep::Slots;
+use super::exact::Crowded;
 use super::records::Records;
 use super::{Full, Place};
 use crate::keys::{AddressV6, PrefixV6};
-
-/// Bits of the longest prefix whose key is one word.
-const UPPER_BITS: u8 = 64;
 
 #[derive(Debug)]
 pub(super) struct WriterV6 {
@@ -75,56 +74,19 @@ fn write_guide(lines: &[LineCell], table: &TableV6, guide: u32, lengths: [u64; 2
     line.store(guide % 4 * 2 + 1, lengths[1]);
 }
 
-/// The slots of prefixes of more than 32 bits.
-#[derive(Debug)]
-struct Slots {
-    upper: Table<Upper>,
-    lower: Table<Lower>,
-}
-
-impl Slots {
-    const fn new(table: &TableV6) -> Self {
-        Self { upper: Table::new(table.upper), lower: Table::new(table.lower) }
-    }
-
-    /// What a prefix's slot stands for; 0 where there is none.
-    fn find(&self, place: Place<'_>, prefix: PrefixV6) -> u32 {
-        let (first, last) = prefix.address().halves();
-        if prefix.length() <= UPPER_BITS {
-            self.upper.find(place, Upper(first, prefix.length()))
-        } else {
-            self.lower.find(place, Lower(first, last, prefix.length()))
-        }
-    }
-
-    /// The set of a prefix; 0 where it is not there.
-    fn set(&self, place: Place<'_>, prefix: PrefixV6) -> u16 {
-        (self.find(place, prefix) & SET_MASK) as u16
-    }
-
-    /// Brings a prefix's slot to what it shall stand for; takes it away for nothing.
-    fn put(&mut self, place: Place<'_>, prefix: PrefixV6, payload: u32) -> Result<(), Full> {
-        let (first, last) = prefix.address().halves();
-        let (upper, lower) = (Upper(first, prefix.length()), Lower(first, last, prefix.length()));
-        match (prefix.length() <= UPPER_BITS, payload) {
-            (true, 0) => _ = self.upper.remove(place, upper),
-            (false, 0) => _ = self.lower.remove(place, lower),
-            (true, _) => _ = self.upper.insert(place, upper, payload)?,
-            (false, _) => _ = self.lower.insert(place, lower, payload)?,
-        }
-        Ok(())
-    }
-}
-
 impl WriterV6 {
     pub(super) fn write(table: TableV6, draft: DraftV6, place: Place<'_>) -> Result<Self, Crowded> {
-        let DraftV6 { coarse, roots, networks, records, codes, mut guides, deep, between, .. } = draft;
+        let DraftV6 { coarse, roots, networks, records, codes, mut guides, gathered, deep, between, .. } =
+            draft;
         let coarse = Coarse::write(coarse_place(&table), coarse, &roots, place.lines)?;
         guides.set_limit(table.guide_lines as usize * 4);
         for (guide, lengths) in guides.iter() {
             write_guide(place.lines, &table, guide, lengths);
         }
         let mut slots = Slots::new(&table);
+        for (prefix, set) in &gathered {
+            slots.gather(place, *prefix, *set)?;
+        }
         for (prefix, set) in &deep {
             slots.put(place, *prefix, (*set).into())?;
         }
@@ -138,36 +100,41 @@ impl WriterV6 {
             told.insert(place, network, payload)?;
             coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         }
-        Ok(Self { table, coarse, records: told, slots, networks, guides, deep: deep.len(), inside })
+        let deep = deep.len() + gathered.len();
+        Ok(Self { table, coarse, records: told, slots, networks, guides, deep, inside })
     }
 
     pub(super) fn adopt(table: TableV6, draft: DraftV6, place: Place<'_>) -> Option<Self> {
-        let DraftV6 { coarse, roots, networks, records, deep, upper, .. } = draft;
+        let DraftV6 { coarse, roots, networks, records, gathered, deep, .. } = draft;
+        let deep = [gathered, deep].concat();
         let coarse = Coarse::adopt(coarse_place(&table), coarse, &roots, place.lines)?;
-        let (told, slots) = (Records::read(&table, place), Slots::new(&table));
+        let told = Records::read(&table, place);
+        let says = |prefix: PrefixV6| told.find(place, networks::of(prefix));
+        let is_gathered = |prefix: PrefixV6| says(prefix) >> SET_BITS == GATHERED;
+        let slots = Slots::read(&table, place, |prefix| !matches!(says(prefix) >> SET_BITS, 0 | GATHERED));
         let live = LiveGuides { place, table: &table };
         let same_records = records.iter().all(|(network, payload)| {
             let found = told.find(place, *network);
             found & SET_MASK == payload & SET_MASK
                 && coarse.has_finer(place.lines, root_of(*network), part_bit(*network))
         });
-        // A network whose longer prefixes are gone keeps its guide, as does a slot between levels; so only those that
+        // A network whose longer prefixes are gone may keep its guide, as does a slot between levels; so only those that
         // have a set are counted.
         let has_set = |payload: u32| payload & SET_MASK != 0;
         let covered = records.iter().filter(|(_, payload)| has_set(*payload)).count();
-        let leads = |prefix: PrefixV6| {
-            let known = told.find(place, networks::of(prefix));
-            live.lead_to(&slots, known, prefix)
+        let is_found = |(prefix, set): &(PrefixV6, u16)| {
+            if is_gathered(*prefix) {
+                slots.gathered_set(place, *prefix) == *set
+            } else {
+                slots.set(place, *prefix) == *set && live.lead_to(&slots, says(*prefix), *prefix)
+            }
         };
         let same = told.entries(place).filter(|(_, payload)| has_set(*payload)).count() == covered
-            && slots.upper.count(place, has_set) == upper
-            && slots.lower.count(place, has_set) == deep.len() - upper
-            && deep.iter().all(|(prefix, set)| slots.set(place, *prefix) == *set && leads(*prefix))
+            && slots.count(place) == deep.len()
+            && deep.iter().all(is_found)
             && same_records;
         let guides = same.then(|| live.all())?;
-        let inside = count_inside(&deep, |prefix| {
-            goes_deeper(live.lengths(told.find(place, networks::of(prefix)) >> SET_BITS))
-        });
+        let inside = count_inside(&deep, |prefix| goes_deeper(live.lengths(says(prefix) >> SET_BITS)));
         Some(Self { table, coarse, records: told, slots, networks, guides, deep: deep.len(), inside })
     }
 
@@ -200,6 +167,7 @@ impl WriterV6 {
                 }
                 Ok(was_there)
             }
+            _ if self.is_gathered(place, networks::of(prefix)) => Ok(self.remove_gathered(place, prefix)),
             _ => {
                 let slot = self.slots.find(place, prefix);
                 if slot & SET_MASK == 0 {
@@ -214,9 +182,14 @@ impl WriterV6 {
     }
 
     pub(super) fn covering(&self, place: Place<'_>, prefix: PrefixV6) -> Option<(PrefixV6, u16)> {
+        let is_gathered = self.is_gathered(place, networks::of(prefix));
         let deep = (networks::BITS + 1..=prefix.length()).rev().find_map(|length| {
             let wider = PrefixV6::containing(prefix.address(), length);
-            let set = self.slots.set(place, wider);
+            let set = if is_gathered {
+                self.slots.gathered_set(place, wider)
+            } else {
+                self.slots.set(place, wider)
+            };
             (set != 0).then_some((wider, set))
         });
         let network = || {
@@ -237,19 +210,24 @@ impl WriterV6 {
     }
 
     pub(super) fn resting(&self) -> u32 {
-        let Slots { upper, lower } = &self.slots;
-        self.coarse.resting() + self.records.resting() + upper.resting() + lower.resting()
+        self.coarse.resting() + self.records.resting() + self.slots.resting()
     }
 
     pub(super) fn settle(&mut self, place: Place<'_>) {
         self.coarse.settle();
         self.records.settle(place);
-        self.slots.upper.settle(place);
-        self.slots.lower.settle(place);
+        self.slots.settle(place);
+    }
+
+    fn insert_deep(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
+        match self.records.find(place, networks::of(prefix)) >> SET_BITS {
+            0 | GATHERED => self.insert_gathered(place, prefix, set),
+            _ => self.insert_apart(place, prefix, set),
+        }
     }
 
     /// The prefix first, then what leads to it, from below: a search that sees a guide finds what it names.
-    fn insert_deep(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
+    fn insert_apart(&mut self, place: Place<'_>, prefix: PrefixV6, set: u16) -> Result<(), Full> {
         let slot = self.slots.find(place, prefix);
         self.slots.put(place, prefix, with_set(slot, set))?;
         if slot & SET_MASK != 0 {
