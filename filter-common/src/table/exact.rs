@@ -10,7 +10,7 @@
 
 use super::geometry::{REACH, Region};
 use super::lines::{Line, Lines};
-use super::slot::{PAYLOAD_MASK, PAYLOAD_MASK_HALF, narrow_key};
+use super::slot::{GOES_ON, PAYLOAD_MASK, PAYLOAD_MASK_HALF, SET_MASK, narrow_key};
 
 /// Slots of a line for 64-bit keys.
 pub const UPPER_SLOTS: u32 = 5;
@@ -166,11 +166,11 @@ pub fn find_gathered<L: Lines>(
             let more = found.wrapping_sub(longest);
             longest = longest.wrapping_add(more & !L::Line::sign(more));
         }
-        // A longer one may lie behind one that was found, unless the last slot was never taken.
-        if last == 0 {
+        // A longer one may lie behind one that was found.
+        if last & GOES_ON == 0 {
             break;
         }
         index = index.wrapping_add(1);
     }
-    (longest & PAYLOAD_MASK) as u32
+    longest as u32 & SET_MASK
 }

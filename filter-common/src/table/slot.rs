@@ -33,6 +33,9 @@ pub const GATHERED: u32 = 2;
 /// Prefixes of more than 32 bits that a gathered network has at most, in a new generation.
 pub const GATHERED_MOST: usize = 2;
 
+/// Set in the last slot of a line where gathered prefixes lie behind it that belong there or before.
+pub const GOES_ON: u32 = 1 << 23;
+
 /// Guides of these numbers name one length, their number, so that most searches need not read them.
 pub const SINGLE_GUIDES: core::ops::RangeInclusive<u32> = 33..=128;
 

@@ -2,12 +2,14 @@
 //!
 //! The lowest free slot is taken first, so a bucket's last slot is used only once the others are. While a key lies in a
 //! later bucket because this one was full, the last slot stays in use, if need be by a mark; when the last such key
-//! goes, the mark goes with it, so that tables which change all day stay as fast as new ones.
+//! goes, the mark goes with it, so that tables which change all day stay as fast as new ones. Keys that lie together have
+//! the mark beside the last slot's own value ([`Key::MARKS_APART`]), as they fill lines without overflowing them.
 //!
 //! Slots never move. Where a slot takes several stores, it rests when its key goes: a search that is under way might
 //! see parts of the old key and of the next. It is free again after [`Table::settle`].
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::super::geometry::{REACH, Region};
 use super::keys::{Bucket, Hashing, Key};
@@ -49,7 +51,9 @@ impl<K: Key> Table<K> {
     pub(in crate::table) fn insert(&self, place: Place<'_>, key: K, payload: u32) -> Result<bool, Full> {
         let was = self.locate(place, key);
         let (bucket, slot) = was.or_else(|| self.free(place, key, &[])).ok_or(Full::Bucket)?;
-        key.put(self.hashing(place), self.bucket(place, bucket), slot, payload);
+        let passed = key.home(self.hashing(place))..bucket;
+        let marked = self.mark_passed(place, passed, (bucket, slot));
+        key.put(self.hashing(place), self.bucket(place, bucket), slot, payload | marked);
         Ok(was.is_some())
     }
 
@@ -65,7 +69,8 @@ impl<K: Key> Table<K> {
         if K::IS_ONE_STORE {
             self.clear(place, (bucket, slot), key.home(self.hashing(place)));
         } else {
-            K::mark(self.bucket(place, bucket), slot, resting::<K>());
+            let marked = if K::MARKS_APART { self.value(place, (bucket, slot)) & K::MARK } else { 0 };
+            K::mark(self.bucket(place, bucket), slot, resting::<K>() | marked);
             self.resting.push((bucket, slot));
         }
         true
@@ -118,10 +123,25 @@ impl<K: Key> Table<K> {
         })
     }
 
+    /// Where marks lie apart, marks the buckets that a key lies behind; the mark that its own slot keeps.
+    fn mark_passed(&self, place: Place<'_>, passed: Range<u32>, position: Position) -> u32 {
+        if !K::MARKS_APART {
+            return 0;
+        }
+        for bucket in passed.map(|bucket| self.bucket(place, bucket)) {
+            K::mark(bucket, K::SLOTS - 1, K::value(bucket, K::SLOTS - 1) | K::MARK);
+        }
+        self.value(place, position) & K::MARK
+    }
+
+    fn value(&self, place: Place<'_>, (bucket, slot): Position) -> u32 {
+        K::value(self.bucket(place, bucket), slot)
+    }
+
     /// The slot that `key` would take, which is none of those that are `taken`.
     fn free(&self, place: Place<'_>, key: K, taken: &[Position]) -> Option<Position> {
         slots_of::<K>(self.reachable(place, key)).find(|position| {
-            let value = K::value(self.bucket(place, position.0), position.1);
+            let value = self.value(place, *position);
             (value == 0 || value == K::MARK) && !taken.contains(position)
         })
     }
@@ -129,11 +149,13 @@ impl<K: Key> Table<K> {
     /// Frees a slot, and takes away the marks that led to it alone, from bucket `first` on.
     fn clear(&self, place: Place<'_>, (bucket, slot): Position, first: u32) {
         let last = K::SLOTS - 1;
-        K::clear(self.bucket(place, bucket), slot, if slot == last { K::MARK } else { 0 });
+        let marked = if K::MARKS_APART { self.value(place, (bucket, slot)) & K::MARK } else { K::MARK };
+        K::clear(self.bucket(place, bucket), slot, if slot == last { marked } else { 0 });
         for passed in (first..=bucket).rev() {
-            let is_marked = K::value(self.bucket(place, passed), last) == K::MARK;
+            let value = self.value(place, (passed, last));
+            let is_marked = if K::MARKS_APART { value & K::MARK != 0 } else { value == K::MARK };
             if is_marked && !self.leads_on(place, passed) {
-                K::clear(self.bucket(place, passed), last, 0);
+                K::mark(self.bucket(place, passed), last, value & !K::MARK);
             }
         }
     }
@@ -158,7 +180,9 @@ impl<K: Key> Table<K> {
             if let Some(slot) = (0..K::SLOTS).find(is_key) {
                 return Some((index, slot));
             }
-            if K::value(bucket, K::SLOTS - 1) == 0 {
+            let last = K::value(bucket, K::SLOTS - 1);
+            let ends = if K::MARKS_APART { last & K::MARK == 0 } else { last == 0 };
+            if ends {
                 break;
             }
         }

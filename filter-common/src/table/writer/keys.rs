@@ -11,7 +11,7 @@ use super::super::exact::{
 use super::super::geometry::BUCKETS_A_LINE;
 use super::super::lines::Line as _;
 use super::super::memory::LineCell;
-use super::super::slot::{PAYLOAD_MASK_HALF, narrow_key};
+use super::super::slot::{GOES_ON, PAYLOAD_MASK_HALF, SET_MASK, narrow_key};
 
 /// A bucket: a line, or a part of one that begins at some slot.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,9 @@ pub trait Key: Copy + PartialEq {
     const PAYLOAD: u32 = PAYLOAD_MASK_HALF;
     /// The least value of a slot that is no key's and not free: above the payload.
     const MARK: u32 = 1 << PAYLOAD_MASK_HALF.count_ones();
+    /// Whether the last slot of a bucket has a bit, [`Self::MARK`], for keys that lie behind, whatever lies in it; else
+    /// anything in it tells of them.
+    const MARKS_APART: bool = false;
     /// Whether one store changes a whole slot. Where it takes several, a search that is under way may see parts of two
     /// keys, so a slot rests before another key gets it.
     const IS_ONE_STORE: bool;
@@ -242,6 +245,9 @@ impl Key for Lower {
 
 impl Key for Gathered {
     const SLOTS: u32 = LOWER_SLOTS;
+    const PAYLOAD: u32 = SET_MASK;
+    const MARK: u32 = GOES_ON;
+    const MARKS_APART: bool = true;
     const IS_ONE_STORE: bool = false;
 
     #[expect(clippy::cast_possible_truncation, reason = "the first 32 bits are meant")]
