@@ -171,6 +171,36 @@ fn where_the_lines_are_full_prefixes_are_looked_up_by_their_length() {
     assert_eq!(guide_of(&tables, network(8)), GATHERED);
 }
 
+/// Networks of two prefixes each fill lines more unevenly than single ones, and far more so if they belong in one place.
+#[test]
+fn a_list_that_crowds_the_gathered_lines_is_written_all_the_same() {
+    let geometry = *written(&Contents::default(), ROOM, 1).geometry();
+    let home =
+        |network: u32, buckets| super::super::exact::gathered_home(geometry.multiplier, buckets, network);
+    // As many buckets as the list comes to have.
+    let entries = |crowd: &[u32]| -> Vec<_> {
+        let network = |network: u32| u128::from(network) << 96;
+        crowd.iter().flat_map(|it| [(v6(network(*it), 64), 64), (v6(network(*it), 128), 128)]).collect()
+    };
+    let draft = |crowd: &[u32]| Draft::new(&contents_v6(&entries(crowd)), ROOM, 1, u64::MAX).expect("small");
+    let sized: Vec<u32> = (1..=40).collect();
+    let buckets = draft(&sized).geometry().v6[KIND as usize].gathered.buckets;
+    let scattered = (1_u32..).map(|n| n.wrapping_mul(2_654_435_761));
+    let crowd: Vec<u32> = scattered.filter(|network| home(*network, buckets) == 3).take(40).collect();
+    let draft = draft(&crowd);
+    assert_eq!(draft.geometry().v6[KIND as usize].gathered.buckets, buckets);
+    let memory = zeroed(draft.geometry().lines);
+    let tables = Writer::write(draft, memory).expect("there is room in other parts");
+    assert_eq!(tables.resting(), 0);
+    for network in &crowd {
+        let address = u128::from(*network) << 96;
+        assert_eq!((find_v6(&tables, address), find_v6(&tables, address | 1)), (128, 64));
+    }
+    let gathered = crowd.iter().filter(|network| guide_of(&tables, u128::from(**network) << 96) == GATHERED);
+    assert_eq!(gathered.count(), 24, "48 slots hold them");
+    assert!(Writer::adopt(*tables.geometry(), tables.lines(), &contents_v6(&entries(&crowd))).is_some());
+}
+
 #[test]
 fn a_scattering_that_finds_no_room_changes_nothing() {
     let prefix = |index: u128, length| v6(network(index), length);

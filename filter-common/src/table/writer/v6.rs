@@ -84,9 +84,9 @@ impl WriterV6 {
             write_guide(place.lines, &table, guide, lengths);
         }
         let mut slots = Slots::new(&table);
-        for (prefix, set) in &gathered {
-            slots.gather(place, *prefix, *set)?;
-        }
+        // A list may crowd the few slots of a line more than one of single prefixes does.
+        let (gathered, crowded): (Vec<_>, Vec<_>) =
+            gathered.into_iter().partition(|(prefix, set)| slots.gather(place, *prefix, *set).is_ok());
         for (prefix, set) in &deep {
             slots.put(place, *prefix, (*set).into())?;
         }
@@ -101,7 +101,13 @@ impl WriterV6 {
             coarse.mark_finer(place.lines, root_of(network), part_bit(network));
         }
         let deep = deep.len() + gathered.len();
-        Ok(Self { table, coarse, records: told, slots, networks, guides, deep, inside })
+        let mut writer = Self { table, coarse, records: told, slots, networks, guides, deep, inside };
+        for (prefix, set) in crowded {
+            writer.insert_deep(place, prefix, set)?;
+        }
+        // Nobody reads yet.
+        writer.settle(place);
+        Ok(writer)
     }
 
     pub(super) fn adopt(table: TableV6, draft: DraftV6, place: Place<'_>) -> Option<Self> {
