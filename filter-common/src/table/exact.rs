@@ -4,6 +4,9 @@
 //! whose last slot was never taken has not overflowed, so the search ends there: nearly every look-up, hit or miss,
 //! reads one line. Slots are never moved, so a search beside a change sees each key where it was.
 //!
+//! Prefixes that are gathered ([`find_gathered`]) have the width of the longest and belong where their network does, so that
+//! one look-up compares all of them.
+//!
 //! Three widths of key share that shape: 32 bits (eight slots a line, key and value in one word), 64 bits (five slots:
 //! five words of keys, then their values of 32 bits), 128 bits (three slots). Most keys of 32 bits are IPv4 addresses
 //! and IPv6 networks; those lie in [`super::compact`] slots.
@@ -140,6 +143,7 @@ pub fn find_lower<L: Lines>(
 ///
 /// Where to read depends on the network alone, so the CPU need not wait for what the network's slot says.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a value has 32 bits")]
 pub fn find_gathered<L: Lines>(
     lines: &L,
     multiplier: u64,

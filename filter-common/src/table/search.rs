@@ -3,8 +3,10 @@
 //! Cost, in lines read. IPv4: the root (512 KiB, so mostly in the CPU's cache); where its slot says that longer prefixes
 //! than 24 bits lie in the address's part, one for each length from 32 to 25 that it names; then one or two of a chunk
 //! where prefixes of 17 to 24 bits lie there. IPv6: the root, two for the /32 (one of them hot: what most networks say is
-//! one of few things), one for each longer length in use within that /32 (where they are many, [levels](find_levels)
-//! stand before them), then the chunk. So a miss among single IPv4 addresses reads two lines, one of them hot.
+//! one of few things), one for all longer prefixes within that /32 where they are few, and else one for each longer length
+//! in use there (where they are many, [levels](find_levels) stand before them), then the chunk. Where those few lie does not
+//! depend on what is read for the /32, so the CPU, which guesses the branch, fetches both lines at once. So a miss among
+//! single IPv4 addresses reads two lines, one of them hot.
 
 use super::compact::find_single;
 use super::geometry::{Region, TableV4, TableV6};

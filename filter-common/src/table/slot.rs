@@ -6,7 +6,8 @@
 //!   where a run begins; then four bytes, how many runs begin before each of those words; then a set of two bytes a
 //!   run, 14 in the first line and 32 in each that follows. Where some of the values belong to one set and the others to
 //!   none, which most chunks of most lists say, the bits say which do, and the first of the four bytes that it is so.
-//! * An exact slot is a key, its length in bits (8) and what it stands for (24).
+//! * An exact slot is a key, its length in bits (8) and what it stands for (24). Where prefixes are gathered that is a set
+//!   (12), and in the last slot of a line a mark (the highest).
 //! * A compact slot is what of the key its place does not tell, and what it stands for: the set of an IPv4 address (10
 //!   bits), or of an IPv6 /32 the code (10 bits) of its payload, a set and a guide.
 //!

@@ -250,7 +250,6 @@ impl Key for Gathered {
     const MARKS_APART: bool = true;
     const IS_ONE_STORE: bool = false;
 
-    #[expect(clippy::cast_possible_truncation, reason = "the first 32 bits are meant")]
     fn home(self, hashing: Hashing) -> u32 {
         gathered_home(hashing.multiplier, hashing.buckets, (self.0.0 >> 32) as u32)
     }
