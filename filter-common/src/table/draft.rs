@@ -308,7 +308,9 @@ impl DraftV6 {
         let roots = paint_all(&coarse);
         let mut guides = Guides::default();
         let (records, between) = networks::records(&networks, &all_deep, &mut guides);
-        let (mut gathered, mut deep) = (Vec::new(), Vec::new());
+        // What is not touched is not taken.
+        let (mut gathered, mut deep) =
+            (Vec::with_capacity(all_deep.len()), Vec::with_capacity(all_deep.len()));
         for group in networks::groups(&all_deep) {
             if networks::is_gathered(group) { &mut gathered } else { &mut deep }.extend_from_slice(group);
         }

@@ -220,12 +220,15 @@ fn a_scattering_that_finds_no_room_changes_nothing() {
 /// What a writer leaves behind that ended while searches might still look at the gathered slots.
 #[test]
 fn what_was_scattered_is_taken_over_before_it_has_settled() {
-    let all: Vec<_> = (40..48).map(|length| (v6(network(0), length), u16::from(length))).collect();
+    let mut all: Vec<_> = (40..48).map(|length| (v6(network(0), length), u16::from(length))).collect();
     let mut tables = written(&contents_v6(&all[..2]), ROOM, 1);
     for (prefix, set) in &all[2..] {
         tables.insert_v6(KIND, *prefix, *set).expect("room");
     }
     assert_ne!(guide_of(&tables, network(0)), GATHERED);
+    // From now on its old slot says something else.
+    all[0].1 = 99;
+    tables.insert_v6(KIND, all[0].0, 99).expect("it is there");
     let (geometry, memory) = (*tables.geometry(), tables.into_memory());
     assert_eq!(super::super::found(&geometry, &memory).v6(KIND), all);
     let mut next = Writer::adopt(geometry, memory, &contents_v6(&all)).expect("its contents");
