@@ -6,6 +6,7 @@ mod many;
 mod mixed;
 mod overtaken;
 mod reads;
+mod records;
 
 use proptest::prelude::*;
 
@@ -233,26 +234,6 @@ fn adopts(tables: Tables, contents: &Contents) -> Result<(), TestCaseError> {
         }
     }
     Ok(())
-}
-
-#[test]
-fn wide_prefixes_are_found_again_as_wide_as_they_were() {
-    let network = |number: u32, length| v6(u128::from(0x2001_0000 + number) << 96, length);
-    // The /25 and the /26 beside it say the same, and so do two /32s that lie in different /31s.
-    let mut entries = vec![
-        (network(0, 25), 3),
-        (network(0x80, 26), 3),
-        (network(0x400, 29), 4),
-        (network(0x801, 32), 5),
-        (network(0x802, 32), 5),
-        (v6(0x2001_0400 << 96 | 7, 128), 6),
-    ];
-    let memory = written(&contents_v6(&entries), ROOM, 1);
-    let geometry = *memory.geometry();
-    let mut found = super::found(&geometry, &memory.into_memory()).v6(KIND).to_vec();
-    found.sort_unstable();
-    entries.sort_unstable();
-    assert_eq!(found, entries);
 }
 
 #[test]

@@ -44,7 +44,12 @@ impl Slots {
     /// Those of a table that holds some already, and of whose networks `has_left` tells which are not gathered any more:
     /// what still is there was left by a writer that ended before searches had.
     pub(super) fn read(table: &TableV6, place: Place<'_>, has_left: impl Fn(PrefixV6) -> bool) -> Self {
-        let mut slots = Self::new(table);
+        let mut slots = Self {
+            upper: Table::read(table.upper, place),
+            lower: Table::read(table.lower, place),
+            gathered: Table::read(table.gathered, place),
+            leaving: Vec::new(),
+        };
         let prefixes = slots.gathered.entries(place).map(|(key, _)| prefix_of(key));
         slots.leaving = prefixes.filter(|prefix| has_left(*prefix)).collect();
         slots

@@ -41,6 +41,20 @@ impl<K: Key> Table<K> {
         Self { region, resting: Vec::new(), keys: PhantomData }
     }
 
+    /// One that is written already: what rested when its writer ended rests still, until no search looks at it.
+    pub(in crate::table) fn read(region: Region, place: Place<'_>) -> Self {
+        let mut table = Self::new(region);
+        if !K::IS_ONE_STORE {
+            let slots = (0..region.all()).flat_map(|bucket| (0..K::SLOTS).map(move |slot| (bucket, slot)));
+            let rests = |(bucket, slot): &Position| {
+                let value = K::value(table.bucket(place, *bucket), *slot);
+                value & K::PAYLOAD == 0 && value & resting::<K>() != 0
+            };
+            table.resting = slots.filter(rests).collect();
+        }
+        table
+    }
+
     /// What `key` stands for; 0 where it is not there.
     pub(in crate::table) fn find(&self, place: Place<'_>, key: K) -> u32 {
         let value = |(bucket, slot)| K::value(self.bucket(place, bucket), slot) & K::PAYLOAD;

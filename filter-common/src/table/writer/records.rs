@@ -43,7 +43,7 @@ impl Records {
 
     /// Those of a table that holds some already.
     pub(in crate::table) fn read(table: &TableV6, place: Place<'_>) -> Self {
-        let mut records = Self::over(table);
+        let mut records = Self { spilled: Table::read(table.spilled, place), ..Self::over(table) };
         let payload = |code| {
             let (line, index) = place_of(place.lines, table.codes, code);
             line.half(0, index)

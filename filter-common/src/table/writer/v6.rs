@@ -150,13 +150,7 @@ impl WriterV6 {
             LEAST_BITS..=networks::BITS => {
                 let key = coarse_key(prefix);
                 let before = self.networks.insert(key, set);
-                self.tell_networks(place, key).inspect_err(|_| {
-                    match before {
-                        Some(before) => self.networks.insert(key, before),
-                        None => self.networks.remove(&key),
-                    };
-                    self.untell_networks(place, key);
-                })
+                self.tell_networks(place, key).inspect_err(|_| self.take_back(place, key, before))
             }
             _ => self.insert_deep(place, prefix, set),
         }
@@ -167,11 +161,11 @@ impl WriterV6 {
             0..=COARSE_BITS => self.coarse.remove(place.lines, coarse_key(prefix)),
             LEAST_BITS..=networks::BITS => {
                 let key = coarse_key(prefix);
-                let was_there = self.networks.remove(&key).is_some();
-                if was_there {
-                    self.untell_networks(place, key);
+                let before = self.networks.remove(&key);
+                if before.is_some() {
+                    self.tell_networks(place, key).inspect_err(|_| self.take_back(place, key, before))?;
                 }
-                Ok(was_there)
+                Ok(before.is_some())
             }
             _ if self.is_gathered(place, networks::of(prefix)) => Ok(self.remove_gathered(place, prefix)),
             _ => {
@@ -295,33 +289,34 @@ impl WriterV6 {
         guide
     }
 
-    /// Brings the slots of a prefix's networks to what the prefixes say.
+    /// Brings the slots of a prefix's networks to what the prefixes say. That can fail half-way, also where a prefix goes:
+    /// what is left to say may have no code.
     fn tell_networks(&mut self, place: Place<'_>, key: (u32, u8)) -> Result<(), Full> {
         for network in networks::of_prefix(key) {
-            let guide = self.records.find(place, network) >> SET_BITS;
-            let set = networks::set_of(&self.networks, network);
-            self.records.insert(place, network, payload(set, guide))?;
-            self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
+            let known = self.records.find(place, network);
+            let told = payload(networks::set_of(&self.networks, network), known >> SET_BITS);
+            if told == known {
+                continue;
+            }
+            if told == 0 {
+                self.records.remove(place, network);
+            } else {
+                self.records.insert(place, network, told)?;
+                self.coarse.mark_finer(place.lines, root_of(network), part_bit(network));
+            }
         }
         Ok(())
     }
 
-    /// The same where no slot is new, so that it cannot fail.
-    fn untell_networks(&mut self, place: Place<'_>, key: (u32, u8)) {
-        for network in networks::of_prefix(key) {
-            let known = self.records.find(place, network);
-            if known == 0 {
-                continue;
-            }
-            let set = networks::set_of(&self.networks, network);
-            let told = payload(set, known >> SET_BITS);
-            if told == 0 {
-                self.records.remove(place, network);
-            } else {
-                // The slot is there, so it is written in place.
-                let _ = self.records.insert(place, network, told);
-            }
-        }
+    /// Takes a change of a prefix back that failed half-way. What its networks said before still has its code, or its slot
+    /// until [`Self::settle`], so there is room for it.
+    fn take_back(&mut self, place: Place<'_>, key: (u32, u8), before: Option<u16>) {
+        match before {
+            Some(set) => self.networks.insert(key, set),
+            None => self.networks.remove(&key),
+        };
+        let back = self.tell_networks(place, key);
+        debug_assert!(back.is_ok(), "what was said before has its place");
     }
 }
 
