@@ -2,7 +2,8 @@
 //!
 //! A controller only touches pinned objects whose [`ABI_VERSION`] is its own. Raise the version whenever the
 //! meaning, size or number of anything in this module, [`crate::verdict`], [`crate::counters`], [`crate::config`] or
-//! [`crate::keys`] changes.
+//! [`crate::keys`] changes, or where and how [`crate::table`] lays down a key: the next controller changes the tables of
+//! this one in place.
 
 /// Version of everything that kernel side and user side must agree on.
 pub const ABI_VERSION: u32 = 4;

@@ -2,6 +2,7 @@
 
 mod beside;
 mod gathered;
+mod layout;
 mod many;
 mod mixed;
 mod overtaken;
