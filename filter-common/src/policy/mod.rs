@@ -1,3 +1,4 @@
 //! What rules decide by: pure functions of a state, the time and a packet.
 
+pub mod classifier;
 pub mod limiter;

@@ -1,0 +1,299 @@
+//! From rules to the lines that the look-up reads: conditions to classes, classes to groups of fields, groups to rows.
+//!
+//! All of it is built in ordinary memory, so what it takes is known before the kernel is asked for any.
+
+mod conditions;
+mod layout;
+mod rows;
+
+use std::fmt;
+
+use super::MAX_RULES;
+use super::addresses::{AddressClasses, AddressGroup, MAX_CLASSES};
+use super::ether;
+use super::field::Field;
+use super::geometry::{CLASSES_A_LINE, EtherTable, RULES_A_WORD, RulesGeometry, WORDS_A_LINE};
+use super::record::Record;
+use super::spec::{AddressTest, RuleSpec, RulesSpec};
+use crate::keys::{PrefixV4, PrefixV6};
+use crate::table::lines::WORDS;
+
+use self::conditions::{Conditions, EtherClasses};
+use self::layout::Layout;
+use self::rows::{FieldRows, Rows, flip};
+
+/// Entries that a table of pairs may have. 128 KiB of them stay in a cache; one more group costs about as much as a read
+/// from beyond it.
+const MOST_PAIRS: u32 = 1 << 16;
+/// Lines that the rows of fields that are combined may take, unless they take more apart: a megabyte.
+const MOST_ROW_LINES: u32 = 1 << 14;
+
+/// Why rules cannot be compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompileError {
+    /// More than [`MAX_RULES`]: so many.
+    TooManyRules(usize),
+    /// The groups of an address field overlap in more ways than [`MAX_CLASSES`].
+    TooManyClasses {
+        /// Source or destination.
+        field: Field,
+        /// Whether it is about IPv6.
+        is_v6: bool,
+        /// Combinations of groups that cover some address.
+        found: usize,
+    },
+    /// Rules tell more than 65,535 values of the field apart.
+    TooManyValues(Field),
+    /// A rule, from 0 on, names a group that there is not.
+    UnknownGroup {
+        /// The rule.
+        rule: usize,
+        /// The group.
+        group: u16,
+    },
+    /// A rule, from 0 on, has a condition in values on a field of addresses.
+    NotValues {
+        /// The rule.
+        rule: usize,
+        /// The field.
+        field: Field,
+    },
+    /// They take more lines than allowed.
+    TooLarge {
+        /// Lines that are allowed.
+        most: u32,
+    },
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyRules(found) => write!(out, "{found} rules; at most {MAX_RULES} are possible"),
+            Self::TooManyClasses { field, is_v6, found } => {
+                let end = if *field == Field::Source { "source" } else { "destination" };
+                let family = if *is_v6 { "IPv6" } else { "IPv4" };
+                write!(
+                    out,
+                    "the rules' {family} {end} prefixes and sets overlap in {found} ways; at most {MAX_CLASSES} are possible"
+                )
+            }
+            Self::TooManyValues(field) => {
+                write!(out, "the rules tell more than 65,535 values of {field:?} apart")
+            }
+            Self::UnknownGroup { rule, group } => {
+                write!(out, "rule {rule} names group {group}, which is not there")
+            }
+            Self::NotValues { rule, field } => {
+                write!(out, "rule {rule} has values for {field:?}, which has addresses")
+            }
+            Self::TooLarge { most } => write!(out, "the rules take more than {most} lines of 64 bytes"),
+        }
+    }
+}
+
+impl std::error::Error for CompileError {}
+
+/// The classes of addresses in one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectionClasses {
+    /// IPv4.
+    pub v4: AddressClasses<PrefixV4>,
+    /// IPv6.
+    pub v6: AddressClasses<PrefixV6>,
+}
+
+impl DirectionClasses {
+    fn new(
+        field: Field,
+        groups: &[AddressGroup],
+        tests: impl Iterator<Item = Option<AddressTest>>,
+    ) -> Result<Self, CompileError> {
+        let mut used = vec![false; groups.len()];
+        for (rule, test) in tests.enumerate() {
+            let Some(AddressTest { group, .. }) = test else { continue };
+            *used.get_mut(usize::from(group)).ok_or(CompileError::UnknownGroup { rule, group })? = true;
+        }
+        let numbered = || (0..=u16::MAX).zip(groups).filter(|(number, _)| used[usize::from(*number)]);
+        let v4 = numbered().flat_map(|(number, group)| group.v4.iter().map(move |prefix| (*prefix, number)));
+        let v6 = numbered().flat_map(|(number, group)| group.v6.iter().map(move |prefix| (*prefix, number)));
+        let changes = |group: u16| groups[usize::from(group)].changes;
+        let error = |is_v6| move |found| CompileError::TooManyClasses { field, is_v6, found };
+        Ok(Self {
+            v4: AddressClasses::new(v4.collect(), used.clone(), changes).map_err(error(false))?,
+            v6: AddressClasses::new(v6.collect(), used.clone(), changes).map_err(error(true))?,
+        })
+    }
+}
+
+/// Rules, ready to be written to where a look-up reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// Where everything lies.
+    pub geometry: RulesGeometry,
+    /// The lines, from [`RulesGeometry::first`] on.
+    pub lines: Vec<[u64; WORDS]>,
+    /// What the prefix table of the rules' sources is to say.
+    pub source: DirectionClasses,
+    /// What that of their destinations is to say.
+    pub destination: DirectionClasses,
+}
+
+/// Compiles rules to at most so many lines, from the line `first` on.
+///
+/// # Errors
+/// [`CompileError`]: what is too much, and how much would be possible.
+pub fn compile(spec: &RulesSpec, first: u32, most_lines: u32) -> Result<Compiled, CompileError> {
+    check(&spec.rules)?;
+    let rules = || spec.rules.iter();
+    let source = DirectionClasses::new(Field::Source, &spec.groups, rules().map(|rule| rule.source))?;
+    let destination =
+        DirectionClasses::new(Field::Destination, &spec.groups, rules().map(|rule| rule.destination))?;
+    let ether_source = EtherClasses::new(Field::EtherSource, rules().map(|rule| rule.ether_source.as_ref()))?;
+    let ether_destination =
+        EtherClasses::new(Field::EtherDestination, rules().map(|rule| rule.ether_destination.as_ref()))?;
+    let conditions = Conditions {
+        rules: &spec.rules,
+        interfaces: spec.interfaces,
+        source: &source,
+        destination: &destination,
+        ether_source: &ether_source,
+        ether_destination: &ether_destination,
+    };
+
+    let records: Vec<Option<Record>> = rules().map(RuleSpec::record).collect();
+    let words = records.len().div_ceil(RULES_A_WORD as usize);
+    let mut layout = Layout::new(first, most_lines);
+    let mut geometry = RulesGeometry { first, ..RulesGeometry::NONE };
+    if words > 0 {
+        let mut possible = vec![0; words];
+        for (rule, _) in records.iter().enumerate().filter(|(_, record)| record.is_some()) {
+            flip(&mut possible, rule);
+        }
+        // As many as there are rules and words; both were checked.
+        geometry.rules = u32::try_from(records.len()).unwrap_or(MAX_RULES);
+        geometry.words = geometry.rules.div_ceil(RULES_A_WORD);
+        geometry.row_lines = geometry.words.div_ceil(WORDS_A_LINE);
+        let fields = used_fields(&conditions, &possible)?;
+        if words == 1 {
+            write_words(&fields, &mut geometry, &mut layout)?;
+        } else {
+            write_groups(fields, &mut geometry, &mut layout)?;
+        }
+        geometry.ether_source = write_ether(&ether_source, &mut layout)?;
+        geometry.ether_destination = write_ether(&ether_destination, &mut layout)?;
+        let records = records.iter().flat_map(|record| record.as_ref().map_or([0; WORDS], Record::words));
+        geometry.records = layout.put(records)?;
+    }
+    geometry.lines = layout.len();
+    Ok(Compiled { geometry, lines: layout.lines(), source, destination })
+}
+
+fn check(rules: &[RuleSpec]) -> Result<(), CompileError> {
+    if rules.len() > MAX_RULES as usize {
+        return Err(CompileError::TooManyRules(rules.len()));
+    }
+    for (rule, spec) in rules.iter().enumerate() {
+        for (field, _) in &spec.values {
+            if matches!(
+                field,
+                Field::EtherSource | Field::EtherDestination | Field::Source | Field::Destination
+            ) {
+                return Err(CompileError::NotValues { rule, field: *field });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The fields that some rule looks at. Where there is none, one does for all: rules without conditions have to lie somewhere.
+fn used_fields(
+    conditions: &Conditions<'_>,
+    possible: &[u64],
+) -> Result<Vec<(Field, FieldRows)>, CompileError> {
+    let mut fields = Vec::new();
+    for field in Field::ALL {
+        let Some(wanted) = conditions.of(field) else { continue };
+        let rows = FieldRows::new(conditions.domain(field), &wanted, possible);
+        // Values are told apart by 16 bits, and the empty row takes one of the numbers.
+        if rows.rows.len() > 1 << 16 {
+            return Err(CompileError::TooManyValues(field));
+        }
+        fields.push((field, rows));
+    }
+    if fields.is_empty() {
+        fields.push((Field::Shape, FieldRows::new(conditions.domain(Field::Shape), &[], possible)));
+    }
+    Ok(fields)
+}
+
+/// Up to 64 rules: the words themselves stand in the fields' tables.
+fn write_words(
+    fields: &[(Field, FieldRows)],
+    geometry: &mut RulesGeometry,
+    layout: &mut Layout,
+) -> Result<(), CompileError> {
+    for (field, rows) in fields {
+        let word = |class: u32| rows.rows.row(class)[0];
+        let words: Vec<u64> = rows.classes.iter().map(|class| word(*class)).collect();
+        geometry.used |= field.bit();
+        let table = &mut geometry.fields[*field as usize];
+        table.absent = word(rows.absent);
+        table.classes = rows.rows.len();
+        layout.put_table(table, *field, &words, WORDS_A_LINE)?;
+    }
+    Ok(())
+}
+
+/// More rules: classes stand in the fields' tables. Fields are combined as long as that is small, then a new group begins.
+fn write_groups(
+    fields: Vec<(Field, FieldRows)>,
+    geometry: &mut RulesGeometry,
+    layout: &mut Layout,
+) -> Result<(), CompileError> {
+    let mut groups: Vec<(Field, Rows)> = Vec::new();
+    for (field, rows) in fields {
+        let classes: Vec<u64> = rows.classes.iter().map(|class| u64::from(*class)).collect();
+        geometry.used |= field.bit();
+        let table = &mut geometry.fields[field as usize];
+        table.absent = rows.absent.into();
+        table.classes = rows.rows.len();
+        layout.put_table(table, field, &classes, CLASSES_A_LINE)?;
+        if let Some((end, group)) = groups.last_mut() {
+            let apart = group.len() + rows.rows.len();
+            let most_rows = apart.max(MOST_ROW_LINES / geometry.row_lines);
+            if let Some((pairs, common)) = group.pairs(&rows.rows, MOST_PAIRS, most_rows) {
+                let pairs: Vec<u64> = pairs.into_iter().map(u64::from).collect();
+                table.pairs = layout.put_packed(&pairs, CLASSES_A_LINE)?;
+                geometry.joins |= field.bit();
+                (*end, *group) = (field, common);
+                continue;
+            }
+        }
+        groups.push((field, rows.rows));
+    }
+
+    let mut next = 0;
+    for (end, group) in &groups {
+        geometry.ends |= end.bit();
+        geometry.groups += 1;
+        geometry.fields[*end as usize].rows = next;
+        next += group.len();
+    }
+    let summary = |row: &[u64]| (0..).zip(row).fold(0, |bits, (at, word)| bits | u64::from(*word != 0) << at);
+    geometry.summaries = layout.put(groups.iter().flat_map(|(_, rows)| rows.iter().map(summary)))?;
+    layout.reserve(u64::from(next) * u64::from(geometry.row_lines))?;
+    let row_words = geometry.row_lines as usize * WORDS;
+    let padded =
+        |row: &[u64]| row.iter().copied().chain(std::iter::repeat(0)).take(row_words).collect::<Vec<_>>();
+    geometry.rows = layout.put(groups.iter().flat_map(|(_, rows)| rows.iter().flat_map(padded)))?;
+    Ok(())
+}
+
+fn write_ether(classes: &EtherClasses, layout: &mut Layout) -> Result<EtherTable, CompileError> {
+    if classes.addresses.is_empty() {
+        return Ok(EtherTable::default());
+    }
+    let (mut table, words) = ether::build(&classes.addresses);
+    table.first = layout.put(words)?;
+    Ok(table)
+}

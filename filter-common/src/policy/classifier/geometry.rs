@@ -1,0 +1,117 @@
+//! Where the parts of the rules lie. Fixed when a generation is made, and read-only data of its program.
+//!
+//! The program is to read it where it lies, through a reference whose origin the compiler does not see (a move in
+//! inline assembly): read as the constant that it is declared as, it would be that of no rules, and copied to the stack it
+//! would take more than that has. The verifier knows the bytes of frozen read-only data and prunes what they rule out.
+
+use super::field::FIELDS;
+#[cfg(doc)]
+use super::field::Field;
+
+/// What a table of classes counts in a line.
+pub const CLASSES_A_LINE: u32 = 32;
+/// Words of rules, or Ethernet addresses, in a line.
+pub const WORDS_A_LINE: u32 = 8;
+/// Pages of a paged field that a line of its first table names.
+pub const PAGES_A_LINE: u32 = 16;
+/// Values of a page.
+pub const PAGE: u32 = 256;
+/// Rules of a word.
+pub const RULES_A_WORD: u32 = 64;
+
+/// The tables of one field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FieldTable {
+    /// First line of what values stand for; of a paged field, of its pages' places.
+    pub first: u32,
+    /// First line of the pages, from which their places count.
+    pub pages: u32,
+    /// First line of the classes of what this field has in common with those before it.
+    pub pairs: u32,
+    /// How many classes this field has.
+    pub classes: u32,
+    /// Where a group of fields ends with this one: its first row.
+    pub rows: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// What a packet without the field has: a class, or with up to 64 rules a word of rules.
+    pub absent: u64,
+}
+
+/// The exact table of a field's Ethernet addresses: a bucket a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct EtherTable {
+    /// Its first line.
+    pub first: u32,
+    /// Its lines.
+    pub buckets: u32,
+    /// What keys are multiplied with.
+    pub multiplier: u64,
+}
+
+/// Where everything lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct RulesGeometry {
+    /// Which fields rules look at: the bits of [`Field::bit`].
+    pub used: u32,
+    /// Which of them have [`FieldTable::pairs`].
+    pub joins: u32,
+    /// Which of them end a group and have [`FieldTable::rows`].
+    pub ends: u32,
+    /// Groups.
+    pub groups: u32,
+    /// Rules.
+    pub rules: u32,
+    /// Words that the rules take, a bit each.
+    pub words: u32,
+    /// First line of the rows, and lines of each.
+    pub rows: u32,
+    /// Lines of a row.
+    pub row_lines: u32,
+    /// First line of the summaries, a word for each row.
+    pub summaries: u32,
+    /// First line of the records, one for each rule.
+    pub records: u32,
+    /// First line of all.
+    pub first: u32,
+    /// Lines of all.
+    pub lines: u32,
+    /// Ethernet sources.
+    pub ether_source: EtherTable,
+    /// Ethernet destinations.
+    pub ether_destination: EtherTable,
+    /// By [`Field`].
+    pub fields: [FieldTable; FIELDS],
+}
+
+impl RulesGeometry {
+    /// That of no rules.
+    pub const NONE: Self = {
+        let table = FieldTable { first: 0, pages: 0, pairs: 0, classes: 0, rows: 0, reserved: 0, absent: 0 };
+        let ether = EtherTable { first: 0, buckets: 0, multiplier: 0 };
+        Self {
+            used: 0,
+            joins: 0,
+            ends: 0,
+            groups: 0,
+            rules: 0,
+            words: 0,
+            rows: 0,
+            row_lines: 0,
+            summaries: 0,
+            records: 0,
+            first: 0,
+            lines: 0,
+            ether_source: ether,
+            ether_destination: ether,
+            fields: [table; FIELDS],
+        }
+    };
+}
+
+const _: () = assert!(size_of::<FieldTable>() == 32);
+const _: () = assert!(size_of::<EtherTable>() == 16);
+const _: () = assert!(size_of::<RulesGeometry>() == 48 + 2 * 16 + FIELDS * 32);

@@ -1,0 +1,177 @@
+//! The walk along the rules that a packet may match, in their order, to the first that decides.
+//!
+//! A rule's counters count what it does: a limit the packets that are over it, a sample those that are shown, all others
+//! what they match. In mode `count` it counts what it would have done, so its limit goes on measuring, and nothing else
+//! happens. The clock is read at most once, and only where a limit or a ban is met; a random number is drawn for each rule
+//! that wants one. Costs a line for each candidate.
+
+use super::MAX_RULES;
+use super::field::Facts;
+use super::geometry::RulesGeometry;
+use super::lookup::{Candidates, classify};
+use super::record::{Action, COUNTS_ONLY, HAS_CHANCE, PAYLOAD_NEGATED, RecordLine};
+use crate::table::lines::{Line, Lines};
+
+/// What a walk needs of the packet and of the world, and does to it.
+pub trait Effects {
+    /// The packet counts for the counters of that number.
+    fn count(&mut self, counter: u32);
+    /// The time, in nanoseconds of a clock that never goes back.
+    fn now(&mut self) -> u64;
+    /// A random number, each as likely as any other.
+    fn random(&mut self) -> u32;
+    /// Charges the packet to a limit; whether it is over it.
+    fn is_over(&mut self, limit: u32, now: u64) -> bool;
+    /// So many bytes (1 to 16) of payload from an offset on, as the numbers that eight of them each are in network order,
+    /// zero behind the last; `None` where the packet does not have all of them.
+    fn payload(&mut self, offset: u32, length: u32) -> Option<(u64, u64)>;
+    /// Bans the packet's source for so long.
+    fn ban(&mut self, seconds: u32, now: u64);
+    /// Shows the packet to whoever listens.
+    fn sample(&mut self, rule: u32);
+}
+
+/// How a walk ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum OutcomeKind {
+    /// No rule decided.
+    None,
+    /// One drops it.
+    Drop,
+    /// One passes it.
+    Pass,
+    /// It is over a limit and dropped.
+    Limit,
+    /// It is dropped, and its source is banned.
+    Ban,
+    /// It leaves by another interface.
+    Redirect,
+}
+
+/// How a walk ended, and by which rule. All fields always have a value of 32 bits: what LLVM makes of enums with fields the
+/// verifier refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// How.
+    pub kind: OutcomeKind,
+    /// The rule that decided, from 0 on; 0 where none did.
+    pub rule: u32,
+    /// The index of the interface that it leaves by; else 0.
+    pub interface: u32,
+}
+
+impl Outcome {
+    /// No rule decided.
+    pub const NONE: Self = Self { kind: OutcomeKind::None, rule: 0, interface: 0 };
+}
+
+/// Where a walk stands.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Walk {
+    candidates: Candidates,
+    now: u64,
+    has_now: u32,
+    /// How it ended, or has ended so far.
+    pub outcome: Outcome,
+}
+
+/// Walks along all rules that a packet matches.
+#[inline(always)]
+pub fn walk<L, F, E>(lines: &L, geometry: &RulesGeometry, facts: &F, effects: &mut E) -> Outcome
+where
+    L: Lines,
+    F: Facts,
+    E: Effects,
+{
+    let mut walk = Walk::new(classify(lines, geometry, facts));
+    for _ in 0..MAX_RULES {
+        if !walk.step(lines, geometry, effects) {
+            break;
+        }
+    }
+    walk.outcome
+}
+
+impl Walk {
+    /// Before the first of these rules.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(candidates: Candidates) -> Self {
+        Self { candidates, now: 0, has_now: 0, outcome: Outcome::NONE }
+    }
+
+    /// Looks at the next rule; `false` at the end. At most [`MAX_RULES`] calls say `true`.
+    #[inline(always)]
+    pub fn step<L: Lines, E: Effects>(
+        &mut self,
+        lines: &L,
+        geometry: &RulesGeometry,
+        effects: &mut E,
+    ) -> bool {
+        let Some(rule) = self.candidates.next(lines, geometry) else { return false };
+        let Some(record) = RecordLine::read(lines, geometry.records, rule) else { return false };
+        if !holds(&record, effects) {
+            return true;
+        }
+        let counts_only = record.has(COUNTS_ONLY);
+        let kind = match record.action() {
+            Action::Count => OutcomeKind::None,
+            Action::Drop => OutcomeKind::Drop,
+            Action::Pass => OutcomeKind::Pass,
+            Action::Redirect => OutcomeKind::Redirect,
+            Action::Ban => OutcomeKind::Ban,
+            Action::Limit => {
+                let now = self.now(effects);
+                if !effects.is_over(record.argument(), now) {
+                    return true;
+                }
+                OutcomeKind::Limit
+            }
+            Action::Sample => {
+                if effects.random() > record.argument() {
+                    return true;
+                }
+                if !counts_only {
+                    effects.sample(rule);
+                }
+                OutcomeKind::None
+            }
+        };
+        effects.count(record.counter());
+        if counts_only || kind == OutcomeKind::None {
+            return true;
+        }
+        if kind == OutcomeKind::Ban {
+            let now = self.now(effects);
+            effects.ban(record.argument(), now);
+        }
+        let interface = if kind == OutcomeKind::Redirect { record.argument() } else { 0 };
+        self.outcome = Outcome { kind, rule, interface };
+        false
+    }
+
+    /// The time, read once.
+    #[inline(always)]
+    fn now<E: Effects>(&mut self, effects: &mut E) -> u64 {
+        if self.has_now == 0 {
+            self.now = effects.now();
+            self.has_now = 1;
+        }
+        self.now
+    }
+}
+
+/// Whether what only the record says holds, too.
+#[inline(always)]
+fn holds<N: Line, E: Effects>(record: &RecordLine<N>, effects: &mut E) -> bool {
+    let length = record.payload_length();
+    if length != 0 {
+        let Some(bytes) = effects.payload(record.payload_offset(), length) else { return false };
+        if record.has_payload(bytes) == record.has(PAYLOAD_NEGATED) {
+            return false;
+        }
+    }
+    !record.has(HAS_CHANCE) || effects.random() <= record.chance()
+}
