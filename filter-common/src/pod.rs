@@ -7,6 +7,7 @@ use aya::Pod;
 use crate::abi::{InterfaceMeta, Meta};
 use crate::config::Switches;
 use crate::counters::{Counter, Counters};
+use crate::policy::classifier::RulesGeometry;
 use crate::table::Geometry;
 
 macro_rules! plain_data {
@@ -17,7 +18,7 @@ macro_rules! plain_data {
     )*};
 }
 
-plain_data!(Counter Counters Geometry Switches Meta InterfaceMeta);
+plain_data!(Counter Counters Geometry RulesGeometry Switches Meta InterfaceMeta);
 
 #[cfg(feature = "harness")]
 plain_data!(crate::harness::Shape crate::harness::Control crate::harness::Progress crate::harness::StackCount);

@@ -16,6 +16,8 @@ pub const WORDS_A_LINE: u32 = 8;
 pub const PAGES_A_LINE: u32 = 16;
 /// Values of a page.
 pub const PAGE: u32 = 256;
+/// Groups of fields that there may be.
+pub const MAX_GROUPS: usize = 12;
 /// Rules of a word.
 pub const RULES_A_WORD: u32 = 64;
 

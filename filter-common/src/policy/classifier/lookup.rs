@@ -2,8 +2,10 @@
 //!
 //! State is numbers alone, no pointer, so that it may lie on the stack or in a map between calls of a global function.
 
-use super::field::{ABSENT, FIELDS, Facts, Field, Visitor, visit};
-use super::geometry::{CLASSES_A_LINE, PAGE, PAGES_A_LINE, RULES_A_WORD, RulesGeometry, WORDS_A_LINE};
+use super::field::{ABSENT, Facts, Field, Visitor, visit};
+use super::geometry::{
+    CLASSES_A_LINE, MAX_GROUPS, PAGE, PAGES_A_LINE, RULES_A_WORD, RulesGeometry, WORDS_A_LINE,
+};
 use crate::table::lines::{Line, Lines};
 
 /// Words of a row that are ANDed together. Half a line: the registers that survive a call hold them.
@@ -21,31 +23,56 @@ pub struct Candidates {
     bits: u64,
     /// Which that was.
     word: u32,
+    /// Explicit padding.
+    reserved: u32,
     /// The row of each group; those behind the last group are not looked at.
-    rows: [u32; FIELDS],
+    rows: [u32; MAX_GROUPS],
 }
 
-const _: () = assert!(size_of::<Candidates>() == 24 + (FIELDS - 1) * 4);
+const _: () = assert!(size_of::<Candidates>() == 24 + MAX_GROUPS * 4);
 
 /// The rules that a packet may match.
 #[inline(always)]
 pub fn classify<L: Lines, F: Facts>(lines: &L, geometry: &RulesGeometry, facts: &F) -> Candidates {
-    let mut candidates = Candidates { left: 0, bits: 0, word: 0, rows: [0; FIELDS] };
+    // Not zero, which the compiler would make a call of a loop over bytes.
+    let mut rows = [geometry.words; MAX_GROUPS];
+    let (mut left, mut bits) = (0, 0);
     if geometry.words == 1 {
         let mut single = Single { lines, geometry, bits: u64::MAX };
         visit(geometry.used, facts, &mut single);
-        candidates.bits = single.bits;
+        bits = single.bits;
     } else if geometry.words > 1 {
-        let mut many = Many { lines, geometry, class: 1, group: 0, rows: &mut candidates.rows };
+        let mut many = Many { lines, geometry, class: 1, open: 1, group: 0, rows: &mut rows };
         visit(geometry.used, facts, &mut many);
-        if many.class != 0 {
-            candidates.left = candidates.summary(lines, geometry);
+        if many.open != 0 {
+            left = summary(lines, geometry, &rows);
         }
     }
-    candidates
+    Candidates { left, bits, word: 0, reserved: 0, rows }
+}
+
+/// Which words are not zero in the rows of all groups.
+#[inline(always)]
+fn summary<L: Lines>(lines: &L, geometry: &RulesGeometry, rows: &[u32; MAX_GROUPS]) -> u64 {
+    let mut summary = u64::MAX;
+    for (group, row) in (0..).zip(rows) {
+        if group >= geometry.groups {
+            break;
+        }
+        let Some(line) = lines.line(geometry.summaries.wrapping_add(row / WORDS_A_LINE)) else { return 0 };
+        summary &= line.word(row % WORDS_A_LINE);
+    }
+    summary
 }
 
 impl Candidates {
+    /// Whether there is certainly no rule (left), known without reading anything.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.left | self.bits == 0
+    }
+
     /// The next rule. Costs nothing but arithmetic where the word of the one before has more.
     #[inline(always)]
     pub fn next<L: Lines>(&mut self, lines: &L, geometry: &RulesGeometry) -> Option<u32> {
@@ -82,33 +109,16 @@ impl Candidates {
         }
     }
 
-    /// Which words are not zero in the rows of all groups.
-    #[inline(always)]
-    fn summary<L: Lines>(&self, lines: &L, geometry: &RulesGeometry) -> u64 {
-        let mut summary = u64::MAX;
-        for group in 0..FIELDS {
-            if group >= geometry.groups as usize {
-                break;
-            }
-            let row = self.rows[group];
-            let Some(line) = lines.line(geometry.summaries.wrapping_add(row / WORDS_A_LINE)) else {
-                return 0;
-            };
-            summary &= line.word(row % WORDS_A_LINE);
-        }
-        summary
-    }
-
     /// Four words from `first` on, a multiple of four, ANDed over all groups.
     #[inline(always)]
     fn unit<L: Lines>(&self, lines: &L, geometry: &RulesGeometry, first: u32) -> [u64; UNIT as usize] {
         let mut words = [u64::MAX; UNIT as usize];
         let from = geometry.rows.wrapping_add(first / WORDS_A_LINE);
-        for group in 0..FIELDS {
-            if group >= geometry.groups as usize {
+        for (group, row) in (0..).zip(&self.rows) {
+            if group >= geometry.groups {
                 break;
             }
-            let row = self.rows[group].wrapping_mul(geometry.row_lines);
+            let row = row.wrapping_mul(geometry.row_lines);
             let Some(line) = lines.line(from.wrapping_add(row)) else { return [0; UNIT as usize] };
             for (word, at) in words.iter_mut().zip(first % WORDS_A_LINE..) {
                 *word &= line.word(at);
@@ -147,10 +157,12 @@ impl<L: Lines> Visitor for Single<'_, L> {
 struct Many<'a, L> {
     lines: &'a L,
     geometry: &'a RulesGeometry,
-    /// Of the fields of this group so far; 0 once no rule is left.
+    /// Of the fields of this group so far.
     class: u32,
+    /// 0 once no rule is left, else 1.
+    open: u64,
     group: usize,
-    rows: &'a mut [u32; FIELDS],
+    rows: &'a mut [u32; MAX_GROUPS],
 }
 
 impl<L: Lines> Many<'_, L> {
@@ -167,7 +179,7 @@ impl<L: Lines> Many<'_, L> {
 impl<L: Lines> Visitor for Many<'_, L> {
     #[inline(always)]
     fn is_open(&self) -> bool {
-        self.class != 0
+        self.open != 0
     }
 
     #[inline(always)]
@@ -182,6 +194,8 @@ impl<L: Lines> Visitor for Many<'_, L> {
         } else {
             self.class(table.pairs, self.class.wrapping_mul(table.classes).wrapping_add(class))
         };
+        // Without a branch, see `Field::is_searched`.
+        self.open &= (u64::from(self.class) + u64::from(u32::MAX)) >> 32;
         if self.geometry.ends & field.bit() != 0
             && let Some(row) = self.rows.get_mut(self.group)
         {

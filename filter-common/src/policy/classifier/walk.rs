@@ -52,6 +52,7 @@ pub enum OutcomeKind {
 /// How a walk ended, and by which rule. All fields always have a value of 32 bits: what LLVM makes of enums with fields the
 /// verifier refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Outcome {
     /// How.
     pub kind: OutcomeKind,

@@ -3,6 +3,7 @@
 //! All of it is built in ordinary memory, so what it takes is known before the kernel is asked for any.
 
 mod conditions;
+mod groups;
 mod layout;
 mod rows;
 
@@ -12,21 +13,16 @@ use super::MAX_RULES;
 use super::addresses::{AddressClasses, AddressGroup, MAX_CLASSES};
 use super::ether;
 use super::field::Field;
-use super::geometry::{CLASSES_A_LINE, EtherTable, RULES_A_WORD, RulesGeometry, WORDS_A_LINE};
+use super::geometry::{CLASSES_A_LINE, EtherTable, MAX_GROUPS, RULES_A_WORD, RulesGeometry, WORDS_A_LINE};
 use super::record::Record;
 use super::spec::{AddressTest, RuleSpec, RulesSpec};
 use crate::keys::{PrefixV4, PrefixV6};
 use crate::table::lines::WORDS;
 
 use self::conditions::{Conditions, EtherClasses};
+use self::groups::{MOST_LENIENCY, grouped};
 use self::layout::Layout;
-use self::rows::{FieldRows, Rows, flip};
-
-/// Entries that a table of pairs may have. 128 KiB of them stay in a cache; one more group costs about as much as a read
-/// from beyond it.
-const MOST_PAIRS: u32 = 1 << 16;
-/// Lines that the rows of fields that are combined may take, unless they take more apart: a megabyte.
-const MOST_ROW_LINES: u32 = 1 << 14;
+use self::rows::{FieldRows, flip};
 
 /// Why rules cannot be compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +54,8 @@ pub enum CompileError {
         /// The field.
         field: Field,
     },
+    /// Rules tell many values of many fields apart, in more ways than [`MAX_GROUPS`] groups of fields can hold.
+    TooManyGroups,
     /// They take more lines than allowed.
     TooLarge {
         /// Lines that are allowed.
@@ -86,6 +84,10 @@ impl fmt::Display for CompileError {
             Self::NotValues { rule, field } => {
                 write!(out, "rule {rule} has values for {field:?}, which has addresses")
             }
+            Self::TooManyGroups => write!(
+                out,
+                "the rules tell too many values of too many fields apart; {MAX_GROUPS} groups of fields are possible"
+            ),
             Self::TooLarge { most } => write!(out, "the rules take more than {most} lines of 64 bytes"),
         }
     }
@@ -177,7 +179,7 @@ pub fn compile(spec: &RulesSpec, first: u32, most_lines: u32) -> Result<Compiled
         if words == 1 {
             write_words(&fields, &mut geometry, &mut layout)?;
         } else {
-            write_groups(fields, &mut geometry, &mut layout)?;
+            write_groups(&fields, &mut geometry, &mut layout)?;
         }
         geometry.ether_source = write_ether(&ether_source, &mut layout)?;
         geometry.ether_destination = write_ether(&ether_destination, &mut layout)?;
@@ -244,48 +246,43 @@ fn write_words(
     Ok(())
 }
 
-/// More rules: classes stand in the fields' tables. Fields are combined as long as that is small, then a new group begins.
+/// More rules: classes stand in the fields' tables, and fields are combined in groups.
 fn write_groups(
-    fields: Vec<(Field, FieldRows)>,
+    fields: &[(Field, FieldRows)],
     geometry: &mut RulesGeometry,
     layout: &mut Layout,
 ) -> Result<(), CompileError> {
-    let mut groups: Vec<(Field, Rows)> = Vec::new();
     for (field, rows) in fields {
         let classes: Vec<u64> = rows.classes.iter().map(|class| u64::from(*class)).collect();
         geometry.used |= field.bit();
-        let table = &mut geometry.fields[field as usize];
+        let table = &mut geometry.fields[*field as usize];
         table.absent = rows.absent.into();
         table.classes = rows.rows.len();
-        layout.put_table(table, field, &classes, CLASSES_A_LINE)?;
-        if let Some((end, group)) = groups.last_mut() {
-            let apart = group.len() + rows.rows.len();
-            let most_rows = apart.max(MOST_ROW_LINES / geometry.row_lines);
-            if let Some((pairs, common)) = group.pairs(&rows.rows, MOST_PAIRS, most_rows) {
-                let pairs: Vec<u64> = pairs.into_iter().map(u64::from).collect();
-                table.pairs = layout.put_packed(&pairs, CLASSES_A_LINE)?;
-                geometry.joins |= field.bit();
-                (*end, *group) = (field, common);
-                continue;
-            }
-        }
-        groups.push((field, rows.rows));
+        layout.put_table(table, *field, &classes, CLASSES_A_LINE)?;
     }
+    let groups = (0..=MOST_LENIENCY).find_map(|leniency| grouped(fields, geometry.row_lines, leniency));
+    let groups = groups.ok_or(CompileError::TooManyGroups)?;
 
     let mut next = 0;
-    for (end, group) in &groups {
-        geometry.ends |= end.bit();
+    for group in &groups {
+        for (field, pairs) in &group.joined {
+            let pairs: Vec<u64> = pairs.iter().map(|class| u64::from(*class)).collect();
+            geometry.fields[*field as usize].pairs = layout.put_packed(&pairs, CLASSES_A_LINE)?;
+            geometry.joins |= field.bit();
+        }
+        geometry.ends |= group.end.bit();
         geometry.groups += 1;
-        geometry.fields[*end as usize].rows = next;
-        next += group.len();
+        geometry.fields[group.end as usize].rows = next;
+        next += group.rows().len();
     }
+    let rows = || groups.iter().flat_map(|group| group.rows().iter());
     let summary = |row: &[u64]| (0..).zip(row).fold(0, |bits, (at, word)| bits | u64::from(*word != 0) << at);
-    geometry.summaries = layout.put(groups.iter().flat_map(|(_, rows)| rows.iter().map(summary)))?;
+    geometry.summaries = layout.put(rows().map(summary))?;
     layout.reserve(u64::from(next) * u64::from(geometry.row_lines))?;
     let row_words = geometry.row_lines as usize * WORDS;
     let padded =
         |row: &[u64]| row.iter().copied().chain(std::iter::repeat(0)).take(row_words).collect::<Vec<_>>();
-    geometry.rows = layout.put(groups.iter().flat_map(|(_, rows)| rows.iter().flat_map(padded)))?;
+    geometry.rows = layout.put(rows().flat_map(padded))?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use super::super::MAX_RULES;
 use super::super::compile::{CompileError, compile};
 use super::super::ether;
 use super::super::field::Field;
-use super::super::geometry::RulesGeometry;
+use super::super::geometry::{MAX_GROUPS, RulesGeometry};
 use super::super::lookup::classify;
 use super::super::record::Action;
 use super::super::spec::{AddressTest, EtherTest, RuleSpec, RulesSpec, Values};
@@ -142,4 +142,38 @@ fn damaged_lines_end_every_walk() {
             assert!(world.events.len() <= 2 * MAX_RULES as usize);
         }
     }
+}
+
+/// Eight rules for each of so many fields, which between them tell 256 of its values apart, so that nothing is small
+/// together.
+fn entangled(fields: usize) -> RulesSpec {
+    let rules = super::generate::FIELDS[..fields].iter().flat_map(|(field, _)| {
+        (0..8_u16).map(|bit| {
+            let set = (0..=255).filter(move |value| value >> bit & 1 != 0);
+            let values = vec![(*field, Values::new(set.map(|value| (value, value)), false))];
+            RuleSpec { values, ..RuleSpec::new(Action::Count, 0) }
+        })
+    });
+    RulesSpec { rules: rules.collect(), interfaces: 256, ..RulesSpec::default() }
+}
+
+#[test]
+fn fields_that_cannot_be_combined_are_groups_as_far_as_there_are_any() {
+    let most = MAX_GROUPS;
+    let spec = entangled(most);
+    let written = Written::new(&spec);
+    let geometry = &written.compiled.geometry;
+    assert_eq!((geometry.groups as usize, geometry.joins), (most, 0));
+    let lines = &*written.lines;
+    for value in [0, 1, 0x55, 255] {
+        let values = super::generate::FIELDS.map(|(field, _)| (field, value)).to_vec();
+        let packet = Packet { values, ..Packet::default() };
+        let facts = PacketFacts { packet: &packet, compiled: &written.compiled, lines: &lines };
+        let mut candidates = classify(&lines, geometry, &facts);
+        for rule in (0..8 * most).filter(|rule| value >> (rule % 8) & 1 != 0) {
+            assert_eq!(candidates.next(&lines, geometry).map(|rule| rule as usize), Some(rule));
+        }
+        assert_eq!(candidates.next(&lines, geometry), None);
+    }
+    assert_eq!(compile(&entangled(most + 1), 0, PLENTY).expect_err("one more"), CompileError::TooManyGroups);
 }

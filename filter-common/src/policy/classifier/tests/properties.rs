@@ -32,7 +32,7 @@ fn agree(seed: u64, rules: usize, packets: usize) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn few_rules_are_read_as_they_are_written(seed: u64, rules in 1_usize..=64) {
