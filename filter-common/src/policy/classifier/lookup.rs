@@ -34,7 +34,8 @@ const _: () = assert!(size_of::<Candidates>() == 24 + MAX_GROUPS * 4);
 /// The rules that a packet may match.
 #[inline(always)]
 pub fn classify<L: Lines, F: Facts>(lines: &L, geometry: &RulesGeometry, facts: &F) -> Candidates {
-    // Not zero, which the compiler would make a call of a loop over bytes.
+    // Not zeroed, since LLVM has no stores for that in eBPF: it calls a loop over bytes, 20 ns here. Those behind the last
+    // group are never looked at.
     let mut rows = [geometry.words; MAX_GROUPS];
     let (mut left, mut bits) = (0, 0);
     if geometry.words == 1 {
@@ -45,10 +46,16 @@ pub fn classify<L: Lines, F: Facts>(lines: &L, geometry: &RulesGeometry, facts: 
         let mut many = Many { lines, geometry, class: 1, open: 1, group: 0, rows: &mut rows };
         visit(geometry.used, facts, &mut many);
         if many.open != 0 {
-            left = summary(lines, geometry, &rows);
+            // What fits into one unit is read as soon as its summary would be.
+            let all = u64::MAX >> (64 - UNIT);
+            left = if geometry.words <= UNIT { all } else { summary(lines, geometry, &rows) };
         }
     }
-    Candidates { left, bits, word: 0, reserved: 0, rows }
+    let mut candidates = Candidates { left, bits, word: 0, reserved: 0, rows };
+    if geometry.words > 1 {
+        candidates.advance(lines, geometry);
+    }
+    candidates
 }
 
 /// Which words are not zero in the rows of all groups.
@@ -66,7 +73,7 @@ fn summary<L: Lines>(lines: &L, geometry: &RulesGeometry, rows: &[u32; MAX_GROUP
 }
 
 impl Candidates {
-    /// Whether there is certainly no rule (left), known without reading anything.
+    /// Whether there is certainly no rule, or none left. Before the first [`Self::next`] that is exact.
     #[inline(always)]
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -95,21 +102,27 @@ impl Candidates {
                 return;
             }
             let first = self.left.trailing_zeros() & (64 - UNIT);
-            let words = self.unit(lines, geometry, first);
-            for (word, bits) in (first..).zip(words) {
-                let bit = 1 << (word & 63);
-                if self.left & bit != 0 {
-                    self.left &= !bit;
-                    if bits != 0 {
-                        (self.word, self.bits) = (word, bits);
-                        return;
-                    }
-                }
+            let [one, two, three, four] = self.unit(lines, geometry, first);
+            // At most one branch that the CPU does not foresee.
+            let (word, bits) = if one != 0 {
+                (first, one)
+            } else if two != 0 {
+                (first + 1, two)
+            } else if three != 0 {
+                (first + 2, three)
+            } else {
+                (first + 3, four)
+            };
+            // Those before it are zero, and it is taken out. In two steps, as it may be the 64th.
+            self.left &= (u64::MAX << (word & 63)) << 1;
+            if bits != 0 {
+                (self.word, self.bits) = (word, bits);
+                return;
             }
         }
     }
 
-    /// Four words from `first` on, a multiple of four, ANDed over all groups.
+    /// Four words from `first` on, a multiple of four, ANDed over all groups; zero where they are not left.
     #[inline(always)]
     fn unit<L: Lines>(&self, lines: &L, geometry: &RulesGeometry, first: u32) -> [u64; UNIT as usize] {
         let mut words = [u64::MAX; UNIT as usize];
@@ -123,6 +136,9 @@ impl Candidates {
             for (word, at) in words.iter_mut().zip(first % WORDS_A_LINE..) {
                 *word &= line.word(at);
             }
+        }
+        for (word, at) in words.iter_mut().zip(first..) {
+            *word &= (self.left >> (at & 63) & 1).wrapping_neg();
         }
         words
     }

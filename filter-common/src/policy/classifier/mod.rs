@@ -16,19 +16,28 @@
 //!   for each rule, and a summary that says which words of it are not zero. The groups' summaries are ANDed, then those
 //!   words (Lakshman and Stiliadis, 1998; Baboescu and Varghese, 2001).
 //!
-//! Bit vectors alone would be simpler. But a rule says nothing about most fields, so most words of most rows are not zero,
-//! summaries hide nothing, and with 1,000 rules and five fields 80 words would be read, each from a place whose bounds are
-//! checked; tables alone grow with the product of all classes. With both, most policies end in one or two rows.
+//! Bit vectors alone would be simpler. But a rule says nothing about most fields, so most words of most rows are not zero
+//! and summaries hide little; each field costs a summary and a row, each from a place whose bounds are checked. Tables alone
+//! grow with the product of all classes. With both, most policies end in one to four groups. Each group less saves about
+//! 6 ns (a thousand rules on five fields: 44 ns in three groups, 56 in five).
 //!
 //! **What it trusts.** Lines and geometry come from the compiler; classes of addresses and interfaces from whoever filled
 //! the prefix tables and the read-only data. A class that no table has room for, or damaged lines, give wrong rules, but
 //! every read is bounded by the array, and every loop by a constant.
 //!
-//! **What it costs** (lines read, counted by the tests): with up to 64 rules one or two for each field in use; beyond that
-//! one more for each field that is combined with others, then for each group one for the summary and one for each 256 rules
-//! of which some are left; then one for each candidate. Fields that no rule uses have their bit clear in
-//! [`RulesGeometry::used`], which is read-only data of the program: their code is pruned when it is verified. Fields are met
-//! in the order of [`Field::ALL`], addresses last, as they need a search: a packet that no rule can match any more spares it.
+//! **What it costs.** Lines read, as the tests count them: with up to 64 rules one or two for each field in use; beyond that
+//! one more for each field that is combined with others, then for each group one for the summary (none up to 256 rules) and
+//! one for each 256 rules of which some are left; then one for each candidate. In the kernel, for random packets on five
+//! fields, without the search for the address: 10 rules 15 ns, 100 rules 26, 1,000 rules 45 to 50 where the port has a rule
+//! and 22 where it has none, 4,096 rules 55 to 65; then about 12 for each rule that the packet matches.
+//!
+//! Fields that no rule uses have their bit clear in [`RulesGeometry::used`], which is read-only data of the program: their
+//! code is pruned when it is verified. Fields are met in the order of [`Field::ALL`], addresses last, as they need a search:
+//! a packet that no rule can match any more spares it.
+//!
+//! **How the kernel program is to run it.** [`classify`] inlined, [`RulesGeometry`] where it lies (see [`geometry`]). Inlined
+//! into a loop, [`Walk::step`] is more than the verifier walks (6.18); as a function of its own that finds the [`Walk`] in an
+//! element of a per-CPU array, called in a loop of [`MAX_RULES`], all of it is some 45,000 instructions.
 
 pub mod ether;
 pub mod field;
