@@ -25,6 +25,7 @@ const PLENTY: u32 = 1 << 20;
 /// Rules where a look-up finds them.
 struct Written {
     compiled: Compiled,
+    prefixes: Prefixes,
     lines: Box<[LineCell]>,
 }
 
@@ -39,8 +40,19 @@ impl Written {
         for (cell, line) in lines[BEFORE as usize..].iter().zip(&compiled.lines) {
             (0..).zip(line).for_each(|(index, word)| cell.store(index, *word));
         }
-        Self { compiled, lines }
+        let (source, destination) = (&compiled.source, &compiled.destination);
+        let prefixes = Prefixes {
+            v4: [source.v4.prefixes().to_vec(), destination.v4.prefixes().to_vec()],
+            v6: [source.v6.prefixes().to_vec(), destination.v6.prefixes().to_vec()],
+        };
+        Self { compiled, prefixes, lines }
     }
+}
+
+/// What the prefix tables say: of sources, of destinations.
+struct Prefixes {
+    v4: [Vec<(PrefixV4, u16)>; 2],
+    v6: [Vec<(PrefixV6, u16)>; 2],
 }
 
 /// An IP address.
@@ -71,7 +83,7 @@ impl Packet {
 /// The facts of a packet, as the program would find them. The prefix tables are stood in for by a search of all prefixes.
 struct PacketFacts<'a, L> {
     packet: &'a Packet,
-    compiled: &'a Compiled,
+    written: &'a Written,
     lines: &'a L,
 }
 
@@ -93,12 +105,12 @@ impl<L> PacketFacts<'_, L> {
         self.packet.value(field).map_or(ABSENT, u32::from)
     }
 
-    fn address(&self, address: Option<Address>, is_source: bool) -> u32 {
-        let classes = if is_source { &self.compiled.source } else { &self.compiled.destination };
+    fn address(&self, address: Option<Address>, direction: usize) -> u32 {
+        let prefixes = &self.written.prefixes;
         match address {
             None => ABSENT,
-            Some(Address::V4(bits)) => address_v4(longest(classes.v4.prefixes(), single_v4(bits))),
-            Some(Address::V6(bits)) => address_v6(longest(classes.v6.prefixes(), single_v6(bits))),
+            Some(Address::V4(bits)) => address_v4(longest(&prefixes.v4[direction], single_v4(bits))),
+            Some(Address::V6(bits)) => address_v6(longest(&prefixes.v6[direction], single_v6(bits))),
         }
     }
 }
@@ -131,20 +143,20 @@ impl<L: Lines> Facts for PacketFacts<'_, L> {
     }
 
     fn ether_source(&self) -> u32 {
-        let table = &self.compiled.geometry.ether_source;
+        let table = &self.written.compiled.geometry.ether_source;
         ether::find(self.lines, table, self.packet.ether_source)
     }
 
     fn ether_destination(&self) -> u32 {
-        let table = &self.compiled.geometry.ether_destination;
+        let table = &self.written.compiled.geometry.ether_destination;
         ether::find(self.lines, table, self.packet.ether_destination)
     }
 
     fn source(&self) -> u32 {
-        self.address(self.packet.source, true)
+        self.address(self.packet.source, 0)
     }
 
     fn destination(&self) -> u32 {
-        self.address(self.packet.destination, false)
+        self.address(self.packet.destination, 1)
     }
 }

@@ -17,7 +17,7 @@ use crate::table::memory::zeroed;
 fn outcome(spec: &RulesSpec, packet: &Packet) -> Outcome {
     let written = Written::new(spec);
     let lines = &*written.lines;
-    let facts = PacketFacts { packet, compiled: &written.compiled, lines: &lines };
+    let facts = PacketFacts { packet, written: &written, lines: &lines };
     walk(&lines, &written.compiled.geometry, &facts, &mut World::new(packet, 0))
 }
 
@@ -86,7 +86,7 @@ fn every_value_of_a_port_can_have_a_rule() {
     let lines = &*written.lines;
     for port in (0..=u16::MAX).step_by(97) {
         let packet = Packet { values: vec![(Field::DestinationPort, port)], ..Packet::default() };
-        let facts = PacketFacts { packet: &packet, compiled: &written.compiled, lines: &lines };
+        let facts = PacketFacts { packet: &packet, written: &written, lines: &lines };
         let mut candidates = classify(&lines, &written.compiled.geometry, &facts);
         assert_eq!(candidates.next(&lines, &written.compiled.geometry), Some(u32::from(port) / 16));
         assert_eq!(candidates.next(&lines, &written.compiled.geometry), None);
@@ -106,19 +106,16 @@ fn thousands_of_ethernet_addresses_are_each_found_in_one_line() {
     let lines = &*written.lines;
     let table = &written.compiled.geometry.ether_source;
     assert!(table.buckets <= 1 << 15, "{}", table.buckets);
-    for (index, address) in addresses.iter().enumerate() {
-        let class = ether::find(&lines, table, *address);
-        assert_eq!(class as usize, 1 + class_of(&addresses, index), "{address:x}");
+    // Classes are numbered in the order of their lowest addresses.
+    let lowest: Vec<u64> = addresses.chunks(64).filter_map(|chunk| chunk.iter().min().copied()).collect();
+    for (chunk, own) in addresses.chunks(64).zip(&lowest) {
+        let before = lowest.iter().filter(|other| *other < own).count();
+        for address in chunk {
+            assert_eq!(ether::find(&lines, table, *address) as usize, 1 + before, "{address:x}");
+        }
     }
     assert_eq!(ether::find(&lines, table, 0x0200_0000_0001), 0);
     assert_eq!(ether::find(&lines, &written.compiled.geometry.ether_destination, addresses[0]), 0);
-}
-
-/// Classes are numbered in the order of their lowest addresses.
-fn class_of(addresses: &[u64], index: usize) -> usize {
-    let lowest = |chunk: usize| addresses.chunks(64).nth(chunk).and_then(|chunk| chunk.iter().min()).copied();
-    let own = lowest(index / 64);
-    (0..addresses.len().div_ceil(64)).filter(|chunk| lowest(*chunk) < own).count()
 }
 
 /// A reader may meet lines of anything: it ends, and reads nothing that is not there.
@@ -135,7 +132,7 @@ fn damaged_lines_end_every_walk() {
         let lines = &*damaged;
         for _ in 0..50 {
             let packet = policy.packet(&mut random);
-            let facts = PacketFacts { packet: &packet, compiled: &written.compiled, lines: &lines };
+            let facts = PacketFacts { packet: &packet, written: &written, lines: &lines };
             let mut world = World::new(&packet, seed);
             let outcome = walk(&lines, &written.compiled.geometry, &facts, &mut world);
             assert!(outcome.rule < MAX_RULES);
@@ -168,7 +165,7 @@ fn fields_that_cannot_be_combined_are_groups_as_far_as_there_are_any() {
     for value in [0, 1, 0x55, 255] {
         let values = super::generate::FIELDS.map(|(field, _)| (field, value)).to_vec();
         let packet = Packet { values, ..Packet::default() };
-        let facts = PacketFacts { packet: &packet, compiled: &written.compiled, lines: &lines };
+        let facts = PacketFacts { packet: &packet, written: &written, lines: &lines };
         let mut candidates = classify(&lines, geometry, &facts);
         for rule in (0..8 * most).filter(|rule| value >> (rule % 8) & 1 != 0) {
             assert_eq!(candidates.next(&lines, geometry).map(|rule| rule as usize), Some(rule));

@@ -110,7 +110,7 @@ fn cost(kind: Kind, count: usize) -> (u32, u32, u32) {
     let (mut most, mut matched) = (0, 0);
     for _ in 0..PACKETS {
         let packet = packet(&mut random, &spec);
-        let facts = PacketFacts { packet: &packet, compiled: &written.compiled, lines: &lines };
+        let facts = PacketFacts { packet: &packet, written: &written, lines: &lines };
         let before = lines.reads.get();
         let mut candidates = classify(&lines, geometry, &facts);
         while candidates.next(&lines, geometry).is_some() {
@@ -173,7 +173,7 @@ fn a_packet_that_no_rule_can_match_is_not_searched_for_its_addresses() {
     let lines = Counting { lines: &written.lines, reads: Cell::new(0), touched: RefCell::default() };
     let packet =
         Packet { values: vec![(Field::Protocol, 6)], source: Some(Address::V4(1)), ..Packet::default() };
-    let facts = PacketFacts { packet: &packet, compiled: &written.compiled, lines: &lines };
+    let facts = PacketFacts { packet: &packet, written: &written, lines: &lines };
     let mut candidates = classify(&lines, &written.compiled.geometry, &facts);
     assert_eq!(candidates.next(&lines, &written.compiled.geometry), None);
     assert_eq!(lines.reads.get(), 1);

@@ -10,7 +10,7 @@ fn walked(rules: &[Rule], seed: u64) -> (Outcome, Vec<Event>, u32, u64) {
     let written = Written::new(&spec(rules, Vec::new(), 0));
     let lines = &*written.lines;
     let packet = Packet { payload: Some(vec![0x11, 0x22, 0x33, 0x44]), ..Packet::default() };
-    let facts = PacketFacts { packet: &packet, compiled: &written.compiled, lines: &lines };
+    let facts = PacketFacts { packet: &packet, written: &written, lines: &lines };
     let mut world = World::new(&packet, seed);
     let outcome = walk(&lines, &written.compiled.geometry, &facts, &mut world);
     (outcome, world.events, world.clock_reads, world.draws)
