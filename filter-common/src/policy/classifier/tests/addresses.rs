@@ -76,6 +76,7 @@ fn one_insertion_or_removal_has_its_class_beforehand() {
         let class = classes.class_of(groups).expect("one change away");
         assert_eq!(&*classes.combinations()[usize::from(class)], groups);
     }
+    assert!(classes.class_of(&[1, 2]).is_some(), "two changes away, while there are few");
     // What does not change needs no class that no address has.
     let still = sources(vec![group(&[wide], false), group(&[v4([11, 0, 0, 0], 8)], false)]);
     assert_eq!(still.combinations().len(), 3);
