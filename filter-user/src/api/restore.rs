@@ -101,7 +101,7 @@ impl Controller {
     pub fn watch(&self, changed: bool) -> Result<(), ApiError> {
         self.look_after(self.dataplane()?.as_mut())?;
         let is_due = !self.unfiltered()?.failed.is_empty();
-        if is_due || (changed && self.misses_interfaces()) {
+        if is_due || (changed && self.differs_in_interfaces()) {
             let restored = self.restore()?;
             self.note(restored)?;
         }
@@ -159,14 +159,17 @@ impl Controller {
         Ok(())
     }
 
-    /// Whether the desired state names an interface that does not run the filter here.
+    /// Whether the desired state names an interface that does not run the filter here, or does not name one that does:
+    /// what a new state does not know of could not be put back.
     #[must_use]
-    fn misses_interfaces(&self) -> bool {
+    fn differs_in_interfaces(&self) -> bool {
         let Ok(view) = self.view() else { return false };
         let Ok(running) = self.dataplane().and_then(|dataplane| Ok(dataplane.interfaces()?)) else {
             return false;
         };
+        let mut names = running.iter().filter_map(|report| report.name.as_ref());
         !view.wanted.iter().all(|name| runs_here(&running, name))
+            || !names.all(|name| view.wanted.contains(name))
     }
 
     /// Attaches what the desired state names and the kernel does not have here, and lets the desired state know of what
