@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use filter_user::api::types::{Interface, Place};
+use filter_user::api::types::{Interface, Place, Status};
 use harness::{Levee, Netns, StackCounter, VethOptions, VethPair};
 
 use crate::field::{BLOCKED_MAC, Field, INTERFACE, counted, pinned, programs_on, status, wait_until};
@@ -216,4 +216,109 @@ pub fn an_interface_in_another_namespace_is_said_to_be_filtered_there() -> Resul
     soon("it is filtered, too", || filters(&field))?;
     ensure!(programs_on(&elsewhere, INTERFACE)? == program && status(&levee)?.interfaces.len() == 2);
     Ok(())
+}
+
+/// The state is lost while the daemon is dead, and a new one adopts the filter.
+fn adopted(field: &Field) -> Result<Levee> {
+    let levee = blocking(field)?;
+    let state = levee.state().to_owned();
+    levee.kill9()?;
+    fs::remove_dir_all(state)?;
+    let levee = field.levee()?;
+    drops(field, &levee, 0)?;
+    Ok(levee)
+}
+
+pub fn an_adopted_interface_whose_link_is_detached_is_attached_again() -> Result<()> {
+    let field = Field::new("adopted_detached")?;
+    let levee = adopted(&field)?;
+    detach_link(only_interface(&levee)?.link_id)?;
+    soon("it filters again", || filters(&field))?;
+    drops(&field, &levee, 0)?;
+    // It is the next daemon's to put back as well.
+    levee.kill9()?;
+    field.victim.run("ip", &["link", "delete", INTERFACE])?;
+    let levee = field.levee()?;
+    VethPair::new(&field.attacker, INTERFACE, &field.victim, INTERFACE, &VethOptions::default())?;
+    soon("it filters again", || filters(&field))?;
+    drops(&field, &levee, 0)
+}
+
+pub fn an_adopted_interface_that_is_made_anew_is_filtered() -> Result<()> {
+    let field = Field::new("adopted_anew")?;
+    let levee = adopted(&field)?;
+    field.victim.run("ip", &["link", "delete", INTERFACE])?;
+    soon("it is told", || Ok(levee.log().contains("lost")))?;
+    VethPair::new(&field.attacker, INTERFACE, &field.victim, INTERFACE, &VethOptions::default())?;
+    soon("it filters again", || filters(&field))?;
+    drops(&field, &levee, 0)
+}
+
+/// Every pin of an interface but its link, by its path from the root.
+fn pins_of(field: &Field) -> Vec<String> {
+    let index = field.pair.b.index;
+    let own = ["INTERFACE", "COUNTERS", "SET_COUNTERS"].map(|name| format!("interfaces/{index}/{name}"));
+    let shared = ["LINES", "LEVEE_GEOMETRY", &index.to_string()].map(|name| name.to_owned());
+    let mut pins = vec!["LEVEE_META".to_owned(), "generations".to_owned()];
+    pins.extend(own);
+    pins.extend(shared.into_iter().map(|name| format!("generations/N/{name}")));
+    pins
+}
+
+pub fn a_missing_pin_is_told_by_the_kernel_and_made_again_without_a_packet_passing() -> Result<()> {
+    let field = Field::new("missing_pin")?;
+    let mut levee = field.levee()?;
+    levee.ok(&["attach", INTERFACE, "--fragments", "drop"])?;
+    levee.ok(&["block", "add", "203.0.113.0/24"])?;
+    let stack = StackCounter::attach(&field.victim, INTERFACE, BLOCKED_MAC)?;
+    let root = levee.pins().to_owned();
+    let state = levee.state().to_owned();
+    let mut dropped = 0;
+    for is_state_lost in [false, true] {
+        for pin in pins_of(&field) {
+            let before = only_interface(&levee)?;
+            levee.kill9()?;
+            let generation = before.generation.to_string();
+            let path = root.join(pin.replace("/N/", &format!("/{generation}/")));
+            if path.is_dir() {
+                unpin(&path)?
+            } else {
+                fs::remove_file(&path)?
+            }
+            if is_state_lost {
+                fs::remove_dir_all(&state)?;
+            }
+            let context = || format!("without {pin}, state lost: {is_state_lost}");
+            let said = field.alone(&["status", "-j"])?;
+            ensure!(said.code == Some(0), "{}: {said:?}", context());
+            let alone: Status = serde_json::from_str(&said.stdout)?;
+            let seen = alone.interfaces.first().with_context(context)?;
+            let is_same = seen.name == before.name
+                && seen.program_id == before.program_id
+                && seen.checks == before.checks
+                && seen.traffic == before.traffic
+                && seen.mode == before.mode;
+            ensure!(is_same, "{}: {seen:?} is not {before:?}", context());
+            let name = path.display().to_string();
+            ensure!(alone.controller.warnings.iter().any(|it| it.contains(&name)), "{} is not named", name);
+            let shown = field.alone(&["stats"])?;
+            ensure!(shown.stdout.contains(INTERFACE) && shown.stderr.contains(&name), "{shown:?}");
+
+            levee = field.levee().with_context(context)?;
+            soon("it is pinned again", || Ok(is_whole(&field, &only_interface(&levee)?.generation)))
+                .with_context(|| format!("{}\n{}", context(), levee.log()))?;
+            drops(&field, &levee, dropped).with_context(context)?;
+            dropped += 1;
+            let now = only_interface(&levee)?;
+            ensure!(now.checks == before.checks && now.link_id == before.link_id, "{}: {now:?}", context());
+        }
+    }
+    ensure!(stack.watched()?.packets == 0, "blocked packets passed");
+    Ok(())
+}
+
+fn is_whole(field: &Field, generation: &u32) -> bool {
+    let root = field.sandbox.bpffs().join("levee");
+    let generation = format!("/{generation}/");
+    pins_of(field).iter().all(|pin| root.join(pin.replace("/N/", &generation)).exists())
 }

@@ -86,7 +86,8 @@ fn outlives(mode: InterfaceMode) -> Result<()> {
     // Nobody is there, and the filter goes on.
     let counted = send_both()?;
     let seen = inside.in_ns(|| dataplane::inspect(&root))?;
-    ensure!(seen.len() == 1 && same(&seen[0], &report), "{seen:?} is not {report:?}");
+    ensure!(seen.interfaces.len() == 1 && same(&seen.interfaces[0], &report), "{seen:?} is not {report:?}");
+    ensure!(seen.missing.is_empty(), "{:?} are said to be missing", seen.missing);
 
     let mut opened = inside.in_ns(|| unless_busy(|| Opened::at(&root)))?;
     let adopted = &opened.adopted;

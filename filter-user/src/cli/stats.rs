@@ -50,6 +50,9 @@ async fn fetch(client: &Client, bpffs: &Path) -> Result<Stats> {
     match client.get("/v1/stats").await {
         Err(error) if error.is_absent() => {
             let status = status::without_daemon(bpffs, error).await?;
+            for warning in &status.controller.warnings {
+                writeln!(std::io::stderr(), "note: {warning}")?;
+            }
             Ok(Stats {
                 schema: status.schema,
                 time: status.time,

@@ -1,7 +1,7 @@
 //! `levee status`: what runs where. Without a daemon it reads the pins by itself.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +10,7 @@ use filter_common::abi::ABI_VERSION;
 use super::{Outcome, PinArgs, render, table};
 use crate::api::client::{Client, ClientError};
 use crate::api::types::{ControllerStatus, Interface, SCHEMA, Status, Timestamp, Traffic};
-use crate::dataplane;
+use crate::dataplane::{self, Inspected};
 
 /// Show the daemon, its tables and sets, and the interfaces that the filter is on
 #[derive(Debug, clap::Args)]
@@ -59,11 +59,11 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
         return Err(absent).with_context(|| format!("no daemon answers, and {found}"));
     }
     let pins = bpffs.to_owned();
-    let reports =
+    let Inspected { interfaces, missing } =
         tokio::task::spawn_blocking(move || dataplane::inspect(&pins)).await?.with_context(|| {
             format!("no daemon answers, and what is pinned in {} cannot be read", bpffs.display())
         })?;
-    let interfaces: Vec<Interface> = reports.into_iter().map(Interface::from).collect();
+    let interfaces: Vec<Interface> = interfaces.into_iter().map(Interface::from).collect();
     Ok(Status {
         schema: SCHEMA,
         time: Timestamp(SystemTime::now()),
@@ -74,7 +74,7 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
             started: None,
             abi_version: ABI_VERSION,
             state_dir: None,
-            warnings: Vec::new(),
+            warnings: lacking(&missing).into_iter().collect(),
         },
         total: Traffic::total(&interfaces),
         interfaces,
@@ -82,5 +82,16 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
         memory: None,
         sets: None,
         removed_sets: None,
+    })
+}
+
+/// What there is to say of pins that are missing while the filter runs.
+fn lacking(missing: &[PathBuf]) -> Option<String> {
+    let names: Vec<String> = missing.iter().map(|path| path.display().to_string()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "the filter runs, and pins of it are missing: {}; `levee run` makes them again",
+            names.join(", ")
+        )
     })
 }

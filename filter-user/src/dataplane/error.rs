@@ -135,6 +135,15 @@ pub enum DataplaneError {
         /// Version of this build.
         expected: u32,
     },
+    /// A pin is missing, and the program that runs does not tell what it held.
+    #[error(
+        "the pin {path} is missing, and the program that runs was made by another build, so this levee cannot tell what \
+         it held: start the levee that made it, or take the filter off with `levee detach --all` and attach it again"
+    )]
+    Unrecoverable {
+        /// The pin.
+        path: PathBuf,
+    },
     /// Something in the pin directory is not Levee's.
     #[error("{path} holds something that is not Levee's ({what}); choose another directory with --bpffs")]
     ForeignPins {

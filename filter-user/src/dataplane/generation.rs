@@ -10,6 +10,7 @@ use filter_common::table::lines::LINE_BYTES;
 use super::DataplaneError;
 use super::mapping::Mapping;
 use super::pins::{GenerationPins, Pins};
+use super::recovery::{self, open_map_of};
 use super::values::{map_id, open_map, pin_value, read_value};
 
 /// One element of the map is one line.
@@ -33,11 +34,17 @@ impl Generation {
         Ok(Self { number, geometry, lines })
     }
 
-    /// What an earlier controller pinned.
-    pub(super) fn open(pins: &Pins, number: u32) -> Result<Self, DataplaneError> {
+    /// What an earlier controller pinned; what of it is missing, the program that runs on it tells. None where that does
+    /// not.
+    pub(super) fn adopt(pins: &Pins, number: u32, program_id: u32) -> Result<Option<Self>, DataplaneError> {
         let pins = pins.generation(number);
-        let geometry = read_value(map::GEOMETRY, &pins.geometry())?;
-        Ok(Self { number, geometry, lines: open_map(map::LINES, &pins.lines())? })
+        let geometry = if pins.geometry().exists() {
+            Some(read_value(map::GEOMETRY, &pins.geometry())?)
+        } else {
+            recovery::loaded_with(program_id)?.map(|loaded| loaded.geometry)
+        };
+        let Some(geometry) = geometry else { return Ok(None) };
+        Ok(Some(Self { number, geometry, lines: open_map_of(map::LINES, &pins.lines(), program_id)? }))
     }
 
     /// Maps its lines.

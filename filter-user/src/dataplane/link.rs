@@ -1,4 +1,5 @@
-//! Calls on a link that aya does not have: which interface it is on, to let go of it, now, and to pin it once more.
+//! Calls that aya does not have: on a link, which interface it is on, to let go of it, now, and to pin it once more; on
+//! a map, to read an element whose size is known only at run time.
 //!
 //! Removing the pin would take it off as well, but later: the kernel frees an unpinned link after a grace period, on a
 //! worker (seen on 6.18), and never while another process holds it open. Whoever detaches may attach something else
@@ -11,6 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 // enum bpf_cmd of linux/bpf.h
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -36,6 +38,16 @@ struct InfoByFd {
     fd: RawFd,
     length: u32,
     info: u64,
+}
+
+/// The part of `union bpf_attr` that `BPF_MAP_LOOKUP_ELEM` reads.
+#[repr(C)]
+struct ElementByKey {
+    fd: RawFd,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 /// The part of `struct bpf_link_info` that every XDP link fills in.
@@ -106,6 +118,22 @@ impl Link {
         unsafe { bpf(BPF_OBJ_PIN, &pin) }?;
         Ok(())
     }
+}
+
+/// Reads the only element of the array `fd`, whose values have as many bytes as `value`.
+pub(super) fn read_only_element(fd: RawFd, value: &mut [u8]) -> io::Result<()> {
+    let key = 0_u32;
+    let attributes = ElementByKey {
+        fd,
+        padding: 0,
+        key: (&raw const key).expose_provenance() as u64,
+        value: value.as_mut_ptr().expose_provenance() as u64,
+        flags: 0,
+    };
+    // SAFETY: the attributes are those of the command, and key and value live until the call returns. The caller has
+    // made the value as large as the kernel said that it is.
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &attributes) }?;
+    Ok(())
 }
 
 /// Whether the link pinned at `path` has lost its interface for good. An interface that was moved to another network

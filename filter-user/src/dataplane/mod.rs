@@ -17,6 +17,7 @@ mod netlink;
 mod parallel;
 mod pins;
 mod program;
+mod recovery;
 mod report;
 mod swap;
 mod values;
@@ -37,12 +38,15 @@ pub use events::LinkEvents;
 pub use kernel_tables::KernelTables;
 pub use report::{InterfaceReport, Place, Reading};
 pub use watch::{Trouble, TroubleKind};
-pub use without_controller::{inspect, remove};
+pub use without_controller::{Inspected, inspect, remove};
 
 use self::generation::Generation;
 use self::netlink::Interface;
 use self::pins::{InterfacePins, Lock, Pins};
-use self::report::{clear_set_counter, generation_of, names, read_set_counters, report, reports, runs};
+use self::report::{
+    clear_set_counter, generation_of, link_state, names, padded, read_set_counters, report, reports, runs,
+    seconds,
+};
 use self::swap::note_generation;
 use self::values::{pin_value, read_meta};
 use self::watch::Held;
@@ -75,17 +79,21 @@ impl Dataplane {
         }
         let lock = pins.lock()?;
         pins.check_entries()?;
-        let meta = read_meta(&pins)?;
+        let is_vouched_for = read_meta(&pins)?.is_some();
+        // Whatever keeps it from being adopted is to be known before anything is removed.
+        let adopted = attached(&pins)?;
+        if !is_vouched_for {
+            check_build(&pins, &adopted)?;
+        }
         pins.remove_defunct()?;
-        if meta.is_none() || pins.interfaces()?.is_empty() {
+        if pins.interfaces()?.is_empty() {
             // Nothing filters here: what a crash left before the first attach or after the last detach.
             pins.remove_shared()?;
             return none(pins);
         }
-        let adopted = reports(&pins)?;
-        let generation = match generation_of(&pins, &adopted)? {
-            Some(number) => Some(Generation::open(&pins, number)?),
-            None => None,
+        let generation = match (generation_of(&pins, &adopted)?, adopted.first()) {
+            (Some(number), Some(report)) => Generation::adopt(&pins, number, report.program_id)?,
+            _ => None,
         };
         let mut dataplane = Self { pins, generation, held: BTreeMap::new(), lock: Some(lock) };
         for report in &adopted {
@@ -131,6 +139,10 @@ impl Dataplane {
     /// What runs where, of what this controller may change: nothing where another one has pinned there meanwhile. What
     /// an interface that is gone has left is removed first.
     fn own_interfaces(&mut self) -> Result<Vec<InterfaceReport>, DataplaneError> {
+        if self.generation.is_none() {
+            // The next programs count in the maps that are pinned, and make those that are not.
+            self.pin_all_held()?;
+        }
         if self.lock.is_some()
             && let Err(error) = self.remove_unused()
         {
@@ -149,13 +161,17 @@ impl Dataplane {
     }
 
     /// The oldest generation that an interface runs: the one in force, or, where a crash in a swap left interfaces
-    /// with different ones, that of before.
+    /// with different ones, that of before. None where no interface runs one.
     fn oldest_running(&self) -> Result<Option<Generation>, DataplaneError> {
         let reports = self.interfaces()?;
-        let numbers = self.pins.generations()?;
-        let oldest =
-            numbers.into_iter().find(|number| reports.iter().any(|report| runs(&self.pins, *number, report)));
-        oldest.map(|number| Generation::open(&self.pins, number)).transpose()
+        let Some(first) = reports.first() else { return Ok(None) };
+        let of = |number| reports.iter().find(|report| runs(&self.pins, number, report));
+        let oldest = self.pins.generations()?.into_iter().find_map(|number| Some((number, of(number)?)));
+        let (number, report) = oldest.unwrap_or((first.generation, first));
+        let generation = Generation::adopt(&self.pins, number, report.program_id)?;
+        // Not none: what nobody can read must not be taken for an empty list.
+        let path = self.pins.generation(number).geometry();
+        generation.map(Some).ok_or(DataplaneError::Unrecoverable { path })
     }
 
     /// Unpins every generation but the one in force.
@@ -370,7 +386,7 @@ impl Dataplane {
             switches,
             generation: generation.number,
             frags: u32::from(loaded.takes_frags()),
-            attached_at_s: now_s(),
+            attached_at_s: seconds(SystemTime::now()),
             name: padded(&interface.name),
         };
         pin_value(map::INTERFACE, &pins.meta(), meta)?;
@@ -415,13 +431,25 @@ fn program_name(id: u32) -> String {
     name.unwrap_or("unnamed").to_owned()
 }
 
-/// A name as the kernel stores it; the kernel allows at most 15 bytes.
-fn padded(name: &str) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
-    bytes
+/// What runs, without what was taken off or has lost its interface.
+fn attached(pins: &Pins) -> Result<Vec<InterfaceReport>, DataplaneError> {
+    let here = netlink::interfaces()?;
+    let mut attached = Vec::new();
+    for index in pins.interfaces()? {
+        let pins = pins.interface(index);
+        if pins.link().exists() && link_state(&pins.link())?.ifindex != 0 {
+            attached.push(report(&pins, index, &here)?);
+        }
+    }
+    Ok(attached)
 }
 
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+/// Stands in for the map that says what made the pins: refuses programs that are not this build's.
+fn check_build(pins: &Pins, reports: &[InterfaceReport]) -> Result<(), DataplaneError> {
+    for report in reports {
+        if recovery::loaded_with(report.program_id)?.is_none() {
+            return Err(DataplaneError::Unrecoverable { path: pins.meta() });
+        }
+    }
+    Ok(())
 }

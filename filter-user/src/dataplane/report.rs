@@ -4,9 +4,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::ProgramInfo;
-use filter_common::abi::{InterfaceMeta, SET_SLOTS, map};
+use filter_common::abi::{InterfaceMeta, PROGRAM_FRAGS, SET_SLOTS, map};
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters};
 
@@ -14,7 +14,8 @@ use super::DataplaneError;
 use super::link::{Link, LinkState};
 use super::netlink::{self, Interface};
 use super::pins::{InterfacePins, Pins};
-use super::values::{open_map, read_value};
+use super::recovery::{self, open_counters_of};
+use super::values::read_value;
 use crate::interface::InterfaceMode;
 use crate::tables::SetId;
 
@@ -97,7 +98,15 @@ pub(super) fn reports(pins: &Pins) -> Result<Vec<InterfaceReport>, DataplaneErro
     pins.interfaces()?
         .into_iter()
         .filter(|index| pins.interface(*index).link().exists())
-        .map(|index| report(&pins.interface(index), index, &here))
+        .map(|index| {
+            let mut report = report(&pins.interface(index), index, &here)?;
+            if report.generation == UNKNOWN {
+                let numbers = pins.generations()?;
+                let of = numbers.into_iter().find(|number| runs(pins, *number, &report));
+                report.generation = of.unwrap_or(UNKNOWN);
+            }
+            Ok(report)
+        })
         .collect()
 }
 
@@ -113,9 +122,10 @@ pub(super) fn report(
         (None, 0) => Place::Gone,
         (None, _) => Place::Elsewhere,
     };
-    let meta: InterfaceMeta = read_value(map::INTERFACE, &pins.meta())?;
+    let name = running.map(|(interface, _)| interface.name.clone());
+    let meta = meta(pins, ifindex, link.program_id, name.as_deref())?;
     Ok(InterfaceReport {
-        name: running.map(|(interface, _)| interface.name.clone()),
+        name,
         place,
         attached_as: name_of(&meta),
         ifindex,
@@ -126,8 +136,46 @@ pub(super) fn report(
         frags: meta.frags != 0,
         switches: meta.switches,
         attached_at: SystemTime::UNIX_EPOCH + Duration::from_secs(meta.attached_at_s),
-        counters: read_counters(pins)?,
+        counters: read_counters(pins, link.program_id)?,
     })
+}
+
+/// The number that no generation has: which one it is, is not pinned any more.
+const UNKNOWN: u32 = 0;
+
+/// What lies beside an interface's pins, or, where that is missing, what its program tells of it.
+pub(super) fn meta(
+    pins: &InterfacePins,
+    ifindex: u32,
+    program_id: u32,
+    name: Option<&str>,
+) -> Result<InterfaceMeta, DataplaneError> {
+    let path = pins.meta();
+    if path.exists() {
+        return read_value(map::INTERFACE, &path);
+    }
+    let loaded = recovery::loaded_with(program_id)?.ok_or(DataplaneError::Unrecoverable { path })?;
+    let program = recovery::program(program_id)?;
+    let unnamed = || format!("if{ifindex}");
+    Ok(InterfaceMeta {
+        switches: loaded.switches,
+        generation: UNKNOWN,
+        frags: u32::from(program.name_as_str() == Some(PROGRAM_FRAGS)),
+        attached_at_s: program.loaded_at().map_or(0, seconds),
+        name: padded(&name.map_or_else(unnamed, str::to_owned)),
+    })
+}
+
+/// A name as the kernel stores it; the kernel allows at most 15 bytes.
+pub(super) fn padded(name: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(name.bytes().take(15)).for_each(|(to, from)| *to = from);
+    bytes
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// The interface whose hook the program is on, and its mode. A program is loaded for one interface, so there is one.
@@ -168,14 +216,12 @@ fn not_readable(path: &Path, source: io::Error) -> DataplaneError {
     DataplaneError::Pins { action: "look at", path: path.to_owned(), source }
 }
 
-fn link_state(path: &Path) -> Result<LinkState, DataplaneError> {
+pub(super) fn link_state(path: &Path) -> Result<LinkState, DataplaneError> {
     Link::open(path).and_then(|link| link.state()).map_err(|source| not_readable(path, source))
 }
 
-fn read_counters(pins: &InterfacePins) -> Result<Counters, DataplaneError> {
-    let error = DataplaneError::map(map::COUNTERS);
-    let data = open_map(map::COUNTERS, &pins.counters())?;
-    let map = PerCpuArray::<_, Counters>::try_from(Map::PerCpuArray(data)).map_err(error)?;
+fn read_counters(pins: &InterfacePins, program_id: u32) -> Result<Counters, DataplaneError> {
+    let map = open_counters_of::<Counters>(map::COUNTERS, &pins.counters(), program_id)?;
     let values = map.get(&0, 0).map_err(DataplaneError::map(map::COUNTERS))?;
     let mut total = Counters::default();
     values.iter().for_each(|counters| total.add(counters));
@@ -188,8 +234,10 @@ type SetCounters = PerCpuArray<MapData, Counter>;
 const FORMER: SetId = 0;
 
 fn set_counters(pins: &InterfacePins) -> Result<SetCounters, DataplaneError> {
-    let data = open_map(map::SET_COUNTERS, &pins.set_counters())?;
-    SetCounters::try_from(Map::PerCpuArray(data)).map_err(DataplaneError::map(map::SET_COUNTERS))
+    let path = pins.set_counters();
+    // A link is there wherever something runs; counters can be pinned without.
+    let program_id = if path.exists() { 0 } else { link_state(&pins.link())?.program_id };
+    open_counters_of(map::SET_COUNTERS, &path, program_id)
 }
 
 /// What each set number dropped on one interface, summed over CPUs. Costs a system call a number, about a millisecond

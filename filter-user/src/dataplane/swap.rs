@@ -188,6 +188,10 @@ fn settle(pins: &Pins, generation: u32, turns: impl Iterator<Item = (u32, Turn)>
 pub(super) fn note_generation(pins: &Pins, generation: u32, interfaces: impl Iterator<Item = u32>) {
     for index in interfaces {
         let path = pins.interface(index).meta();
+        if !path.exists() {
+            // It is made again with what is noted then.
+            continue;
+        }
         let noted = read_value::<InterfaceMeta>(map::INTERFACE, &path)
             .and_then(|meta| write_value(map::INTERFACE, &path, InterfaceMeta { generation, ..meta }));
         if let Err(error) = noted {

@@ -15,8 +15,9 @@ use tracing::warn;
 
 use super::link::{Link, LinkState};
 use super::pins::{InterfacePins, Pins};
-use super::report::name_of;
-use super::values::{open_map, pin_value, read_value};
+use super::recovery::open_map_of;
+use super::report::{self, name_of, running};
+use super::values::pin_value;
 use super::{Dataplane, DataplaneError, netlink, program};
 
 /// Something is wrong with an interface that was attached.
@@ -51,15 +52,19 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// What is pinned there.
-    pub(super) fn open(pins: &InterfacePins) -> Result<Self, DataplaneError> {
+    /// What is pinned there for the interface of that index; what is not, as the program has it.
+    pub(super) fn open(pins: &InterfacePins, index: u32) -> Result<Self, DataplaneError> {
         let path = pins.link();
-        let link = Link::open(&path);
+        let failed = |source| DataplaneError::Pins { action: "open", path: path.clone(), source };
+        let link = Link::open(&path).map_err(failed)?;
+        let program_id = link.state().map_err(failed)?.program_id;
+        let here = netlink::interfaces()?;
+        let name = running(&here, program_id).map(|(interface, _)| interface.name.as_str());
         Ok(Self {
-            link: link.map_err(|source| DataplaneError::Pins { action: "open", path, source })?,
-            counters: open_map(map::COUNTERS, &pins.counters())?,
-            set_counters: open_map(map::SET_COUNTERS, &pins.set_counters())?,
-            meta: read_value(map::INTERFACE, &pins.meta())?,
+            counters: open_map_of(map::COUNTERS, &pins.counters(), program_id)?,
+            set_counters: open_map_of(map::SET_COUNTERS, &pins.set_counters(), program_id)?,
+            meta: report::meta(pins, index, program_id, name)?,
+            link,
             unpinned: None,
         })
     }
@@ -103,7 +108,7 @@ impl Dataplane {
 
     /// Holds what is pinned for the interface of that index.
     pub(super) fn hold(&mut self, index: u32) -> Result<(), DataplaneError> {
-        let held = Held::open(&self.pins.interface(index))?;
+        let held = Held::open(&self.pins.interface(index), index)?;
         self.held.insert(index, held);
         Ok(())
     }
@@ -165,11 +170,15 @@ impl Dataplane {
         all.iter().all(|path| path.exists())
     }
 
+    /// Pins what of the interfaces is not pinned, whatever they run.
+    pub(super) fn pin_all_held(&mut self) -> Result<(), DataplaneError> {
+        let missing: Vec<u32> = self.held.keys().copied().filter(|index| !self.is_whole(*index)).collect();
+        missing.into_iter().try_for_each(|index| self.pin_held(index))
+    }
+
     fn pin_held(&mut self, index: u32) -> Result<(), DataplaneError> {
         self.ensure_pinned()?;
-        let (Some(held), Some(generation)) = (self.held.get(&index), self.generation()) else {
-            return Ok(());
-        };
+        let Some(held) = self.held.get(&index) else { return Ok(()) };
         let pins = self.pins.interface(index);
         make_directory(&self.pins, &pins)?;
         for (map, path) in [(&held.counters, pins.counters()), (&held.set_counters, pins.set_counters())] {
@@ -178,13 +187,15 @@ impl Dataplane {
             }
         }
         if !pins.meta().exists() {
-            let meta = InterfaceMeta { generation: generation.number, ..held.meta };
+            let generation = self.generation().map_or(held.meta.generation, |generation| generation.number);
+            let meta = InterfaceMeta { generation, ..held.meta };
             pin_value(map::INTERFACE, &pins.meta(), meta)?;
         }
         if !pins.link().exists() {
             let failed = |error| self.pins.failed("pin", &pins.link(), error);
             held.link.pin(&pins.link()).map_err(failed)?;
         }
+        let Some(generation) = self.generation() else { return Ok(()) };
         // The program that runs may be of an earlier generation, if the tables were replaced meanwhile.
         let program = self.pins.generation(generation.number).program(index);
         let running = held.state()?.program_id;

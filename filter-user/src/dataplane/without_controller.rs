@@ -3,23 +3,41 @@
 //! Taking it off is the way back from any controller that does not start, so it asks for the lock and for Levee's own
 //! entries, and not for this build's ABI version.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::pins::Pins;
 use super::report::{InterfaceReport, program_on, reports, running};
 use super::values::read_meta;
 use super::{DataplaneError, netlink};
 
-/// What runs where, without the right to change it; nothing when nothing is pinned.
+/// What [`inspect`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Inspected {
+    /// What runs where.
+    pub interfaces: Vec<InterfaceReport>,
+    /// Pins that a controller needs, and that are not there.
+    pub missing: Vec<PathBuf>,
+}
+
+/// What runs where, without the right to change it; nothing when nothing is pinned. What is not pinned any more, the
+/// kernel tells.
 ///
 /// # Errors
 /// As [`Dataplane::interfaces`], and where another ABI version made the pins.
-pub fn inspect(bpffs: &Path) -> Result<Vec<InterfaceReport>, DataplaneError> {
+pub fn inspect(bpffs: &Path) -> Result<Inspected, DataplaneError> {
     let pins = Pins::new(bpffs);
-    if read_meta(&pins)?.is_none() {
-        return Ok(Vec::new());
+    read_meta(&pins)?;
+    let interfaces = reports(&pins)?;
+    let mut needed: Vec<PathBuf> = interfaces.first().map(|_| pins.meta()).into_iter().collect();
+    for report in &interfaces {
+        let (own, generation) = (pins.interface(report.ifindex), pins.generation(report.generation));
+        needed.extend([own.meta(), own.counters(), own.set_counters()]);
+        needed.extend([generation.lines(), generation.geometry(), generation.program(report.ifindex)]);
     }
-    reports(&pins)
+    let mut missing: Vec<PathBuf> = needed.into_iter().filter(|path| !path.exists()).collect();
+    missing.sort();
+    missing.dedup();
+    Ok(Inspected { interfaces, missing })
 }
 
 /// Takes the filter off the named interfaces, or all, without a controller; whatever ABI version made the pins.
