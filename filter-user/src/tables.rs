@@ -157,6 +157,12 @@ pub trait PrefixTables: Send {
     /// [`TableError::Kernel`] when they cannot be read.
     fn found(&self) -> Result<Contents, TableError>;
 
+    /// Whether tables that an earlier controller left decide about packets.
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`] when that cannot be told.
+    fn are_in_force(&self) -> Result<bool, TableError>;
+
     /// Lets the counters of a set number begin at zero.
     ///
     /// # Errors
@@ -401,6 +407,10 @@ impl PrefixTables for MemoryTables {
             set_entries(&mut contents, *kind, entries.iter().map(|(prefix, set)| (*prefix, *set)))?;
         }
         Ok(contents)
+    }
+
+    fn are_in_force(&self) -> Result<bool, TableError> {
+        Ok(self.generation > 0)
     }
 
     fn forget_set(&mut self, _set: SetId) -> Result<(), TableError> {

@@ -258,7 +258,7 @@ pub fn an_adopted_interface_that_is_made_anew_is_filtered() -> Result<()> {
 fn pins_of(field: &Field) -> Vec<String> {
     let index = field.pair.b.index;
     let own = ["INTERFACE", "COUNTERS", "SET_COUNTERS"].map(|name| format!("interfaces/{index}/{name}"));
-    let shared = ["LINES", "LEVEE_GEOMETRY", &index.to_string()].map(|name| name.to_owned());
+    let shared = ["LINES", "LEVEE_GEOMETRY", &index.to_string()].map(str::to_owned);
     let mut pins = vec!["LEVEE_META".to_owned(), "generations".to_owned()];
     pins.extend(own);
     pins.extend(shared.into_iter().map(|name| format!("generations/N/{name}")));
@@ -300,7 +300,7 @@ pub fn a_missing_pin_is_told_by_the_kernel_and_made_again_without_a_packet_passi
                 && seen.mode == before.mode;
             ensure!(is_same, "{}: {seen:?} is not {before:?}", context());
             let name = path.display().to_string();
-            ensure!(alone.controller.warnings.iter().any(|it| it.contains(&name)), "{} is not named", name);
+            ensure!(alone.controller.warnings.iter().any(|it| it.contains(&name)), "{name} is not named");
             let shown = field.alone(&["stats"])?;
             ensure!(shown.stdout.contains(INTERFACE) && shown.stderr.contains(&name), "{shown:?}");
 
@@ -321,4 +321,30 @@ fn is_whole(field: &Field, generation: &u32) -> bool {
     let root = field.sandbox.bpffs().join("levee");
     let generation = format!("/{generation}/");
     pins_of(field).iter().all(|pin| root.join(pin.replace("/N/", &generation)).exists())
+}
+
+pub fn a_snapshot_whose_log_was_lost_does_not_overrule_what_filters() -> Result<()> {
+    let field = Field::new("log_lost")?;
+    let levee = blocking(&field)?;
+    // As long as it takes to make the snapshot worth it, which is some 64 KiB.
+    let list = field
+        .file("list", (0..40_000).map(|n| format!("10.{}.{}.7\n", n >> 8, n & 0xff)).collect::<String>())?;
+    levee.ok(&["set", "import", "x", &list])?;
+    wait_until("there is a snapshot", || {
+        levee.ok(&["block", "add", "198.51.100.1", "--ttl", "1s"])?;
+        Ok(levee.state().join("snapshot").exists())
+    })?;
+    levee.ok(&["block", "add", "192.0.2.66"])?;
+    levee.ok(&["block", "del", "203.0.113.0/24"])?;
+    let state = levee.state().to_owned();
+    levee.kill9()?;
+    fs::remove_file(state.join("log"))?;
+    let levee = field.levee()?;
+    let said = levee.cmd(&["block", "test", "203.0.113.9"])?;
+    ensure!(said.code == Some(1), "what was removed is blocked again: {said:?}");
+    levee.ok(&["block", "test", "192.0.2.66", "10.0.7.7"])?;
+    let shown = levee.ok(&["status"])?;
+    ensure!(shown.contains("WARNING: the journal's log was lost"), "{shown}");
+    ensure!(shown.contains("40,000"), "the set goes on under its name: {shown}");
+    Ok(())
 }

@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         lost::an_interface_in_another_namespace_is_said_to_be_filtered_there,
         lost::an_adopted_interface_whose_link_is_detached_is_attached_again,
         lost::an_adopted_interface_that_is_made_anew_is_filtered,
+        lost::a_snapshot_whose_log_was_lost_does_not_overrule_what_filters,
         lost::a_missing_pin_is_told_by_the_kernel_and_made_again_without_a_packet_passing,
         refusals::an_interface_with_another_program_is_refused_by_its_name_and_id,
         refusals::a_driver_without_native_mode_is_refused_with_a_hint,

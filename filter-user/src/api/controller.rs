@@ -121,6 +121,8 @@ pub struct Controller {
     unfiltered: Mutex<Unfiltered>,
     state_dir: PathBuf,
     started: SystemTime,
+    /// What is to be known for as long as this runs.
+    notes: Vec<String>,
     pub(super) changed: Notify,
 }
 
@@ -136,8 +138,16 @@ impl Controller {
             unfiltered: Mutex::default(),
             state_dir: state_dir.to_owned(),
             started: SystemTime::now(),
+            notes: Vec::new(),
             changed: Notify::new(),
         }
+    }
+
+    /// The same, which warns of this for as long as it runs.
+    #[must_use]
+    pub fn noting(mut self, note: Option<String>) -> Self {
+        self.notes.extend(note);
+        self
     }
 
     /// Repairs tables that have drifted, removes entries whose time is over, and shortens the journal when that is due;
@@ -167,7 +177,8 @@ impl Controller {
     /// What there is to be warned of, in words.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner).warnings()
+        let view = Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner));
+        [self.notes.clone(), view.warnings()].concat()
     }
 
     /// Ends when an entry with an end was added since the last call, or the tables have drifted.
@@ -221,7 +232,7 @@ impl Controller {
         let (readings, view) = self.readings()?;
         let dropped = Dropped::on(&readings, &view);
         let interfaces: Vec<Interface> = readings.into_iter().map(|it| Interface::from(it.report)).collect();
-        let mut warnings = view.warnings();
+        let mut warnings = [self.notes.clone(), view.warnings()].concat();
         warnings.extend(self.unfiltered()?.warnings(view.wanted.iter(), &interfaces));
         Ok(Status {
             schema: SCHEMA,

@@ -27,7 +27,7 @@ use crate::api::controller::Controller;
 use crate::api::error::chain;
 use crate::api::server::{self, Limits};
 use crate::dataplane::{Dataplane, DataplaneError, KernelTables};
-use crate::engine::{Engine, EngineError, Recovery};
+use crate::engine::{Engine, EngineError, MissingLog, Recovery};
 use crate::tables::Opened;
 
 /// What the daemon is started with.
@@ -103,7 +103,9 @@ fn open(options: &Options, handover: &mut Handover) -> Result<Arc<Controller>> {
         .take(open, is_locked)
         .with_context(|| format!("cannot open the state in {}", state_dir.display()))?;
     tell(recovery);
-    let controller = Arc::new(Controller::new(engine, Box::new(dataplane), state_dir));
+    let lost = lost(&recovery);
+    let controller = Controller::new(engine, Box::new(dataplane), state_dir).noting(lost);
+    let controller = Arc::new(controller);
     for warning in controller.warnings() {
         warn!("{warning}");
     }
@@ -116,14 +118,31 @@ fn tell(recovery: Recovery) {
     if recovery.tables == Opened::Replaced {
         info!("made the tables anew from it");
     }
-    if recovery.adopted > 0 {
+    if recovery.adopted > 0 && recovery.missing_log == MissingLog::No {
         info!(prefixes = recovery.adopted, "there was no state, so what the tables in use held became one");
     }
     if recovery.truncated_log_bytes > 0 {
         warn!(bytes = recovery.truncated_log_bytes, "cut an unfinished change from the journal");
     }
-    if recovery.missing_log {
-        warn!("the journal's log was missing: changes since its snapshot are lost");
+}
+
+/// What the operator must know of a state of which a part was lost.
+fn lost(recovery: &Recovery) -> Option<String> {
+    let adopted = match recovery.adopted {
+        0 => String::new(),
+        count => format!(", with {count} prefixes that only the tables knew of in sets adopted-..."),
+    };
+    match recovery.missing_log {
+        MissingLog::No => None,
+        MissingLog::TablesBelieved => Some(format!(
+            "the journal's log was lost, so the sets are what the tables in force hold{adopted}; ends and reasons that \
+             were given since the last snapshot are lost: look through `levee set list` and `levee block list`"
+        )),
+        MissingLog::SnapshotBelieved => Some(
+            "the journal's log was lost and no tables were in force, so the sets are those of the last snapshot: what \
+             was changed since is to be changed again"
+                .to_owned(),
+        ),
     }
 }
 

@@ -245,6 +245,10 @@ impl PrefixTables for KernelTables {
         Ok(filter_common::table::found(&generation.geometry, mapping.as_ref()))
     }
 
+    fn are_in_force(&self) -> Result<bool, TableError> {
+        self.dataplane().filters().map_err(kernel("tell what is attached"))
+    }
+
     fn forget_set(&mut self, set: SetId) -> Result<(), TableError> {
         self.dataplane().clear_set_counters(set).map_err(kernel("clear the counters of a set"))
     }

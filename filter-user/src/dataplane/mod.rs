@@ -160,6 +160,11 @@ impl Dataplane {
         Ok(())
     }
 
+    /// Whether this controller's program is on an interface.
+    fn filters(&self) -> Result<bool, DataplaneError> {
+        Ok(self.lock.is_some() && !self.interfaces()?.is_empty())
+    }
+
     /// The oldest generation that an interface runs: the one in force, or, where a crash in a swap left interfaces
     /// with different ones, that of before. None where no interface runs one.
     fn oldest_running(&self) -> Result<Option<Generation>, DataplaneError> {

@@ -29,7 +29,8 @@ const SMALL: u64 = 64 * 1024;
 /// Prefixes in one record of a snapshot.
 const CHUNK: usize = 4096;
 
-const ABOUT_LOG: &str = "move it away to go on with the last snapshot, then repeat the changes since";
+const ABOUT_LOG: &str = "move it away to go on with what the tables in force hold or, where none are, with the last \
+    snapshot; then look through the sets";
 const ABOUT_LOG_ALONE: &str = ABOUT_SNAPSHOT;
 const ABOUT_SNAPSHOT: &str =
     "put back a copy of the state directory, or move it away and import the sets again";
@@ -48,6 +49,9 @@ pub(super) struct Journal {
     compact_at: u64,
     /// A write failed and could not be taken back, so what is on disk is not known.
     broken: bool,
+    /// The log still bears its temporary name: what the state begins with is yet to be decided, and a start that fails
+    /// before that must not count.
+    is_pending: bool,
 }
 
 /// What opening found beside the state.
@@ -80,16 +84,17 @@ impl Journal {
                 let remedy = if has_snapshot { ABOUT_LOG } else { ABOUT_LOG_ALONE };
                 load_log(&path, &bytes, generation, remedy, &mut state, &mut opened)?
             }
-            None => {
-                opened.missing_log = has_snapshot;
-                None
-            }
+            None => None,
         };
+        // A crash leaves no snapshot without a log, nor with one that does not say what it goes on from.
+        opened.missing_log = has_snapshot && whole.is_none() && !opened.stale_log;
         let (log, log_bytes, next_record) = match whole {
             Some((bytes, records)) => (reopen_log(&path, bytes, &opened)?, bytes, records),
             None => {
                 let (log, bytes) = begin_log(directory, generation)?;
-                put_in_place(directory, LOG)?;
+                if !opened.missing_log {
+                    put_in_place(directory, LOG)?;
+                }
                 (log, bytes, 1)
             }
         };
@@ -105,6 +110,7 @@ impl Journal {
             generation,
             compact_at: snapshot_bytes.max(SMALL),
             broken: false,
+            is_pending: opened.missing_log,
         };
         Ok((journal, state, opened))
     }
@@ -116,7 +122,9 @@ impl Journal {
 
     /// Makes `change` outlive a crash, or fails and leaves no trace of it.
     pub(super) fn append(&mut self, change: &Record) -> Result<(), JournalError> {
-        self.log_file.check()?;
+        if !self.is_pending {
+            self.log_file.check()?;
+        }
         let path = self.directory.join(LOG);
         if self.broken {
             return Err(JournalError::Broken { path });
@@ -135,6 +143,15 @@ impl Journal {
         }
         self.log_bytes += frame.len() as u64;
         self.next_record += 1;
+        self.put_log_in_place()
+    }
+
+    /// Makes a log that was begun in place of one that was lost the one that counts.
+    pub(super) fn put_log_in_place(&mut self) -> Result<(), JournalError> {
+        if self.is_pending {
+            put_in_place(&self.directory, LOG)?;
+            self.is_pending = false;
+        }
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod owners;
 mod plan;
 mod planner;
 mod record;
+mod salvage;
 mod sets;
 mod state;
 #[cfg(test)]
@@ -38,8 +39,8 @@ pub use self::log_file::LogFile;
 pub use self::name::{SetName, SetNameError};
 pub use self::planner::Planner;
 pub use self::types::{
-    ChangeReport, EntryRecord, ImportPlan, ImportReport, InterfaceIntent, Match, Provenance, Recovery,
-    SetSummary, TableUse,
+    ChangeReport, EntryRecord, ImportPlan, ImportReport, InterfaceIntent, Match, MissingLog, Provenance,
+    Recovery, SetSummary, TableUse,
 };
 pub use crate::tables::TableKind as SetKind;
 
@@ -69,7 +70,8 @@ pub struct Engine {
 
 impl Engine {
     /// Takes the state directory, reads the state, drops what is over at `now`, and repairs the tables. Where there is
-    /// no state yet, what the tables hold becomes it: a filter in use is never emptied because its state was lost.
+    /// no state yet, what the tables hold becomes it: a filter in use is never emptied because its state was lost. Where
+    /// part of the state was lost, see [`MissingLog`].
     ///
     /// # Errors
     /// [`EngineError::StateDirectory`], [`EngineError::Locked`] and [`EngineError::Journal`] before anything changed;
@@ -91,7 +93,11 @@ impl Engine {
             compaction_failure: None,
             _lock: lock,
         };
-        let adopted = if opened.fresh { engine.adopt_tables()? } else { 0 };
+        let (missing_log, adopted) = if opened.missing_log {
+            engine.salvage()?
+        } else {
+            (MissingLog::No, if opened.fresh { engine.adopt_tables()? } else { 0 })
+        };
         let expired = engine.drop_expired_from_state()?;
         let tables = engine.repair()?;
         let recovery = Recovery {
@@ -103,7 +109,7 @@ impl Engine {
             tables,
             truncated_log_bytes: opened.truncated_log_bytes,
             stale_log: opened.stale_log,
-            missing_log: opened.missing_log,
+            missing_log,
         };
         Ok((engine, recovery))
     }

@@ -4,6 +4,7 @@ mod displaced;
 mod drift;
 mod hand_over;
 mod model;
+mod salvage;
 mod tables;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -35,6 +36,8 @@ struct Inner {
     stuck: bool,
     /// It is never told when searches have ended.
     unsettled: bool,
+    /// What they hold cannot be read.
+    unreadable: bool,
 }
 
 /// A call that changes the tables.
@@ -59,6 +62,7 @@ impl Kernel {
             divided: false,
             stuck: false,
             unsettled: false,
+            unreadable: false,
         })))
     }
 
@@ -157,7 +161,16 @@ impl PrefixTables for Kernel {
     }
 
     fn found(&self) -> Result<Contents, TableError> {
-        self.inner().tables.found()
+        let inner = self.inner();
+        if inner.unreadable {
+            let source = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+            return Err(TableError::Kernel { action: "read the tables", source: source.into() });
+        }
+        inner.tables.found()
+    }
+
+    fn are_in_force(&self) -> Result<bool, TableError> {
+        self.inner().tables.are_in_force()
     }
 
     fn forget_set(&mut self, set: SetId) -> Result<(), TableError> {

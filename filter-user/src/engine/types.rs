@@ -236,8 +236,20 @@ pub struct Recovery {
     pub truncated_log_bytes: u64,
     /// A crash in a compaction had left a log that the snapshot holds already.
     pub stale_log: bool,
-    /// There was a snapshot without a log: changes since the snapshot are lost.
-    pub missing_log: bool,
+    /// Whether there was a snapshot without a log.
+    pub missing_log: MissingLog,
+}
+
+/// What a state was made from whose log was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingLog {
+    /// It was not lost.
+    No,
+    /// Tables were in force, and the sets are what they hold; reasons and ends that were given since the snapshot are
+    /// lost.
+    TablesBelieved,
+    /// No tables were in force, and the sets are those of the snapshot: changes since are lost.
+    SnapshotBelieved,
 }
 
 /// Whole seconds of Unix time, rounded down.

@@ -99,6 +99,10 @@ impl PrefixTables for Told {
         self.with(|inner| inner.tables.found())
     }
 
+    fn are_in_force(&self) -> Result<bool, TableError> {
+        self.with(|inner| inner.tables.are_in_force())
+    }
+
     fn forget_set(&mut self, set: SetId) -> Result<(), TableError> {
         self.with(|inner| inner.tables.forget_set(set))
     }
