@@ -12,7 +12,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::TryStream;
@@ -33,7 +33,9 @@ use super::types::{ChangeRequest, Health, ImportQuery, Imported, SetChanged};
 
 /// How long the sign of life may take: nothing keeps the daemon from giving it.
 const LIFE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait before a queue of connections that was full is tried again.
+/// How long a daemon that was killed may take to end.
+const DYING: Duration = Duration::from_secs(2);
+/// How long to wait before a queue of connections that was full, or a daemon that may be ending, is tried again.
 const QUEUE_PAUSE: Duration = Duration::from_millis(50);
 /// How long an answer may take. Loading programs on a slow kernel is the longest thing that is asked for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -110,12 +112,15 @@ impl Client {
         &self.socket
     }
 
-    /// Asks for a document.
+    /// Asks for a document; once more, where the connection ends before the answer.
     ///
     /// # Errors
     /// Every [`ClientError`] but those about changes.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.exchange(Call::new(Method::GET, path)).await
+        match self.exchange(Call::new(Method::GET, path)).await {
+            Err(ClientError::Connection { .. }) => self.exchange(Call::new(Method::GET, path)).await,
+            answer => answer,
+        }
     }
 
     /// Asks for a change by a document and returns the answer.
@@ -227,20 +232,35 @@ impl Client {
         T: DeserializeOwned,
     {
         let Call { method, path, content_type, body, timeout, sent, is_stream, .. } = call;
-        let health = request(Method::GET, "/v1/health", None, Full::new(Bytes::new()))?;
         let request = request(method, &path, content_type, body)?;
-        let alive = tokio::time::timeout(LIFE_TIMEOUT, async {
-            let connection = self.open().await?;
-            self.ask_on(connection, health).await
-        });
         let silent = ClientError::Silent { socket: self.socket.clone(), after: LIFE_TIMEOUT };
-        let (Health { .. }, connection) = alive.await.map_err(|_| silent)??;
+        let connection = tokio::time::timeout(LIFE_TIMEOUT, self.greet()).await.map_err(|_| silent)??;
         if !is_stream {
             sent.store(true, Ordering::Relaxed);
         }
         let timed_out = ClientError::TimedOut { socket: self.socket.clone(), after: timeout };
         let answer = tokio::time::timeout(timeout, self.ask_on(connection, request)).await;
         Ok(answer.map_err(|_| timed_out)??.0)
+    }
+
+    /// A connection on which there was a sign of life. One that ends before is tried again for a while: the kernel goes
+    /// on taking connections for a daemon that was killed, until it has taken the process apart, and then resets them.
+    /// Nothing that matters was sent yet.
+    async fn greet(&self) -> Result<Connection, ClientError> {
+        let begun = Instant::now();
+        loop {
+            let greeted = async {
+                let health = request(Method::GET, "/v1/health", None, Full::new(Bytes::new()))?;
+                let (Health { .. }, connection) = self.ask_on(self.open().await?, health).await?;
+                Ok(connection)
+            };
+            match greeted.await {
+                Err(ClientError::Connection { .. }) if begun.elapsed() < DYING => {
+                    tokio::time::sleep(QUEUE_PAUSE).await;
+                }
+                greeted => return greeted,
+            }
+        }
     }
 
     /// A connection, which runs beside the requests on it, so that an early answer is read while a body is still sent.
