@@ -1,6 +1,7 @@
 //! What lasts when the controller does not, and what a new one makes of it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
@@ -255,5 +256,52 @@ pub fn after_a_reboot_the_daemon_attaches_again_and_fills_the_tables() -> Result
     let report = flood.run(&field.attacker, INTERFACE)?;
     ensure!(counted(&levee, INTERFACE, report.delivered())?.drop.packets == report.delivered());
     ensure!(listed(&levee, &["allow", "list"])?.len() == 2);
+    Ok(())
+}
+
+pub fn a_socket_that_somebody_removed_is_made_again() -> Result<()> {
+    let field = Field::new("socket_removed")?;
+    let levee = field.attached("native")?;
+    fs::remove_file(levee.socket())?;
+    // Until then nobody says that none runs.
+    for arguments in [["status"], ["stats"]] {
+        let said = field.alone(&arguments)?;
+        let is_true = said.stdout.contains(&levee.pid().to_string()) && !said.stdout.contains("not running");
+        ensure!(said.code == Some(0) && is_true, "{said:?}");
+    }
+    wait_until("it answers again", || Ok(levee.cmd(&["block", "add", "192.0.2.1"])?.code == Some(0)))?;
+    ensure!(status(&levee)?.controller.running);
+    let mode = fs::metadata(levee.socket())?.mode();
+    ensure!(mode & 0o777 == 0o660, "{mode:o}");
+    ensure!(levee.log().contains("the socket was removed, and is made again"), "{}", levee.log());
+    let socket = levee.socket().to_owned();
+    ensure!(levee.stop()?.success() && !socket.exists(), "the socket stays");
+    Ok(())
+}
+
+/// Whoever asks while the kernel takes a killed daemon apart gets what the pins say.
+pub fn commands_right_after_a_kill_do_without_the_daemon() -> Result<()> {
+    let field = Field::new("right_after_a_kill")?;
+    let levee = field.attached("native")?;
+    // The more memory it has, the longer it takes to end.
+    let list = lines((0..300_000_u32).map(|n| std::net::Ipv4Addr::from(0x0b00_0000 + n * 3).into()));
+    let list = field.file("long", list)?;
+    levee.ok(&["set", "import", "x", &list])?;
+    let mut levee = Some(levee);
+    for arguments in [&["status"][..], &["stats"], &["status"], &["stats"], &["detach", INTERFACE]] {
+        let daemon = match levee.take() {
+            Some(daemon) => daemon,
+            None => field.levee()?,
+        };
+        let pid = i32::try_from(daemon.pid()).ok().and_then(Pid::from_raw).context("no process id")?;
+        let mut command = daemon.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        kill_process(pid, Signal::KILL)?;
+        let output = command.spawn()?.wait_with_output()?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success() && out.contains(INTERFACE), "{arguments:?}: {out}{err}");
+        drop(daemon);
+    }
+    ensure!(programs_on(&field.victim, INTERFACE)?.is_empty());
     Ok(())
 }

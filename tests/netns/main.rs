@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         lifetime::a_controller_whose_terminal_is_closed_stops_in_order,
         lifetime::a_hangup_without_a_terminal_changes_nothing,
         lifetime::what_a_dying_daemon_still_holds_is_waited_for,
+        lifetime::a_socket_that_somebody_removed_is_made_again,
+        lifetime::commands_right_after_a_kill_do_without_the_daemon,
         lifetime::after_a_reboot_the_daemon_attaches_again_and_fills_the_tables,
         detach::detach_leaves_no_pin_no_program_and_no_object,
         detach::detach_all_works_through_the_daemon_and_takes_off_every_interface,

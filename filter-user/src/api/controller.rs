@@ -272,7 +272,7 @@ impl Controller {
         Ok(Stats {
             schema: SCHEMA,
             time: Timestamp(SystemTime::now()),
-            controller: StatsController { running: true },
+            controller: StatsController { running: true, pid: Some(std::process::id()) },
             total: Traffic::total(&total),
             interfaces: readings.into_iter().map(of).collect(),
         })

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::Receiver;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
@@ -97,6 +98,18 @@ pub async fn serve(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
+    let (_, none) = tokio::sync::mpsc::channel(1);
+    serve_renewed(listener, none, controller, limits, stop).await;
+}
+
+/// The same on whatever listener was received last.
+pub async fn serve_renewed(
+    mut listener: UnixListener,
+    mut renewed: Receiver<UnixListener>,
+    controller: Arc<Controller>,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
     let routers = (router(controller, limits), busy(limits));
     let graceful = GracefulShutdown::new();
     let turns = Turns::new(limits);
@@ -108,6 +121,10 @@ pub async fn serve(
         };
         let (place, stream) = tokio::select! {
             () = &mut stop => break,
+            Some(next) = renewed.recv() => {
+                listener = next;
+                continue;
+            }
             (place, accepted) = accepted => match accepted {
                 Ok((stream, _)) => (place, stream),
                 Err(error) => {

@@ -146,9 +146,21 @@ pub fn status(status: &Status) -> String {
     text
 }
 
+/// What there is to say where a daemon runs, of that number, and does not answer here.
+pub fn without_socket(pid: Option<u32>) -> Option<String> {
+    let pid = pid?;
+    Some(format!(
+        "controller: process {pid} owns the filter, and does not answer on this socket (another one: --socket; one \
+         that was removed is made again within a second or so)\n"
+    ))
+}
+
 fn controller(status: &Status) -> String {
     let controller = &status.controller;
     if !controller.running {
+        if let Some(owner) = without_socket(controller.pid) {
+            return owner;
+        }
         return "controller: not running; what is attached goes on with its last tables, of which nothing expires \
                 until it runs again\n"
             .to_owned();

@@ -56,7 +56,7 @@ async fn fetch(client: &Client, bpffs: &Path) -> Result<Stats> {
             Ok(Stats {
                 schema: status.schema,
                 time: status.time,
-                controller: StatsController { running: false },
+                controller: StatsController { running: false, pid: status.controller.pid },
                 interfaces: status.interfaces.into_iter().map(InterfaceStats::from).collect(),
                 total: status.total,
             })
@@ -71,7 +71,8 @@ fn render(stats: &Stats, before: Option<(&Stats, Duration)>) -> String {
         text += &format!("--- {}\n", stats.time);
     }
     if !stats.controller.running {
-        text += "controller: not running\n";
+        text += &render::without_socket(stats.controller.pid)
+            .unwrap_or_else(|| "controller: not running\n".to_owned());
     }
     text += &render::alarms(&stats.total);
     if stats.interfaces.is_empty() {

@@ -59,7 +59,7 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
         return Err(absent).with_context(|| format!("no daemon answers, and {found}"));
     }
     let pins = bpffs.to_owned();
-    let Inspected { interfaces, missing } =
+    let Inspected { interfaces, missing, owner } =
         tokio::task::spawn_blocking(move || dataplane::inspect(&pins)).await?.with_context(|| {
             format!("no daemon answers, and what is pinned in {} cannot be read", bpffs.display())
         })?;
@@ -69,7 +69,7 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
         time: Timestamp(SystemTime::now()),
         controller: ControllerStatus {
             running: false,
-            pid: None,
+            pid: owner,
             version: None,
             started: None,
             abi_version: ABI_VERSION,

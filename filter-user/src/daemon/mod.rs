@@ -21,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::handover::Handover;
 use self::signals::Signals;
-use self::socket::{Bound, InUse};
+use self::socket::{Bound, InUse, Place};
 use self::watch::Watcher;
 use crate::api::controller::Controller;
 use crate::api::error::chain;
@@ -43,6 +43,8 @@ pub struct Options {
     pub max_memory: u64,
 }
 
+/// How often the daemon looks whether its socket is there.
+const SOCKET_PERIOD: Duration = Duration::from_secs(1);
 /// Longest sleep of the expiry task: a clock that was set reaches it no later than that.
 const EXPIRY_SLEEP: Duration = Duration::from_secs(30);
 
@@ -71,8 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    let served = runtime.block_on(serve(socket.listener()?, controller, options));
-    drop(socket);
+    let served = runtime.block_on(serve(socket, controller, options));
     // Blocking calls still in progress belong to clients that are gone.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
@@ -146,17 +147,15 @@ fn lost(recovery: &Recovery) -> Option<String> {
     }
 }
 
-async fn serve(
-    listener: std::os::unix::net::UnixListener,
-    controller: Arc<Controller>,
-    options: &Options,
-) -> Result<()> {
-    let listener = UnixListener::from_std(listener).context("cannot listen on the socket")?;
+async fn serve(socket: Bound, controller: Arc<Controller>, options: &Options) -> Result<()> {
+    let listener = UnixListener::from_std(socket.listener()?).context("cannot listen on the socket")?;
     let signals = Signals::listen()?;
     let mut watcher = Watcher::new(Arc::clone(&controller));
     watcher.look(true).await;
     let watch = tokio::spawn(watcher.run());
     let expiry = tokio::spawn(expire(Arc::clone(&controller)));
+    let (renews, renewed) = tokio::sync::mpsc::channel(1);
+    let keeper = tokio::spawn(keep(socket, renews));
     info!(socket = %options.socket.display(), pid = std::process::id(), "ready");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         warn!(%error, "cannot tell the service manager");
@@ -166,11 +165,46 @@ async fn serve(
         // A service manager that does not listen changes nothing about stopping.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     };
-    server::serve(listener, Arc::clone(&controller), Limits::default(), stop).await;
+    server::serve_renewed(listener, renewed, Arc::clone(&controller), Limits::default(), stop).await;
     watch.abort();
     expiry.abort();
+    keeper.abort();
+    // With it goes the socket.
+    let _ = keeper.await;
     info!("stopped; what is attached goes on filtering, `levee detach --all` takes it off");
     Ok(())
+}
+
+/// Makes the socket again when somebody has removed it: a daemon that nobody finds expires entries and takes no
+/// orders.
+async fn keep(mut socket: Bound, renews: tokio::sync::mpsc::Sender<UnixListener>) {
+    let mut told = Place::Kept;
+    loop {
+        tokio::time::sleep(SOCKET_PERIOD).await;
+        let place = socket.place();
+        let renewed = match place {
+            Place::Empty => Some(socket.renew().and_then(|listener| Ok(UnixListener::from_std(listener?)?))),
+            Place::Kept | Place::Taken => None,
+        };
+        match renewed {
+            Some(Ok(listener)) => {
+                warn!("the socket was removed, and is made again");
+                if renews.send(listener).await.is_err() {
+                    return;
+                }
+            }
+            Some(Err(error)) if told != place => {
+                warn!("the socket was removed, and cannot be made again: {error:#}")
+            }
+            None if told != place && place == Place::Taken => {
+                warn!(
+                    "something else is in the place of the socket, so nobody finds this process; restart it"
+                );
+            }
+            Some(Err(_)) | None => {}
+        }
+        told = place;
+    }
 }
 
 /// Removes entries when their time is over.

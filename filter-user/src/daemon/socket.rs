@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// Connections that may wait to be taken, as the standard library has it on Linux.
+const BACKLOG: i32 = -1;
 
 /// A socket that this process listens on; its file goes when this goes.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub struct InUse {
 
 impl Bound {
     /// Listens on `path`, open to the owner and the group. Makes its directory where there is none, and replaces a
-    /// socket that nobody listens on. Call it while the process has one thread: it sets the umask for a moment.
+    /// socket that nobody listens on.
     ///
     /// # Errors
     /// When another process listens there (named by its number), or when something else than a socket is there.
@@ -41,11 +45,7 @@ impl Bound {
                 .create(dir)
                 .with_context(|| format!("cannot make the socket's directory {}", dir.display()))?;
         }
-        // The file must never be open to others, not even until its mode is set.
-        let umask = rustix::process::umask(Mode::from_bits_truncate(0o177));
-        let listener = UnixListener::bind(path);
-        rustix::process::umask(umask);
-        let listener = listener.with_context(|| format!("cannot listen on {}", path.display()))?;
+        let listener = listen(path).with_context(|| format!("cannot listen on {}", path.display()))?;
         let metadata =
             fs::symlink_metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
         let bound = Self { listener, path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
@@ -62,6 +62,49 @@ impl Bound {
         self.listener.set_nonblocking(true)?;
         self.listener.try_clone()
     }
+}
+
+/// What became of the socket's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It is where it was made.
+    Kept,
+    /// Nothing is there any more, so nobody finds this process.
+    Empty,
+    /// Something else is there, or it cannot be seen.
+    Taken,
+}
+
+impl Bound {
+    /// Looks where it was made.
+    pub fn place(&self) -> Place {
+        match fs::symlink_metadata(&self.path) {
+            Ok(metadata) if (metadata.dev(), metadata.ino()) == self.identity => Place::Kept,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Place::Empty,
+            _ => Place::Taken,
+        }
+    }
+
+    /// Listens there anew.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn renew(&mut self) -> Result<io::Result<UnixListener>> {
+        // This one's file is held until then, so the new one cannot be taken for it.
+        *self = Self::bind(&self.path)?;
+        Ok(self.listener())
+    }
+}
+
+/// A listener whose file is never open to others, not even until its mode is set: Linux makes the file with the mode
+/// that the socket has.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let kind = SocketType::STREAM;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    rustix::fs::fchmod(&socket, Mode::from_bits_truncate(0o660))?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
 }
 
 impl Drop for Bound {
@@ -133,6 +176,27 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert!(Bound::bind(&path).unwrap_err().to_string().contains("not a socket"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_socket_whose_file_was_removed_can_be_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("below/levee.sock");
+        let mut bound = Bound::bind(&path).unwrap();
+        assert_eq!(bound.place(), Place::Kept);
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert_eq!(bound.place(), Place::Empty);
+        let listener = bound.renew().unwrap().unwrap();
+        assert_eq!(bound.place(), Place::Kept);
+        let stream = UnixStream::connect(&path).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        listener.accept().unwrap();
+        drop((stream, listener));
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "theirs").unwrap();
+        assert_eq!(bound.place(), Place::Taken);
+        drop(bound);
+        assert!(path.exists());
     }
 
     #[test]

@@ -116,6 +116,20 @@ impl Pins {
         }
     }
 
+    /// The process that holds the lock, as far as the kernel tells. Takes nothing, so it is in nobody's way.
+    pub(super) fn holder(&self) -> Option<u32> {
+        let root = fs::metadata(&self.root).ok()?;
+        let (major, minor) = (rustix::fs::major(root.dev()), rustix::fs::minor(root.dev()));
+        let file = format!("{major:02x}:{minor:02x}:{}", root.ino());
+        let locks = fs::read_to_string("/proc/locks").ok()?;
+        // `1: FLOCK  ADVISORY  WRITE 4711 00:2d:1234 0 EOF`
+        locks.lines().find_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [_, "FLOCK", _, "WRITE", pid, of, ..] = words.as_slice() else { return None };
+            (*of == file).then(|| pid.parse().ok())?
+        })
+    }
+
     /// Whether anything is there.
     pub(super) fn exist(&self) -> Result<bool, DataplaneError> {
         Ok(!self.entries()?.is_empty())

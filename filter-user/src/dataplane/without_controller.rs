@@ -17,6 +17,8 @@ pub struct Inspected {
     pub interfaces: Vec<InterfaceReport>,
     /// Pins that a controller needs, and that are not there.
     pub missing: Vec<PathBuf>,
+    /// The process that owns the pins, as far as the kernel tells.
+    pub owner: Option<u32>,
 }
 
 /// What runs where, without the right to change it; nothing when nothing is pinned. What is not pinned any more, the
@@ -37,7 +39,7 @@ pub fn inspect(bpffs: &Path) -> Result<Inspected, DataplaneError> {
     let mut missing: Vec<PathBuf> = needed.into_iter().filter(|path| !path.exists()).collect();
     missing.sort();
     missing.dedup();
-    Ok(Inspected { interfaces, missing })
+    Ok(Inspected { interfaces, missing, owner: pins.holder() })
 }
 
 /// Takes the filter off the named interfaces, or all, without a controller; whatever ABI version made the pins.

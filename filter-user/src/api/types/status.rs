@@ -206,7 +206,7 @@ impl From<Interface> for InterfaceStats {
 pub struct ControllerStatus {
     /// False when the document was read from the pinned maps because no daemon answered; the rest is absent then.
     pub running: bool,
-    /// Process number.
+    /// Process number; where no daemon answered, of the process that owns the pins all the same.
     pub pid: Option<u32>,
     /// Version of the daemon.
     pub version: Option<String>,
@@ -243,6 +243,8 @@ impl Default for Health {
 pub struct StatsController {
     /// False when the document was read from the pinned maps because no daemon answered.
     pub running: bool,
+    /// Process number; where no daemon answered, of the process that owns the pins all the same.
+    pub pid: Option<u32>,
 }
 
 /// One prefix table of the kernel.
