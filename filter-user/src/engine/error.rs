@@ -135,6 +135,14 @@ pub enum JournalError {
         #[source]
         source: io::Error,
     },
+    /// The file is there and holds nothing.
+    #[error("{path} is empty, and was written whole: something else has emptied it; {remedy}")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The file was written by something else or by another version.
     #[error(
         "{path} is not a journal that this levee can read: it begins with {found}, expected {expected}; {remedy}"

@@ -209,6 +209,9 @@ fn check_magic(path: &Path, bytes: &[u8], name: &str, remedy: &'static str) -> R
     if bytes.starts_with(&expected) {
         return Ok(());
     }
+    if bytes.is_empty() {
+        return Err(JournalError::Empty { path: path.to_owned(), remedy });
+    }
     let found = bytes[..bytes.len().min(expected.len())].escape_ascii().to_string();
     let expected = expected.escape_ascii().to_string();
     Err(JournalError::Foreign { path: path.to_owned(), found, expected, remedy })

@@ -157,6 +157,9 @@ fn any_damage_to_a_snapshot_is_an_error() {
         let error = opened.expect_err("the snapshot is damaged").to_string();
         assert!(error.contains("/snapshot is") && error.contains("put back a copy"), "{error}");
     };
+    let emptied = open_copy(&rig, |path| fs::write(path.join("snapshot"), "").unwrap());
+    let emptied = emptied.expect_err("the snapshot is empty").to_string();
+    assert!(emptied.contains("snapshot is empty"), "{emptied}");
     for offset in 0..whole.len() {
         refused(&whole[..offset]);
         let mut bytes = whole.clone();
