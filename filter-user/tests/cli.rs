@@ -129,7 +129,7 @@ fn lists_of_a_change_are_refused_by_place_before_anything_is_sent() {
     change(&["--add-from", list]).code(1).stdout(is_empty()).stderr(contains(&place));
     change(&["--remove-from", list]).code(1).stderr(contains(&place));
     change(&["--add-from", "/no/such/list"]).code(1).stderr(contains("cannot open /no/such/list"));
-    change(&["--add-from", "-", "--remove-from", "-"]).code(1).stderr(contains("name a file for the other"));
+    change(&["--add-from", "-", "--remove-from", "-"]).code(2).stderr(contains("name a file for the other"));
     change(&["--add-from", "/dev/null"]).success().stdout(contains("nothing to change"));
 }
 
@@ -380,4 +380,22 @@ fn a_pin_directory_that_is_not_on_bpffs_stops_the_daemon_and_nothing_stays() {
     command.assert().code(1).stderr(contains("BPF file system").and(contains("mount -t bpf")));
     assert!(!socket.exists() && !state.exists());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn usage_that_only_the_command_itself_sees_is_wrong_ends_with_two() {
+    let dir = dir();
+    let list = dir.path().join("list");
+    std::fs::write(&list, "192.0.2.1\n").expect("a file");
+    let list = list.to_str().expect("a path");
+    for (arguments, words) in [
+        (&["set", "import", "x", list, "--destination"][..], "--destination goes with --action allow"),
+        (&["set", "change", "x", "--add-from", "-", "--remove-from", "-"], "standard input can be one"),
+        (&["set", "import", "x y", list], "x y"),
+        (&["set", "export", "x/y"], "x/y"),
+        (&["block", "add", "192.0.2.1", "--set", "x y"], "x y"),
+        (&["set", "import", "x", list, "--max-change", "200%"], "at most 100%"),
+    ] {
+        levee(&dir.path().join("none")).args(arguments).assert().code(2).stderr(contains(words));
+    }
 }

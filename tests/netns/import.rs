@@ -105,9 +105,11 @@ pub fn a_bad_line_is_named_by_place_and_nothing_changes() -> Result<()> {
     refuses(&levee, &["x", "-"], b"\x1f\x8b\x08\0\0\0\0\0\0\0trash", &["gzip"])?;
     refuses(&levee, &["x", "/no/such/list"], b"", &["/no/such/list"])?;
     refuses(&levee, &["x", "/"], b"", &["directory"])?;
-    refuses(&levee, &["a/b", "-"], b"192.0.2.1\n", &["a/b"])?;
     refuses(&levee, &["x", "-", "--action", "allow"], b"192.0.2.1\n", &["block", "allow"])?;
-    refuses(&levee, &["x", "-", "--destination"], b"192.0.2.1\n", &["--action allow"])?;
+    for (usage, word) in [(&["a/b", "-"][..], "a/b"), (&["x", "-", "--destination"], "--action allow")] {
+        let said = levee.feed(&[&["set", "import"], usage].concat(), b"192.0.2.1\n")?;
+        ensure!(said.code == Some(2) && said.stderr.contains(word), "{said:?}");
+    }
     Ok(())
 }
 
@@ -285,5 +287,31 @@ pub fn a_file_of_ten_gigabytes_is_refused() -> Result<()> {
     ensure!(output.status.code() == Some(1) && said.contains("byte 0x00"), "{said}");
     ensure!(state(&levee)? == before);
     ensure!(levee.peak_memory()? < 1 << 30);
+    Ok(())
+}
+
+pub fn a_set_that_is_exported_can_be_checked_and_imported_again() -> Result<()> {
+    let field = Field::new("export")?;
+    let levee = field.attached("native")?;
+    let list = "11.0.0.1\n192.0.2.0/24\n2001:db8::1\n2001:db8:1::/48\n";
+    imports(&levee, &["x", "-", "--ttl", "1h"], list.as_bytes(), &["4 added"])?;
+    let exported = levee.ok(&["set", "export", "x"])?;
+    ensure!(exported == list, "{exported}");
+    let checked = levee.feed(&["check", "-"], exported.as_bytes())?;
+    ensure!(checked.code == Some(0), "{checked:?}");
+    imports(&levee, &["x", "-", "--replace"], exported.as_bytes(), &["4 prefixes in the set"])?;
+    let json = levee.json(&["set", "export", "x"])?;
+    ensure!(json["entries"].as_array().is_some_and(|entries| entries.len() == 4), "{json}");
+    refused(&levee.cmd(&["set", "export", "none"])?, &["there is no set none"])?;
+    // A list that was cut off on its way is plain to see, and refused where that is asked for.
+    let many = field
+        .file("many", lines((0..2_000_u32).map(|n| std::net::Ipv4Addr::from(0x0c00_0000 + n).into())))?;
+    levee.ok(&["set", "import", "many", &many])?;
+    let guarded = ["set", "import", "many", "-", "--replace", "--max-change", "50%"];
+    refused(&levee.feed(&guarded, b"12.0.0.1\n12.0.0")?, &["-:2:1:", "12.0.0"])?;
+    refused(&levee.feed(&guarded, b"12.0.0.1\n12.0.0.2")?, &["remove 1998", "50%"])?;
+    let said = levee.feed(&guarded[..5], b"12.0.0.1\n12.0.0.2")?;
+    let is_warned = said.stderr.contains("warning: 1,998 of the 2,000 prefixes of many were removed");
+    ensure!(said.code == Some(0) && is_warned, "{said:?}");
     Ok(())
 }

@@ -281,9 +281,9 @@ pub fn a_missing_pin_is_told_by_the_kernel_and_made_again_without_a_packet_passi
             let generation = before.generation.to_string();
             let path = root.join(pin.replace("/N/", &format!("/{generation}/")));
             if path.is_dir() {
-                unpin(&path)?
+                unpin(&path)?;
             } else {
-                fs::remove_file(&path)?
+                fs::remove_file(&path)?;
             }
             if is_state_lost {
                 fs::remove_dir_all(&state)?;

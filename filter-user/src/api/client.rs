@@ -6,6 +6,7 @@
 //! and no answer came, nobody knows whether it is in force, and that is what the error says.
 
 mod error;
+mod export;
 
 use std::io;
 use std::os::unix::fs::FileTypeExt as _;
@@ -233,8 +234,7 @@ impl Client {
     {
         let Call { method, path, content_type, body, timeout, sent, is_stream, .. } = call;
         let request = request(method, &path, content_type, body)?;
-        let silent = ClientError::Silent { socket: self.socket.clone(), after: LIFE_TIMEOUT };
-        let connection = tokio::time::timeout(LIFE_TIMEOUT, self.greet()).await.map_err(|_| silent)??;
+        let connection = self.connection().await?;
         if !is_stream {
             sent.store(true, Ordering::Relaxed);
         }
@@ -243,7 +243,13 @@ impl Client {
         Ok(answer.map_err(|_| timed_out)??.0)
     }
 
-    /// A connection on which there was a sign of life. One that ends before is tried again for a while: the kernel goes
+    /// A connection on which there was a sign of life in time.
+    async fn connection(&self) -> Result<Connection, ClientError> {
+        let silent = ClientError::Silent { socket: self.socket.clone(), after: LIFE_TIMEOUT };
+        tokio::time::timeout(LIFE_TIMEOUT, self.greet()).await.map_err(|_| silent)?
+    }
+
+    /// The same, however long it takes. One that ends before is tried again for a while: the kernel goes
     /// on taking connections for a daemon that was killed, until it has taken the process apart, and then resets them.
     /// Nothing that matters was sent yet.
     async fn greet(&self) -> Result<Connection, ClientError> {
@@ -286,21 +292,40 @@ impl Client {
         &self,
         response: Result<Response<hyper::body::Incoming>, hyper::Error>,
     ) -> Result<T, ClientError> {
+        let response = self.of_levee(response)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(self.refusal(response).await);
+        }
+        let body = response.into_body().collect().await.map_err(|error| self.failed(error))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|error| self.not_understood(status, &error))
+    }
+
+    /// An answer, if it is one of Levee's.
+    fn of_levee(
+        &self,
+        response: Result<Response<hyper::body::Incoming>, hyper::Error>,
+    ) -> Result<Response<hyper::body::Incoming>, ClientError> {
         let response = response.map_err(|error| self.failed(error))?;
         let server = response.headers().get(SERVER).and_then(|value| value.to_str().ok()).unwrap_or("");
-        if !server.starts_with("levee/") {
-            let found =
-                format!("it answered HTTP {} without the header `server: levee/...`", response.status());
-            return Err(ClientError::NotLevee { socket: self.socket.clone(), found });
+        if server.starts_with("levee/") {
+            return Ok(response);
         }
+        let found = format!("it answered HTTP {} without the header `server: levee/...`", response.status());
+        Err(ClientError::NotLevee { socket: self.socket.clone(), found })
+    }
+
+    /// What an answer refuses with.
+    async fn refusal(&self, response: Response<hyper::body::Incoming>) -> ClientError {
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| self.failed(error))?.to_bytes();
-        if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| self.not_understood(status, &error));
+        let body = match response.into_body().collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return self.failed(error),
+        };
+        match serde_json::from_slice(&body) {
+            Ok(ErrorBody { error, .. }) => ClientError::Refused { status, detail: error },
+            Err(error) => self.not_understood(status, &error),
         }
-        let ErrorBody { error, .. } =
-            serde_json::from_slice(&body).map_err(|error| self.not_understood(status, &error))?;
-        Err(ClientError::Refused { status, detail: error })
     }
 
     async fn connect(&self) -> Result<UnixStream, ClientError> {

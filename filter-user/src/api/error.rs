@@ -87,6 +87,23 @@ pub enum ApiError {
         /// What it was to do.
         asked: Action,
     },
+    /// A list that would change more of a set than the caller allows.
+    #[error(
+        "the list would add {added} prefixes to the {before} of `{name}` and remove {removed}, and --max-change (max_change) allows \
+         {percent}% of them each; nothing was changed"
+    )]
+    TooMuchChange {
+        /// The set.
+        name: String,
+        /// Prefixes in it.
+        before: usize,
+        /// That would come.
+        added: usize,
+        /// That would go.
+        removed: usize,
+        /// What is allowed.
+        percent: u8,
+    },
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -165,6 +182,7 @@ impl ApiError {
             Self::SetName(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_set_name"),
             Self::OtherAction { .. } => (StatusCode::CONFLICT, "other_action"),
             Self::ReservedName { .. } => (StatusCode::CONFLICT, "reserved_name"),
+            Self::TooMuchChange { .. } => (StatusCode::CONFLICT, "max_change"),
             Self::Engine(error) => engine(error),
             Self::Dataplane(error) => dataplane(error),
             Self::HalfDone { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "half_done"),

@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 
 use super::controller::Controller;
 use super::error::ApiError;
+use super::export::Exported;
 use super::extract::{Json, Path, Query};
 use super::peer::Peer;
 use super::problem::ErrorBody;
@@ -53,6 +54,7 @@ pub fn router() -> Router<Arc<Controller>> {
         .routes(routes!(change))
         .routes(routes!(flush))
         .routes(routes!(import))
+        .routes(routes!(export))
         .split_for_parts();
     let description = axum::Json(description);
     router
@@ -177,6 +179,13 @@ async fn change(
     responses((status = OK, body = SetRemoved), (status = NOT_FOUND, body = ErrorBody)))]
 async fn flush(State(controller): Shared, Path(name): Path<String>) -> Answer<SetRemoved> {
     blocking(controller, move |controller| controller.flush(&name)).await.map(axum::Json)
+}
+
+/// One set as a list: text with one prefix a line, which an import takes again.
+#[utoipa::path(get, path = "/v1/sets/{name}/export", params(("name" = String, Path)),
+    responses((status = OK, body = String, content_type = "text/plain"), (status = NOT_FOUND, body = ErrorBody)))]
+async fn export(State(controller): Shared, Path(name): Path<String>) -> Result<Exported, ApiError> {
+    blocking(controller, move |controller| controller.export(&name)).await
 }
 
 /// Imports a list into a set: all of it, or nothing; with `dry_run`, tells what that would do. The body is the list

@@ -14,6 +14,7 @@ pub mod client;
 pub mod controller;
 mod dropped;
 pub mod error;
+mod export;
 mod extract;
 mod handlers;
 mod pace;

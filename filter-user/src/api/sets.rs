@@ -17,7 +17,7 @@ use super::types::{
     Action, AddRequest, Change, ChangeOutcome, ChangeRequest, Changed, ImportQuery, Imported, PlannedMemory,
     PrefixList, RemoveRequest, SCHEMA, SetChanged, SetRemoved, Span,
 };
-use crate::engine::{ChangeReport, EngineError, ImportPlan, Provenance, SetName};
+use crate::engine::{ChangeReport, Engine, EngineError, ImportPlan, Provenance, SetName};
 use crate::feeds::{ParseOptions, PrefixError, parse_list};
 
 impl Controller {
@@ -115,7 +115,7 @@ impl Controller {
         list: impl Read,
         peer: &Peer,
     ) -> Result<Imported, ApiError> {
-        let ImportQuery { action, replace, ttl, reason, skip_bad, source, dry_run } = query;
+        let ImportQuery { action, replace, ttl, reason, skip_bad, source, dry_run, max_change } = query;
         let name = SetName::try_from(name)?;
         check_name(&name, action)?;
         let source = source.unwrap_or_else(|| "(list)".to_owned());
@@ -133,11 +133,17 @@ impl Controller {
         let provenance = provenance(peer, reason, ttl, now)?;
         let (table, prefixes) = (action.table(), &list.prefixes);
         let (report, memory) = if dry_run {
-            let planner = self.asked()?.planner();
+            let engine = self.asked()?;
+            check_change(&engine, &name, prefixes, replace, max_change)?;
+            let planner = engine.planner();
+            drop(engine);
             let plan = planner.plan_import(&name, table, prefixes, replace, &provenance, now)?;
             (plan.report, Some(plan.into()))
         } else {
-            let report = self.engine()?.import(&name, table, prefixes, replace, &provenance, now)?;
+            let mut engine = self.engine()?;
+            check_change(&engine, &name, prefixes, replace, max_change)?;
+            let report = engine.import(&name, table, prefixes, replace, &provenance, now)?;
+            drop(engine);
             self.announce(&provenance);
             (report, None)
         };
@@ -200,6 +206,29 @@ impl From<ImportPlan> for PlannedMemory {
             replaces_tables: plan.replaces_tables,
         }
     }
+}
+
+/// Refuses a list that changes more of a set than it may; a set that is empty, or not there, may become anything.
+fn check_change(
+    engine: &Engine,
+    name: &SetName,
+    prefixes: &[IpNet],
+    replace: bool,
+    max_change: Option<u8>,
+) -> Result<(), ApiError> {
+    let Some(percent) = max_change else { return Ok(()) };
+    let Ok(entries) = engine.entries(name) else { return Ok(()) };
+    let listed: HashSet<IpNet> = prefixes.iter().map(IpNet::trunc).collect();
+    let (mut before, mut kept) = (0, 0);
+    for (prefix, _) in entries {
+        before += 1;
+        kept += usize::from(listed.contains(&prefix));
+    }
+    let (added, removed) = (listed.len() - kept, if replace { before - kept } else { 0 });
+    if before == 0 || added.max(removed).saturating_mul(100) <= before.saturating_mul(percent.into()) {
+        return Ok(());
+    }
+    Err(ApiError::TooMuchChange { name: name.to_string(), before, added, removed, percent })
 }
 
 /// Refuses the name of a default set to a set that does something else: what is added without a name would meet it.

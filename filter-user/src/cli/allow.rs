@@ -26,7 +26,7 @@ struct Target {
     #[arg(long)]
     destination: bool,
     /// The set [default: allow, or allow-dst with --destination]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = super::set_name)]
     set: Option<String>,
 }
 
@@ -70,7 +70,7 @@ Example:
         #[arg(long)]
         destination: bool,
         /// One set only
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = super::set_name)]
         set: Option<String>,
         /// Print JSON
         #[arg(short, long)]

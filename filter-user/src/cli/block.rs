@@ -36,7 +36,7 @@ Example:
         #[command(flatten)]
         add: AddArgs,
         /// The set that they go into
-        #[arg(long, value_name = "NAME", default_value = "block")]
+        #[arg(long, value_name = "NAME", default_value = "block", value_parser = super::set_name)]
         set: String,
     },
     /// Remove exactly these prefixes from a set
@@ -47,7 +47,7 @@ Example:
         #[command(flatten)]
         del: DelArgs,
         /// The set that they are in
-        #[arg(long, value_name = "NAME", default_value = "block")]
+        #[arg(long, value_name = "NAME", default_value = "block", value_parser = super::set_name)]
         set: String,
     },
     /// List what is blocked, why, and until when
@@ -57,7 +57,7 @@ Example:
   levee block list -j | jq -r '.sets[].entries[].prefix'")]
     List {
         /// One set only
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", value_parser = super::set_name)]
         set: Option<String>,
         /// Print JSON
         #[arg(short, long)]

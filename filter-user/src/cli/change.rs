@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::render::grouped;
 use super::set::SetAction;
-use super::{Outcome, Refusal};
+use super::{Outcome, Refusal, Usage};
 use crate::api::client::Client;
 use crate::api::server::MAX_LIST_BYTES;
 use crate::api::types::{ChangeRequest, PrefixList, SetChanged, Span};
@@ -20,6 +20,7 @@ use crate::feeds::{ParseOptions, parse_list};
 #[group(id = "lists", multiple = true, required = true, args = ["add_from", "remove_from"])]
 pub struct Args {
     /// The set; made when there is none of that name and something is added
+    #[arg(value_parser = super::set_name)]
     name: String,
     /// List of what to add, or `-` for standard input
     #[arg(long, value_name = "FILE")]
@@ -41,7 +42,7 @@ pub struct Args {
 pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Outcome> {
     let Args { name, add_from, remove_from, action, ttl, reason } = args;
     if add_from.as_deref() == Some("-") && remove_from.as_deref() == Some("-") {
-        bail!("standard input can be one of the lists only; name a file for the other");
+        return Err(Usage("standard input can be one of the lists only; name a file for the other").into());
     }
     let action = action.action()?;
     let (add, remove) = (list(add_from.as_deref())?, list(remove_from.as_deref())?);

@@ -32,6 +32,7 @@ use clap::{Parser, Subcommand};
 use crate::api::client::{Client, ClientError};
 use crate::api::error::{ApiError, chain};
 use crate::api::problem::ErrorDetail;
+use crate::engine::{SetName, SetNameError};
 use crate::feeds::FeedError;
 
 /// Where the daemon listens unless told otherwise.
@@ -105,6 +106,11 @@ enum Outcome {
     No,
 }
 
+/// A name that a set can have.
+fn set_name(text: &str) -> Result<String, SetNameError> {
+    SetName::try_from(text).map(|name| name.to_string())
+}
+
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -139,6 +145,11 @@ const CHANGED: u8 = 3;
 /// What shells say of a process that SIGINT has ended.
 const INTERRUPTED: u8 = 130;
 
+/// A command that cannot be meant, in a way that the parser of arguments does not see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(&'static str);
+
 /// What a failure before or in place of an answer means. A question has no failure but that there is no answer.
 fn exit_code(error: &anyhow::Error, is_question: bool) -> ExitCode {
     let client = error.downcast_ref::<ClientError>();
@@ -149,7 +160,7 @@ fn exit_code(error: &anyhow::Error, is_question: bool) -> ExitCode {
         || refusal.is_some_and(|it| it.may_have_changed)
     {
         ExitCode::from(CHANGED)
-    } else if is_question {
+    } else if is_question || error.is::<Usage>() {
         ExitCode::from(2)
     } else {
         ExitCode::FAILURE
@@ -245,7 +256,11 @@ fn report(error: &anyhow::Error) {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    let output = match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Output(output)) => Some(output),
+        _ => error.downcast_ref::<std::io::Error>(),
+    };
+    output.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

@@ -11,12 +11,14 @@ use tokio_util::io::ReaderStream;
 
 use super::progress::Upload;
 use super::render::{grouped, sets, size};
-use super::{Outcome, Refusal, change, table};
+use super::{Outcome, Refusal, Usage, change, set_name, table};
 use crate::api::client::{Client, encode};
 use crate::api::server::MAX_LIST_BYTES;
-use crate::api::types::{Action, ImportQuery, Imported, PlannedMemory, SetList, SetRemoved, Span};
+use crate::api::types::{
+    Action, ImportQuery, Imported, PlannedMemory, SetEntries, SetList, SetRemoved, Span,
+};
 
-/// Work with whole sets: import, change, list, flush, remove
+/// Work with whole sets: import, export, change, list, flush, remove
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -40,7 +42,8 @@ Example:
   levee set import ipsum ipsum.txt --replace --reason 'daily blacklist'
   curl -s https://example.org/list.gz | levee set import example - --ttl 1d
   levee set import partners partners.txt --action allow
-  levee set import ipsum ipsum.txt --replace --dry-run")]
+  levee set import ipsum ipsum.txt --replace --dry-run
+  curl -sSf https://example.org/list | levee set import example - --replace --max-change 30%")]
     Import(ImportArgs),
     /// Add what one list names to a set and remove what another names: all of it in one step, or nothing
     #[command(after_help = "\
@@ -60,12 +63,29 @@ Example:
         #[arg(short, long)]
         json: bool,
     },
+    /// Print a set as a list that `set import` takes again: plain prefixes, one a line
+    ///
+    /// Ends and reasons are not in the list; --json has them. A list that did not come whole ends with exit code 1.
+    #[command(after_help = "\
+Example:
+  levee set export ipsum > ipsum.txt
+  levee set export ipsum | levee check -
+  levee set export ipsum -j | jq '.entries[].expires'")]
+    Export {
+        /// The set
+        #[arg(value_parser = set_name)]
+        name: String,
+        /// Print JSON: every entry with who added it, when, why and until when
+        #[arg(short, long)]
+        json: bool,
+    },
     /// Remove every prefix of a set, and keep the set
     #[command(after_help = "\
 Example:
   levee set flush ipsum")]
     Flush {
         /// The set
+        #[arg(value_parser = set_name)]
         name: String,
     },
     /// Remove a set and every prefix of it
@@ -74,6 +94,7 @@ Example:
   levee set rm ipsum")]
     Rm {
         /// The set
+        #[arg(value_parser = set_name)]
         name: String,
     },
 }
@@ -104,7 +125,9 @@ impl SetAction {
             (NamedAction::Allow, false) => Action::Allow,
             (NamedAction::Allow, true) => Action::AllowDestination,
             (NamedAction::Block, true) => {
-                bail!("--destination goes with --action allow: only sources can be blocked")
+                return Err(
+                    Usage("--destination goes with --action allow: only sources can be blocked").into()
+                );
             }
         })
     }
@@ -120,6 +143,7 @@ enum Format {
 #[derive(Debug, clap::Args)]
 struct ImportArgs {
     /// The set; made when there is none of that name
+    #[arg(value_parser = set_name)]
     name: String,
     /// The list, or `-` for standard input
     #[arg(value_name = "FILE")]
@@ -136,6 +160,10 @@ struct ImportArgs {
     /// Why; kept with the entries
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Refuse a list that would add or remove more than this part of what the set holds. Without it, a list that takes
+    /// out more than half is only warned of: it may have been cut off on its way
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    max_change: Option<u8>,
     /// Report bad lines and skip them, in place of refusing the list
     #[arg(long)]
     skip_bad: bool,
@@ -163,6 +191,7 @@ impl ImportArgs {
             skip_bad: self.skip_bad,
             source: Some(self.file.clone()),
             dry_run: self.dry_run,
+            max_change: self.max_change,
         })
     }
 }
@@ -174,6 +203,9 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
             let imported = import(&args, client).await?;
             for line in &imported.skipped_lines {
                 writeln!(std::io::stderr(), "skipped {line}")?;
+            }
+            if let Some(warning) = shrunk(&imported) {
+                writeln!(std::io::stderr(), "warning: {warning}")?;
             }
             if args.json {
                 table::json(out, &imported)?;
@@ -188,6 +220,15 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
                 table::json(out, &list)?;
             } else {
                 out.write_all(sets(&list.sets, list.removed_sets).as_bytes())?;
+            }
+        }
+        Command::Export { name, json } => {
+            if json {
+                let entries: SetEntries =
+                    client.get(&format!("/v1/sets/{}", encode(&name))).await.map_err(refused)?;
+                table::json(out, &entries)?;
+            } else {
+                client.export(&name, out).await.map_err(refused)?;
             }
         }
         Command::Flush { name } => {
@@ -250,6 +291,31 @@ pub fn open(path: &Path) -> Result<(File, Option<u64>)> {
         );
     }
     Ok((file, metadata.is_file().then_some(metadata.len())))
+}
+
+/// `30%` or `30`.
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    number
+        .filter(|percent| *percent <= 100)
+        .ok_or_else(|| "expected a part such as 30%, at most 100%".to_owned())
+}
+
+/// Sets of fewer prefixes may change as they like.
+const LARGE: u64 = 1_000;
+
+/// What there is to say where an import takes more than half out of a large set.
+fn shrunk(imported: &Imported) -> Option<String> {
+    let before = (imported.total + imported.removed).saturating_sub(imported.added);
+    let is_much = before >= LARGE && imported.removed > before / 2;
+    is_much.then(|| {
+        let (removed, before, set) = (grouped(imported.removed), grouped(before), &imported.set);
+        let (were, refuse) = if imported.dry_run { ("would be", "refuses it") } else { ("were", "refuses such lists") };
+        format!(
+            "{removed} of the {before} prefixes of {set} {were} removed, more than half: was the list cut off on its way? \
+             `--max-change 30%` {refuse}"
+        )
+    })
 }
 
 fn summary(imported: &Imported) -> String {
@@ -319,6 +385,20 @@ mod tests {
         let expected =
             "ipsum (block): 119,000 added, 3 already there, 2 duplicates; 119,003 prefixes in the set";
         assert_eq!(summary(&imported()), expected);
+    }
+
+    #[test]
+    fn a_list_that_takes_more_than_half_out_of_a_large_set_is_warned_of() {
+        let of = |total, added, removed| shrunk(&Imported { total, added, removed, ..imported() });
+        let warning = of(559_897, 0, 1_000_000 - 440_103 + 1).unwrap_or_default();
+        assert!(warning.contains("559,898 of the 1,119,795 prefixes of ipsum were removed"), "{warning}");
+        assert!(of(500, 0, 501).is_some_and(|warning| warning.contains("501 of the 1,001")));
+        assert_eq!(of(500, 0, 500), None);
+        // All of it is another list: what came does not count for what was there.
+        assert!(of(1_000, 1_000, 1_000).is_some());
+        assert_eq!(of(0, 0, 999), None);
+        assert_eq!((percent("30%"), percent("7")), (Ok(30), Ok(7)));
+        assert!(percent("101").is_err() && percent("-1").is_err() && percent("x").is_err());
     }
 
     #[test]

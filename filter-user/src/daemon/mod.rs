@@ -190,11 +190,11 @@ async fn keep(mut socket: Bound, renews: tokio::sync::mpsc::Sender<UnixListener>
             Some(Ok(listener)) => {
                 warn!("the socket was removed, and is made again");
                 if renews.send(listener).await.is_err() {
-                    return;
+                    break;
                 }
             }
             Some(Err(error)) if told != place => {
-                warn!("the socket was removed, and cannot be made again: {error:#}")
+                warn!("the socket was removed, and cannot be made again: {error:#}");
             }
             None if told != place && place == Place::Taken => {
                 warn!(

@@ -3,6 +3,7 @@
 
 mod change;
 mod daemon;
+mod export;
 mod limits;
 mod meaning;
 mod view;

@@ -90,6 +90,9 @@ pub enum ClientError {
         #[source]
         cause: Box<ClientError>,
     },
+    /// What was read could not be written on.
+    #[error("cannot write")]
+    Output(#[source] std::io::Error),
     /// The caller gave up.
     #[error("interrupted: {}", known(*.sent))]
     Interrupted {

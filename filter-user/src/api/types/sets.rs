@@ -217,6 +217,10 @@ pub struct ImportQuery {
     /// Nothing is imported: the list is read and checked, and the answer is what an import would do.
     #[serde(default)]
     pub dry_run: bool,
+    /// The list is refused if it would add or remove more than so many percent of what a set holds.
+    #[serde(default)]
+    #[param(maximum = 100)]
+    pub max_change: Option<u8>,
 }
 
 /// What a dry run says about the kernel memory of the prefix tables, in bytes.
