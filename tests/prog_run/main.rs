@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         refusals::a_driver_without_native_mode_is_refused_and_nothing_stays,
         refusals::an_attached_interface_is_not_attached_otherwise,
         refusals::another_abi_version_is_refused,
+        refusals::pins_that_nothing_vouches_for_and_another_program_are_refused_and_left_as_they_are,
         refusals::a_directory_of_someone_else_is_refused,
         refusals::a_directory_that_is_not_on_bpffs_is_refused,
         refusals::a_second_controller_is_refused,

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use aya::maps::{Array, Map, MapData};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::XdpLink;
 use filter_common::abi::{ABI_VERSION, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
 use filter_user::dataplane::{self, Dataplane, DataplaneError};
@@ -228,4 +230,44 @@ pub fn a_second_controller_is_refused() -> Result<()> {
     let (_, adopted) = inside.in_ns(|| unless_busy(|| Dataplane::open(&root)))?;
     ensure!(adopted.len() == 1);
     Ok(())
+}
+
+pub fn pins_that_nothing_vouches_for_and_another_program_are_refused_and_left_as_they_are() -> Result<()> {
+    let sandbox = Sandbox::enter("not_vouched_for")?;
+    let Attached { opened, inside, report, .. } = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let root = sandbox.bpffs().join("levee");
+    drop(opened);
+    let interface = root.join("interfaces").join(report.ifindex.to_string());
+    let mut object = harness::object::Object::new()?;
+    let other = object.xdp(filter_common::harness::name::BARE_DROP)?;
+    let link = FdLink::from(PinnedLink::from_pin(interface.join("link"))?);
+    let link = other.attach_to_link(XdpLink::try_from(link)?)?;
+    drop(other.take_link(link)?);
+    fs::remove_file(root.join(map::META))?;
+    let programs = programs_on(&inside, INTERFACE)?;
+    ensure!(programs != [u64::from(report.program_id)], "the other program is not on it");
+    let before = everything_below(&root)?;
+    let right = |error: &DataplaneError| matches!(error, DataplaneError::Unrecoverable { .. });
+    let words = [map::META, "another build", "levee detach --all"];
+    refusal(inside.in_ns(|| unless_busy(|| Dataplane::open(&root).map(drop))), &words, right)?;
+    ensure!(everything_below(&root)? == before, "a refusal removed pins");
+    ensure!(programs_on(&inside, INTERFACE)? == programs, "a refusal changed what filters");
+    // The way out that the message names.
+    inside.in_ns(|| unless_busy(|| dataplane::remove(&root, None)))?;
+    ensure!(programs_on(&inside, INTERFACE)?.is_empty() && !root.exists());
+    Ok(())
+}
+
+/// Every path below a directory.
+fn everything_below(directory: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            paths.extend(everything_below(&path)?);
+        }
+        paths.push(path);
+    }
+    paths.sort();
+    Ok(paths)
 }

@@ -7,6 +7,7 @@
 //! Everything that runs is pinned ([`pins`]), so it outlives this process; [`Dataplane`] holds links open only to notice
 //! what others do to them ([`watch`]), and dropping it changes nothing. Calls block (system calls, and up to a second for the verifier).
 
+mod adoption;
 mod error;
 mod events;
 mod generation;
@@ -40,15 +41,14 @@ pub use report::{InterfaceReport, Place, Reading};
 pub use watch::{Trouble, TroubleKind};
 pub use without_controller::{Inspected, inspect, remove};
 
+use self::adoption::adoptable;
 use self::generation::Generation;
 use self::netlink::Interface;
 use self::pins::{InterfacePins, Lock, Pins};
 use self::report::{
-    clear_set_counter, generation_of, link_state, names, padded, read_set_counters, report, reports, runs,
-    seconds,
+    clear_set_counter, generation_of, names, padded, read_set_counters, report, reports, seconds,
 };
-use self::swap::note_generation;
-use self::values::{pin_value, read_meta};
+use self::values::pin_value;
 use self::watch::Held;
 use crate::interface::InterfaceMode;
 use crate::tables::SetId;
@@ -79,12 +79,8 @@ impl Dataplane {
         }
         let lock = pins.lock()?;
         pins.check_entries()?;
-        let is_vouched_for = read_meta(&pins)?.is_some();
         // Whatever keeps it from being adopted is to be known before anything is removed.
-        let adopted = attached(&pins)?;
-        if !is_vouched_for {
-            check_build(&pins, &adopted)?;
-        }
+        let adopted = adoptable(&pins)?;
         pins.remove_defunct()?;
         if pins.interfaces()?.is_empty() {
             // Nothing filters here: what a crash left before the first attach or after the last detach.
@@ -127,15 +123,6 @@ impl Dataplane {
         self.generation.replace(generation)
     }
 
-    /// The generation in force, if it is that of every interface. It is not after a swap that could neither be done nor
-    /// taken back, or where somebody has removed its pins.
-    fn generation_of_all(&self) -> Result<Option<&Generation>, DataplaneError> {
-        let Some(generation) = &self.generation else { return Ok(None) };
-        let interfaces = if self.lock.is_some() { self.interfaces()? } else { Vec::new() };
-        let all = interfaces.iter().all(|report| runs(&self.pins, generation.number, report));
-        Ok(all.then_some(generation))
-    }
-
     /// What runs where, of what this controller may change: nothing where another one has pinned there meanwhile. What
     /// an interface that is gone has left is removed first.
     fn own_interfaces(&mut self) -> Result<Vec<InterfaceReport>, DataplaneError> {
@@ -149,34 +136,6 @@ impl Dataplane {
             tracing::warn!(%error, "cannot remove the pins of interfaces that are gone");
         }
         if self.lock.is_some() { self.interfaces() } else { Ok(Vec::new()) }
-    }
-
-    /// Finishes the swap that an earlier controller was killed in, once its generation is seen to be the right one.
-    fn finish_swap(&self) -> Result<(), DataplaneError> {
-        if let Some(number) = self.generation_number().filter(|_| self.lock.is_some()) {
-            note_generation(&self.pins, number, self.pins.interfaces()?.into_iter());
-        }
-        self.remove_other_generations();
-        Ok(())
-    }
-
-    /// Whether this controller's program is on an interface.
-    fn filters(&self) -> Result<bool, DataplaneError> {
-        Ok(self.lock.is_some() && !self.interfaces()?.is_empty())
-    }
-
-    /// The oldest generation that an interface runs: the one in force, or, where a crash in a swap left interfaces
-    /// with different ones, that of before. None where no interface runs one.
-    fn oldest_running(&self) -> Result<Option<Generation>, DataplaneError> {
-        let reports = self.interfaces()?;
-        let Some(first) = reports.first() else { return Ok(None) };
-        let of = |number| reports.iter().find(|report| runs(&self.pins, number, report));
-        let oldest = self.pins.generations()?.into_iter().find_map(|number| Some((number, of(number)?)));
-        let (number, report) = oldest.unwrap_or((first.generation, first));
-        let generation = Generation::adopt(&self.pins, number, report.program_id)?;
-        // Not none: what nobody can read must not be taken for an empty list.
-        let path = self.pins.generation(number).geometry();
-        generation.map(Some).ok_or(DataplaneError::Unrecoverable { path })
     }
 
     /// Unpins every generation but the one in force.
@@ -434,27 +393,4 @@ fn program_name(id: u32) -> String {
     let program = aya::programs::loaded_programs().filter_map(Result::ok).find(|program| program.id() == id);
     let name = program.as_ref().and_then(ProgramInfo::name_as_str).filter(|name| !name.is_empty());
     name.unwrap_or("unnamed").to_owned()
-}
-
-/// What runs, without what was taken off or has lost its interface.
-fn attached(pins: &Pins) -> Result<Vec<InterfaceReport>, DataplaneError> {
-    let here = netlink::interfaces()?;
-    let mut attached = Vec::new();
-    for index in pins.interfaces()? {
-        let pins = pins.interface(index);
-        if pins.link().exists() && link_state(&pins.link())?.ifindex != 0 {
-            attached.push(report(&pins, index, &here)?);
-        }
-    }
-    Ok(attached)
-}
-
-/// Stands in for the map that says what made the pins: refuses programs that are not this build's.
-fn check_build(pins: &Pins, reports: &[InterfaceReport]) -> Result<(), DataplaneError> {
-    for report in reports {
-        if recovery::loaded_with(report.program_id)?.is_none() {
-            return Err(DataplaneError::Unrecoverable { path: pins.meta() });
-        }
-    }
-    Ok(())
 }
