@@ -12,6 +12,7 @@ mod check;
 mod completions;
 mod detach;
 mod entries;
+mod imported;
 mod input;
 mod man;
 mod progress;

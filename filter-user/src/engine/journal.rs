@@ -8,26 +8,22 @@
 //! write and one fdatasync a change, and one rewrite of everything whenever the log has outgrown the snapshot.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use ipnet::IpNet;
 
 use super::error::JournalError;
 use super::log_file::LogFile;
-use super::record::{Change, Record, Step, Unread, decode, encode, is_torn_tail};
-use super::state::{Origin, Set, State};
+use super::record::{Record, Unread, decode, encode, is_torn_tail};
+use super::snapshot::write_snapshot;
+use super::state::State;
 
-const SNAPSHOT: &str = "snapshot";
+pub(super) const SNAPSHOT: &str = "snapshot";
 const LOG: &str = "log";
 /// What the files begin with; the last byte is the version of the format.
 const MAGIC: [(&str, [u8; 8]); 2] = [(SNAPSHOT, *b"LEVEE-S\x02"), (LOG, *b"LEVEE-L\x02")];
 /// A log below this is never worth a snapshot.
 const SMALL: u64 = 64 * 1024;
-/// Prefixes in one record of a snapshot.
-const CHUNK: usize = 4096;
 
 const ABOUT_LOG: &str = "move it away to go on with what the tables in force hold or, where none are, with the last \
     snapshot; then look through the sets";
@@ -188,7 +184,7 @@ impl Journal {
     }
 }
 
-fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> JournalError + 'a {
+pub(super) fn failed<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> JournalError + 'a {
     move |source| JournalError::File { action, path: path.to_owned(), source }
 }
 
@@ -200,7 +196,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, JournalError> {
     }
 }
 
-fn magic(name: &str) -> [u8; 8] {
+pub(super) fn magic(name: &str) -> [u8; 8] {
     MAGIC.into_iter().find(|(file, _)| *file == name).map_or([0; 8], |(_, magic)| magic)
 }
 
@@ -322,11 +318,11 @@ fn reopen_log(path: &Path, bytes: u64, opened: &Opened) -> Result<File, JournalE
     Ok(log)
 }
 
-fn temporary(directory: &Path, name: &str) -> PathBuf {
+pub(super) fn temporary(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.tmp"))
 }
 
-fn create(path: &Path) -> Result<File, JournalError> {
+pub(super) fn create(path: &Path) -> Result<File, JournalError> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(path).map_err(failed("make", path))
@@ -347,73 +343,4 @@ fn begin_log(directory: &Path, generation: u64) -> Result<(File, u64), JournalEr
     bytes.extend(encode(0, &Record::Begin { generation })?);
     log.write_all(&bytes).and_then(|()| log.sync_all()).map_err(failed("write to", &path))?;
     Ok((log, bytes.len() as u64))
-}
-
-/// A snapshot under its temporary name; its size.
-fn write_snapshot(directory: &Path, generation: u64, state: &State) -> Result<u64, JournalError> {
-    let path = temporary(directory, SNAPSHOT);
-    let mut writer = SnapshotWriter { out: BufWriter::new(create(&path)?), path: &path, number: 0, bytes: 0 };
-    writer.write(&magic(SNAPSHOT))?;
-    writer.record(&Record::Begin { generation })?;
-    for set in state.sets() {
-        writer.set(set)?;
-    }
-    let interfaces = state.interfaces.iter();
-    let steps = interfaces.map(|(name, intent)| Step::SetInterface { name: name.clone(), intent: *intent });
-    writer.record(&Record::Change(Change { at: 0, steps: steps.collect() }))?;
-    writer.record(&Record::End { entries: state.entries() as u64 })?;
-    let bytes = writer.bytes;
-    let file = writer.out.into_inner().map_err(|error| failed("write to", &path)(error.into_error()))?;
-    file.sync_all().map_err(failed("sync", &path))?;
-    Ok(bytes)
-}
-
-struct SnapshotWriter<'a> {
-    out: BufWriter<File>,
-    path: &'a Path,
-    number: u64,
-    bytes: u64,
-}
-
-impl SnapshotWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
-        self.bytes += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(failed("write to", self.path))
-    }
-
-    fn record(&mut self, record: &Record) -> Result<(), JournalError> {
-        let frame = encode(self.number, record)?;
-        self.number += 1;
-        self.write(&frame)
-    }
-
-    fn set(&mut self, set: &Set) -> Result<(), JournalError> {
-        let Set { id, name, kind, created, changed, .. } = set;
-        let create = Step::CreateSet { id: *id, name: name.clone(), kind: (*kind).into(), created: *created };
-        self.record(&Record::Change(Change { at: *changed, steps: vec![create] }))?;
-        let mut run: Option<(&Arc<Origin>, Vec<IpNet>)> = None;
-        for (prefix, origin) in set.entries.as_ref() {
-            match &mut run {
-                Some((of, prefixes)) if *of == origin && prefixes.len() < CHUNK => prefixes.push(*prefix),
-                _ => {
-                    if let Some((of, prefixes)) = run.replace((origin, vec![*prefix])) {
-                        self.run(set, of, prefixes)?;
-                    }
-                }
-            }
-        }
-        run.map_or(Ok(()), |(of, prefixes)| self.run(set, of, prefixes))
-    }
-
-    fn run(&mut self, set: &Set, origin: &Origin, prefixes: Vec<IpNet>) -> Result<(), JournalError> {
-        let put = Step::Put {
-            set: set.id,
-            added: origin.added,
-            expires: origin.expires,
-            by: origin.by.as_ref().to_owned(),
-            reason: origin.reason.as_deref().map(str::to_owned),
-            prefixes,
-        };
-        self.record(&Record::Change(Change { at: set.changed, steps: vec![put] }))
-    }
 }

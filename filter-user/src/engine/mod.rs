@@ -22,6 +22,7 @@ mod planner;
 mod record;
 mod salvage;
 mod sets;
+mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
