@@ -9,17 +9,17 @@ use std::collections::HashMap;
 
 use super::super::compact::unpermute;
 use super::super::geometry::Packed as PackedPlace;
-use super::super::lines::{Line as _, WORDS};
+use super::super::lines::Line as _;
 use super::super::memory::LineCell;
 use super::super::packed::{
-    CODES, SLOT_BITS, SLOTS_A_WORD, SPILLED, TAG_BITS, TAG_MASK, permuted_of, place_of,
+    CODES, SLOT_BITS, SLOTS_A_WORD, SPILLED, TAG_BITS, TAG_MASK, WORDS, permuted_of, place_of,
 };
 use super::exact::Table;
 use super::keys::Narrow;
 use super::{Full, Place};
 
 /// The last word of a line.
-const LAST: u32 = WORDS as u32 - 1;
+const LAST: u32 = WORDS - 1;
 /// What masks a slot.
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 
@@ -53,6 +53,7 @@ impl Packed {
     }
 
     /// Those of a table that holds some already.
+    #[expect(clippy::cast_possible_truncation, reason = "a set has ten bits")]
     pub(in crate::table) fn read(packed: PackedPlace, exact: &Table<Narrow>, place: Place<'_>) -> Self {
         let sets = &place.lines[packed.sets as usize];
         let given = (1..=CODES).map(|code| sets.half(0, code) as u16).take_while(|set| *set != 0);
