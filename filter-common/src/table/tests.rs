@@ -8,6 +8,7 @@ mod mixed;
 mod overtaken;
 mod reads;
 mod records;
+mod resting;
 
 use proptest::prelude::*;
 

@@ -16,6 +16,7 @@ mod v4;
 mod v6;
 
 use super::TableKind;
+use super::coarse::COARSE_BITS;
 use super::contents::Contents;
 use super::draft::Draft;
 use super::geometry::{Geometry, KINDS};
@@ -45,6 +46,8 @@ pub struct Writer<M> {
     geometry: Geometry,
     v4: [WriterV4; KINDS],
     v6: [WriterV6; KINDS],
+    /// Changes after which something may rest.
+    changes: u64,
 }
 
 /// One table's memory and where its exact keys hash to.
@@ -70,7 +73,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
             v6.push(WriterV6::write(table, draft, place)?);
         }
         let (Ok(v4), Ok(v6)) = (v4.try_into(), v6.try_into()) else { unreachable!("one for each kind") };
-        let writer = Self { memory, geometry, v4, v6 };
+        let writer = Self { memory, geometry, v4, v6, changes: 0 };
         for kind in TableKind::ALL {
             writer.mark(kind);
         }
@@ -92,7 +95,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
             v6.push(WriterV6::adopt(table, draft, place)?);
         }
         let (Ok(v4), Ok(v6)) = (v4.try_into(), v6.try_into()) else { unreachable!("one for each kind") };
-        let writer = Self { memory, geometry, v4, v6 };
+        let writer = Self { memory, geometry, v4, v6, changes: 0 };
         let header = writer.memory.as_ref().first()?.word(0);
         for kind in TableKind::ALL {
             writer.mark(kind);
@@ -124,6 +127,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
     /// # Errors
     /// [`Full`]; nothing changed then.
     pub fn insert_v4(&mut self, kind: TableKind, prefix: PrefixV4, set: u16) -> Result<(), Full> {
+        self.changes += u64::from(prefix.length() <= COARSE_BITS);
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
         self.v4[kind as usize].insert(place, prefix, set)?;
         self.mark(kind);
@@ -135,6 +139,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
     /// # Errors
     /// [`Full`]; nothing changed then.
     pub fn insert_v6(&mut self, kind: TableKind, prefix: PrefixV6, set: u16) -> Result<(), Full> {
+        self.changes += 1;
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
         self.v6[kind as usize].insert(place, prefix, set)?;
         self.mark(kind);
@@ -146,6 +151,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
     /// # Errors
     /// [`Full`]: without a wide prefix a chunk may need more lines than there are; nothing changed then.
     pub fn remove_v4(&mut self, kind: TableKind, prefix: PrefixV4) -> Result<bool, Full> {
+        self.changes += u64::from(prefix.length() <= COARSE_BITS);
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
         self.v4[kind as usize].remove(place, prefix)
     }
@@ -155,6 +161,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
     /// # Errors
     /// As [`Self::remove_v4`].
     pub fn remove_v6(&mut self, kind: TableKind, prefix: PrefixV6) -> Result<bool, Full> {
+        self.changes += 1;
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
         self.v6[kind as usize].remove(place, prefix)
     }
@@ -185,6 +192,23 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
         self.v4.iter_mut().for_each(|table| table.settle(place));
         self.v6.iter_mut().for_each(|table| table.settle(place));
+    }
+
+    /// Where it stands with what rests; `None` where nothing does. IPv4 prefixes of more than 24 bits come and go by one
+    /// store each, so a mark holds while they do; other changes, of which something may rest, make it another.
+    #[must_use]
+    pub fn resting_mark(&self) -> Option<u64> {
+        (self.resting() > 0).then_some(self.changes)
+    }
+
+    /// Takes back what rested at that mark, every search that was under way then having ended. Says whether it did:
+    /// where something younger may rest, all of it goes on resting.
+    pub fn settle_until(&mut self, mark: u64) -> bool {
+        let is_same = self.changes == mark;
+        if is_same {
+            self.settle();
+        }
+        is_same
     }
 
     /// Tells readers which tables of a kind are worth a search.
