@@ -29,6 +29,8 @@ use crate::interface::InterfaceMode;
 
 /// How soon tables that could not be repaired are tried again.
 const REPAIR_SLEEP: Duration = Duration::from_secs(3);
+/// How soon entries that could not be removed are tried again, at the earliest, where others end sooner.
+const STUCK_SLEEP: Duration = Duration::from_secs(1);
 
 /// What the controller needs of the dataplane; the kernel's is [`Dataplane`].
 pub trait Interfaces: Send {
@@ -167,11 +169,19 @@ impl Controller {
                 return Ok(Some(REPAIR_SLEEP));
             }
         }
-        let expired = engine.expire(now)?;
-        if expired > 0 {
-            tracing::info!(expired, "removed entries whose time is over");
-        }
-        Ok(engine.next_expiry().map(|next| next.duration_since(now).unwrap_or_default()))
+        let next = match engine.expire(now) {
+            Ok(0) => engine.next_expiry(),
+            Ok(expired) => {
+                tracing::info!(expired, "removed entries whose time is over");
+                engine.next_expiry()
+            }
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "entries whose time is over cannot be removed, it is tried again");
+                let other = engine.next_expiry_after(now);
+                return Ok(other.map(|next| next.duration_since(now).unwrap_or_default().max(STUCK_SLEEP)));
+            }
+        };
+        Ok(next.map(|next| next.duration_since(now).unwrap_or_default()))
     }
 
     /// What there is to be warned of, in words.

@@ -200,15 +200,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Shortens the journal when it is worth it. Apart from changes, as it writes everything anew.
-    pub fn maintain(&mut self) {
-        if self.journal.is_compaction_due() {
-            let begun = Instant::now();
-            self.compaction_failure = self.journal.compact(&self.state).err();
-            debug!(ms = begun.elapsed().as_millis(), "shortened the journal");
-        }
-    }
-
     /// Makes a set of what each table holds, all in one change; says how many prefixes. The sets' numbers reach the
     /// tables with [`Self::repair`].
     pub(super) fn adopt_tables(&mut self) -> Result<usize, EngineError> {

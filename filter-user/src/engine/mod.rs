@@ -27,6 +27,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod types;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,7 +53,7 @@ use self::plan::Used;
 use self::record::{Change, Record, Step};
 use self::sets::Sets;
 use self::state::State;
-use self::types::{seconds, time};
+use self::types::seconds;
 use crate::tables::{PrefixTables, TableKind, TableMemory};
 
 /// The desired state and the tables that follow it.
@@ -248,22 +249,6 @@ impl Engine {
         Ok(Some(Match { prefix, set: set.name.clone() }))
     }
 
-    /// Removes what is over at `now`, one change a set; says how many entries.
-    ///
-    /// # Errors
-    /// [`EngineError::Table`] and [`EngineError::Journal`]; sets that came before are done then, the others as before.
-    pub fn expire(&mut self, now: SystemTime) -> Result<usize, EngineError> {
-        self.now = seconds(now);
-        let mut count = 0;
-        for (id, prefixes) in self.state.expired(self.now) {
-            let Some(kind) = self.state.set_by_id(id).map(|set| set.kind) else { continue };
-            let steps = plan::steps(&self.state, kind, id, &[], &prefixes);
-            count += prefixes.len();
-            self.commit(kind, steps, vec![Step::Remove { set: id, prefixes }], How::OneByOne)?;
-        }
-        Ok(count)
-    }
-
     /// How full the live table of that kind is.
     #[must_use]
     pub fn table_use(&self, kind: TableKind) -> TableUse {
@@ -282,12 +267,6 @@ impl Engine {
     pub fn planner(&self) -> Planner {
         let (sets, footprint) = (Sets::clone(&self.state), self.tables.planner());
         Planner { sets, used: self.used.all(), memory: self.tables.memory(), footprint }
-    }
-
-    /// When [`Self::expire`] next has something to do.
-    #[must_use]
-    pub fn next_expiry(&self) -> Option<SystemTime> {
-        self.state.next_expiry().map(time)
     }
 
     /// The wanted interfaces, by name.
@@ -341,24 +320,6 @@ impl Engine {
             journal.append(&Record::Change(Change { at: seconds(now), steps }))?;
         }
         Ok(names)
-    }
-
-    /// Whether an undo failed, so that the tables are not what the sets say, or not on every interface.
-    #[must_use]
-    pub const fn has_drifted(&self) -> bool {
-        self.drifted
-    }
-
-    /// Brings tables that have drifted to what the sets say; says whether they had.
-    ///
-    /// # Errors
-    /// [`EngineError::Tables`] and [`EngineError::Divided`]; they have drifted still.
-    pub fn repair_drift(&mut self) -> Result<bool, EngineError> {
-        let drifted = self.drifted;
-        if drifted {
-            self.repair()?;
-        }
-        Ok(drifted)
     }
 
     /// The file that changes are written to.

@@ -43,6 +43,12 @@ impl State {
         self.expiries.first().map(|(expires, ..)| *expires)
     }
 
+    pub(super) fn next_expiry_after(&self, now: u64) -> Option<u64> {
+        // No set has the number 0, so the pair begins before every entry that ends in that second.
+        let after = self.expiries.range((now + 1, 0, IpNet::default())..);
+        after.map(|(expires, ..)| *expires).next()
+    }
+
     /// The entries that are over at `now`, by set, in order.
     pub(super) fn expired(&self, now: u64) -> BTreeMap<SetId, Vec<IpNet>> {
         let mut expired: BTreeMap<SetId, Vec<IpNet>> = BTreeMap::new();

@@ -2,6 +2,7 @@ mod change;
 mod crash;
 mod displaced;
 mod drift;
+mod expiry;
 mod hand_over;
 mod model;
 mod salvage;
@@ -38,6 +39,8 @@ struct Inner {
     unsettled: bool,
     /// What they hold cannot be read.
     unreadable: bool,
+    /// This prefix cannot be changed, for a reason that stays.
+    refused: Option<IpNet>,
 }
 
 /// A call that changes the tables.
@@ -63,6 +66,7 @@ impl Kernel {
             stuck: false,
             unsettled: false,
             unreadable: false,
+            refused: None,
         })))
     }
 
@@ -90,6 +94,10 @@ impl Inner {
             }
             Some((calls, _)) => *calls -= 1,
             None => {}
+        }
+        if matches!(&call, Call::Change(prefix, _) if Some(*prefix) == self.refused) {
+            let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
+            return Err(TableError::Kernel { action: "take this prefix", source: source.into() });
         }
         match (&mut self.full, &call) {
             (Some(0), Call::Change(..)) => {
