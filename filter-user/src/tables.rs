@@ -5,6 +5,8 @@
 //! call returns. Single changes go one by one, and undoing a half-applied batch is the engine's work; a replacement is
 //! one step for every packet.
 
+mod resting;
+
 use std::collections::BTreeMap;
 
 use filter_common::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
@@ -14,6 +16,8 @@ use filter_common::table::slot;
 pub use filter_common::table::{Contents, Footprint};
 use filter_common::table::{Draft, Room};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+pub use self::resting::{Resting, RestingMark, Settled, Waited};
 
 /// A set's number, as stored beside each prefix in the kernel: from 1 to [`MAX_SET`].
 pub type SetId = u32;
@@ -129,6 +133,12 @@ pub trait PrefixTables: Send {
     /// # Errors
     /// [`TableError::Unsettled`] on kernels that cannot tell.
     fn wait_for_searches(&mut self) -> Result<(), TableError>;
+
+    /// What rests where entries were, if anything does. The wait for those who may look at it still needs no tables.
+    fn resting(&self) -> Option<Resting>;
+
+    /// Gives back what rested when the wait began, and nothing that has come to rest since.
+    fn settle(&mut self, waited: Waited) -> Settled;
 
     /// Puts `contents` in force in place of all that the tables hold, in one step for every packet. What was in force
     /// is kept until [`Self::keep`] or [`Self::put_back`].
@@ -370,6 +380,14 @@ impl PrefixTables for MemoryTables {
 
     fn wait_for_searches(&mut self) -> Result<(), TableError> {
         Ok(())
+    }
+
+    fn resting(&self) -> Option<Resting> {
+        None
+    }
+
+    fn settle(&mut self, _waited: Waited) -> Settled {
+        Settled::All
     }
 
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {

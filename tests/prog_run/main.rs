@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         tables::more_memory_than_allowed_is_refused_before_any_is_taken,
         tables::a_plan_is_what_the_kernel_takes,
         tables::tables_answer_what_was_put_into_them,
+        tables::what_rests_is_given_back_without_holding_the_tables,
         swaps::a_swap_that_one_interface_refuses_is_taken_back_on_the_others,
         swaps::a_swap_that_cannot_be_taken_back_either_is_told_and_repaired,
         swaps::a_swap_between_interfaces_on_different_generations_is_taken_back_to_each_its_own,

@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use filter_common::config::Switches;
 use filter_common::keys::{AddressV4, PrefixV4};
 use filter_common::verdict::Reason;
+use filter_user::dataplane::KernelTables;
 use filter_user::interface::InterfaceMode::Native;
-use filter_user::tables::{Contents, PrefixTables as _, SetId, TableError, TableKind};
+use filter_user::tables::{Contents, PrefixTables as _, SetId, Settled, TableError, TableKind};
 use harness::{Attached, Frame, Probe, Sandbox};
 use ipnet::{IpNet, Ipv4Net};
 
@@ -111,6 +112,44 @@ pub fn a_plan_is_what_the_kernel_takes() -> Result<()> {
     let lines = aya::maps::MapInfo::from_pin(attached.generation()?.join(filter_common::abi::map::LINES))?;
     let bytes = u64::from(lines.max_entries()) * u64::from(lines.value_size());
     ensure!(bytes == planned.bytes, "the kernel's map has {bytes} bytes, planned were {planned:?}");
+    Ok(())
+}
+
+pub fn what_rests_is_given_back_without_holding_the_tables() -> Result<()> {
+    let sandbox = Sandbox::enter("what_rests")?;
+    let mut attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
+    let tables = &mut attached.opened.tables;
+    let network = |number: u32| -> Result<IpNet> { Ok(format!("2001:db8:{number:x}::/48").parse()?) };
+    let come_and_go = |tables: &mut KernelTables, numbers: std::ops::Range<u32>| -> Result<()> {
+        numbers
+            .clone()
+            .try_for_each(|number| anyhow::Ok(tables.insert(TableKind::Block, network(number)?, 1)?))?;
+        for number in numbers {
+            ensure!(tables.remove(TableKind::Block, network(number)?)?);
+        }
+        Ok(())
+    };
+    ensure!(tables.resting().is_none());
+    come_and_go(tables, 0..100)?;
+    let waited = tables.resting().context("slots of several words rest")?.wait()?;
+    // Addresses come and go by one store.
+    tables.insert(TableKind::Block, Ipv4Net::from(host(1)).into(), 1)?;
+    ensure!(tables.settle(waited) == Settled::All && tables.resting().is_none());
+
+    come_and_go(tables, 0..10)?;
+    let waited = tables.resting().context("they rest again")?.wait()?;
+    come_and_go(tables, 10..11)?;
+    ensure!(tables.settle(waited) == Settled::Not && tables.resting().is_some());
+
+    // What rested in other tables tells nothing about these.
+    let waited = tables.resting().context("it rests still")?.wait()?;
+    tables.replace(&Contents::default())?;
+    tables.keep();
+    ensure!(tables.resting().is_none());
+    // As many changes as those have seen.
+    come_and_go(tables, 0..111)?;
+    tables.settle(waited);
+    ensure!(tables.resting().is_some(), "what came to rest after the wait was given back");
     Ok(())
 }
 

@@ -26,11 +26,14 @@ use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport, Reading, Trou
 use crate::engine::{Engine, EngineError, SetName};
 use crate::feeds::parse_prefix;
 use crate::interface::InterfaceMode;
+use crate::tables::Settled;
 
 /// How soon tables that could not be repaired are tried again.
 const REPAIR_SLEEP: Duration = Duration::from_secs(3);
 /// How soon entries that could not be removed are tried again, at the earliest, where others end sooner.
 const STUCK_SLEEP: Duration = Duration::from_secs(1);
+/// How often in a row what rests is tried to be given back.
+const SETTLE_TRIES: usize = 8;
 
 /// What the controller needs of the dataplane; the kernel's is [`Dataplane`].
 pub trait Interfaces: Send {
@@ -182,6 +185,23 @@ impl Controller {
             }
         };
         Ok(next.map(|next| next.duration_since(now).unwrap_or_default()))
+    }
+
+    /// Gives back what rests in the tables. Programs that may look at it still are waited for without the engine, so no
+    /// change waits for that. Where changes go on by which more comes to rest, it is left for the next call.
+    ///
+    /// # Errors
+    /// When the engine is not to be used any more.
+    pub fn settle(&self) -> Result<(), ApiError> {
+        for _ in 0..SETTLE_TRIES {
+            let Some(resting) = self.asked()?.resting() else { return Ok(()) };
+            // That the kernel cannot tell is logged where it is asked; tables that are made anew need no telling.
+            let Ok(waited) = resting.wait() else { return Ok(()) };
+            if self.asked()?.settle(waited) == Settled::All {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// What there is to be warned of, in words.

@@ -48,6 +48,10 @@ const SOCKET_PERIOD: Duration = Duration::from_secs(1);
 /// Longest sleep of the expiry task: a clock that was set reaches it no later than that.
 const EXPIRY_SLEEP: Duration = Duration::from_secs(30);
 
+/// How long what rests in the tables waits for being given back; less, and a table that changes all day would wait for
+/// programs all day.
+const SETTLE_SLEEP: Duration = Duration::from_secs(1);
+
 /// Runs until it is told to stop (see [`signals`]).
 ///
 /// # Errors
@@ -156,6 +160,7 @@ async fn serve(socket: Bound, controller: Arc<Controller>, options: &Options) ->
     let expiry = tokio::spawn(expire(Arc::clone(&controller)));
     let (renews, renewed) = tokio::sync::mpsc::channel(1);
     let keeper = tokio::spawn(keep(socket, renews));
+    let settling = tokio::spawn(settle(Arc::clone(&controller)));
     info!(socket = %options.socket.display(), pid = std::process::id(), "ready");
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         warn!(%error, "cannot tell the service manager");
@@ -171,6 +176,7 @@ async fn serve(socket: Bound, controller: Arc<Controller>, options: &Options) ->
     keeper.abort();
     // With it goes the socket.
     let _ = keeper.await;
+    settling.abort();
     info!("stopped; what is attached goes on filtering, `levee detach --all` takes it off");
     Ok(())
 }
@@ -204,6 +210,17 @@ async fn keep(mut socket: Bound, renews: tokio::sync::mpsc::Sender<UnixListener>
             Some(Err(_)) | None => {}
         }
         told = place;
+    }
+}
+
+/// Gives back what rests in the tables. Where nothing does, that is one question a second.
+async fn settle(controller: Arc<Controller>) {
+    loop {
+        tokio::time::sleep(SETTLE_SLEEP).await;
+        let settled = Arc::clone(&controller);
+        if let Err(error) = tokio::task::spawn_blocking(move || settled.settle()).await {
+            error!(%error, "giving back what rests in the tables panicked");
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use super::report::InterfaceReport;
 use super::swap::{Prepared, Refused, swap_back};
 use super::{Dataplane, DataplaneError, parallel};
 use crate::tables::{
-    Opened, PrefixTables, SetId, TableError, TableKind, TableMemory, TablePrefix, draft, footprint, ipnet_v4,
-    ipnet_v6,
+    Opened, PrefixTables, Resting, RestingMark, SetId, Settled, TableError, TableKind, TableMemory,
+    TablePrefix, Waited, draft, footprint, ipnet_v4, ipnet_v6,
 };
 
 /// How often keys are spread anew before the kernel's memory is given up on. One try in a million fails.
@@ -29,6 +29,8 @@ const TRIES: u64 = 8;
 pub struct KernelTables {
     dataplane: Arc<Mutex<Dataplane>>,
     live: Option<Writer<Mapping>>,
+    /// How often others came into force, or those of before again.
+    turns: u64,
     before: Option<(Generation, Writer<Mapping>)>,
     limit: u64,
 }
@@ -37,7 +39,7 @@ impl KernelTables {
     /// The tables of `dataplane`, which may take so many bytes a generation. There are none until they are opened.
     #[must_use]
     pub const fn new(dataplane: Arc<Mutex<Dataplane>>, limit: u64) -> Self {
-        Self { dataplane, live: None, before: None, limit }
+        Self { dataplane, live: None, turns: 0, before: None, limit }
     }
 
     fn dataplane(&self) -> MutexGuard<'_, Dataplane> {
@@ -47,6 +49,12 @@ impl KernelTables {
 
     fn live(&mut self) -> Result<&mut Writer<Mapping>, TableError> {
         self.live.as_mut().ok_or(TableError::Full)
+    }
+
+    /// From now on, changes are made by this writer; returns the one before.
+    const fn take_for_live(&mut self, writer: Writer<Mapping>) -> Option<Writer<Mapping>> {
+        self.turns += 1;
+        self.live.replace(writer)
     }
 
     /// Makes a change; where only lines that may still be looked at are in its way, waits until they are not.
@@ -111,8 +119,7 @@ impl KernelTables {
         let mut dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
         prepared.swap().map_err(refused("put the new tables in force", &interfaces))?;
         let before = dataplane.install(generation);
-        let live = self.live.replace(writer);
-        self.before = before.zip(live);
+        self.before = before.zip(self.take_for_live(writer));
         Ok(Ok(()))
     }
 }
@@ -155,7 +162,7 @@ impl PrefixTables for KernelTables {
             }
         };
         if let Some(writer) = adopted {
-            self.live = Some(writer);
+            self.take_for_live(writer);
             self.before = None;
             self.dataplane().finish_swap().map_err(kernel("tell what is attached"))?;
             return Ok(Opened::Adopted);
@@ -188,6 +195,26 @@ impl PrefixTables for KernelTables {
         Ok(())
     }
 
+    fn resting(&self) -> Option<Resting> {
+        let mark = RestingMark { tables: self.turns, changes: self.live.as_ref()?.resting_mark()? };
+        Some(Resting::new(mark, || wait_for_readers().map_err(|_| TableError::Unsettled)))
+    }
+
+    fn settle(&mut self, waited: Waited) -> Settled {
+        let RestingMark { tables, changes } = waited.mark();
+        match &mut self.live {
+            Some(live) if tables == self.turns => {
+                if live.settle_until(changes) {
+                    Settled::All
+                } else {
+                    Settled::Not
+                }
+            }
+            // What rested in tables that are gone went with them.
+            _ => Settled::All,
+        }
+    }
+
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
         self.build(contents)
     }
@@ -210,7 +237,7 @@ impl PrefixTables for KernelTables {
         }
         dataplane.install(generation);
         dataplane.remove_other_generations();
-        self.live = Some(writer);
+        self.take_for_live(writer);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::interface::InterfaceMode;
-use crate::tables::{Contents, Footprint, MemoryTables, Opened, SetId, TableError};
+use crate::tables::{Contents, Footprint, MemoryTables, Opened, Resting, SetId, Settled, TableError, Waited};
 
 const CAPACITY: usize = 1000;
 
@@ -145,6 +145,14 @@ impl PrefixTables for Kernel {
             return Err(TableError::Unsettled);
         }
         inner.call(Call::Wait)
+    }
+
+    fn resting(&self) -> Option<Resting> {
+        self.inner().tables.resting()
+    }
+
+    fn settle(&mut self, waited: Waited) -> Settled {
+        self.inner().tables.settle(waited)
     }
 
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {

@@ -1,5 +1,5 @@
-//! What the engine does by the clock, without a caller: entries end, tables that have drifted are made anew, the journal
-//! is shortened.
+//! What the engine does by the clock, without a caller: entries end, tables that have drifted are made anew, what rests in
+//! them is given back, the journal is shortened.
 //!
 //! Decides that no part of it keeps another from being done: a set whose entries cannot go is told of, and tried again with
 //! the next call. Costs nothing while there is nothing to do.
@@ -14,6 +14,7 @@ use super::error::EngineError;
 use super::plan;
 use super::record::Step;
 use super::types::{seconds, time};
+use crate::tables::{Resting, Settled, Waited};
 
 impl Engine {
     /// Removes what is over at `now`, one change a set; says how many entries.
@@ -46,6 +47,17 @@ impl Engine {
     #[must_use]
     pub fn next_expiry_after(&self, now: SystemTime) -> Option<SystemTime> {
         self.state.next_expiry_after(seconds(now)).map(time)
+    }
+
+    /// What rests in the tables, if anything does: programs may look at it still. Waiting for them needs no engine.
+    #[must_use]
+    pub fn resting(&self) -> Option<Resting> {
+        self.tables.resting()
+    }
+
+    /// Gives back what rested when the wait began.
+    pub fn settle(&mut self, waited: Waited) -> Settled {
+        self.tables.settle(waited)
     }
 
     /// Whether an undo failed, so that the tables are not what the sets say, or not on every interface.

@@ -13,7 +13,8 @@ use filter_user::api::types::{
     Status,
 };
 use filter_user::tables::{
-    Contents, Footprint, MemoryTables, Opened, PrefixTables, SetId, TableError, TableKind, TableMemory,
+    Contents, Footprint, MemoryTables, Opened, PrefixTables, Resting, RestingMark, SetId, Settled,
+    TableError, TableKind, TableMemory, Waited,
 };
 use ipnet::IpNet;
 
@@ -37,12 +38,23 @@ struct Inner {
     /// Replacements divide the interfaces, and opening does not help.
     divide: bool,
     live: Option<u64>,
+    /// Changes that something rests since, and where the wait for it ends.
+    resting: Option<(u64, Gate)>,
+    /// Marks that were waited for.
+    settled: Vec<RestingMark>,
 }
 
 impl Told {
     fn new() -> Self {
         let tables = MemoryTables::new(1000, 1000);
-        Self(Arc::new(Mutex::new(Inner { tables, gate: None, divide: false, live: None })))
+        Self(Arc::new(Mutex::new(Inner {
+            tables,
+            gate: None,
+            divide: false,
+            live: None,
+            resting: None,
+            settled: vec![],
+        })))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
@@ -72,6 +84,32 @@ impl PrefixTables for Told {
 
     fn wait_for_searches(&mut self) -> Result<(), TableError> {
         Ok(())
+    }
+
+    fn resting(&self) -> Option<Resting> {
+        let (changes, gate) = self.with(|inner| {
+            let (changes, gate) = inner.resting.as_mut()?;
+            Some((*changes, gate.take()))
+        })?;
+        Some(Resting::new(RestingMark { tables: 1, changes }, move || {
+            if let Some((begun, go_on)) = gate {
+                begun.send(()).unwrap();
+                go_on.recv().unwrap();
+            }
+            Ok(())
+        }))
+    }
+
+    fn settle(&mut self, waited: Waited) -> Settled {
+        self.with(|inner| {
+            inner.settled.push(waited.mark());
+            let is_younger = |(changes, _): &mut (u64, Gate)| *changes != waited.mark().changes;
+            if inner.resting.as_mut().is_some_and(is_younger) {
+                return Settled::Not;
+            }
+            inner.resting = None;
+            Settled::All
+        })
     }
 
     fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
@@ -301,4 +339,26 @@ async fn tables_that_take_more_than_they_may_are_warned_of() {
     let warned = warnings(&daemon).await;
     let told = warned.len() == 1 && warned[0].contains("take 64 MiB") && warned[0].contains("--max-memory");
     assert!(told, "{warned:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_does_not_wait_for_what_rests_to_be_given_back() {
+    let tables = Told::new();
+    let daemon = daemon_on(Box::new(tables.clone()), Limits::default());
+    let ((begun, has_begun), (may_go_on, go_on)) = (channel(), channel());
+    tables.with(|inner| inner.resting = Some((5, Some((begun, go_on)))));
+    let controller = Arc::clone(&daemon.controller);
+    let settling = tokio::task::spawn_blocking(move || controller.settle());
+    let waits = move || has_begun.recv_timeout(Duration::from_secs(20)).unwrap();
+    tokio::task::spawn_blocking(waits).await.unwrap();
+    let patience = Duration::from_secs(10);
+    let added = tokio::time::timeout(patience, daemon.add(Action::Block, "x", &["192.0.2.1"])).await;
+    assert_eq!(added.expect("it waits for programs").unwrap().added, 1);
+    // What comes to rest meanwhile is waited for anew.
+    tables.with(|inner| inner.resting = Some((6, None)));
+    assert!(tables.with(|inner| inner.settled.is_empty()));
+    may_go_on.send(()).unwrap();
+    settling.await.unwrap().unwrap();
+    let marks: Vec<u64> = tables.with(|inner| inner.settled.iter().map(|mark| mark.changes).collect());
+    assert_eq!((marks, tables.with(|inner| inner.resting.is_none())), (vec![5, 6], true));
 }
