@@ -200,6 +200,37 @@ pub fn a_dry_run_tells_what_the_import_makes_of_the_kernels_tables() -> Result<(
     Ok(())
 }
 
+pub fn a_dry_run_of_what_may_not_fit_promises_nothing() -> Result<()> {
+    let field = Field::new("may_not_fit")?;
+    let networks = |count: u32| {
+        (0..count).fold(String::new(), |text, number| text + &format!("2001:db8:{number:x}::/48\n"))
+    };
+    let (few, many) = (field.file("few", networks(100))?, field.file("many", networks(4_000))?);
+    let levee = field.levee_with(&["--max-memory", "7100000"])?;
+    levee.ok(&["attach", "eth0"])?;
+    let before = state(&levee)?;
+    let words = ["it may be refused", "new ones would take", "the limit is", "--max-memory"];
+    refused(&levee.cmd(&["set", "import", "x", &many, "--dry-run"])?, &words)?;
+    refused(&levee.cmd(&["set", "import", "x", &many])?, &["the tables would take"])?;
+    ensure!(state(&levee)? == before, "a refusal changed something");
+    levee.ok(&["set", "import", "x", &few, "--dry-run"])?;
+    levee.ok(&["set", "import", "x", &few])?;
+    levee.kill9()?;
+
+    let levee = field.levee_with(&["--max-memory", "16MiB"])?;
+    let text = levee.ok(&["set", "import", "x", &many, "--dry-run"])?;
+    ensure!(text.contains("no more after it if they have room for it, else new ones of"), "{text}");
+    let planned = levee.json(&["set", "import", "x", &many, "--dry-run"])?;
+    let planned: Imported = serde_json::from_value(planned)?;
+    let memory = planned.memory.context("a dry run tells the memory")?;
+    levee.ok(&["set", "import", "x", &many])?;
+    let now = status(&levee)?.memory.context("a daemon knows its tables")?.tables;
+    ensure!(!memory.replaces_tables && now > memory.now, "it was made in place: {now}, {memory:?}");
+    ensure!(now == memory.made_anew && memory.after == now, "{now}, not {memory:?}");
+    ensure!(memory.peak == memory.now + now, "{memory:?}");
+    Ok(())
+}
+
 pub fn a_list_that_does_not_fit_is_refused() -> Result<()> {
     let field = Field::new("does_not_fit")?;
     let levee = field.levee_with(&["--max-memory", "7MiB"])?;

@@ -72,6 +72,7 @@ fn main() -> ExitCode {
         import::replace_makes_the_set_the_list,
         import::a_set_that_is_exported_can_be_checked_and_imported_again,
         import::a_dry_run_tells_what_the_import_makes_of_the_kernels_tables,
+        import::a_dry_run_of_what_may_not_fit_promises_nothing,
         import::a_list_that_does_not_fit_is_refused,
         import::adopted_tables_that_take_more_than_they_may_are_warned_of,
         import::lists_without_end_are_refused_in_bounded_memory,

@@ -278,6 +278,7 @@ fn engine(error: &EngineError) -> (StatusCode, &'static str) {
         EngineError::Tables { source: TableError::OverLimit { .. } | TableError::TooLarge } => {
             (StatusCode::CONFLICT, "no_room")
         }
+        EngineError::MayNotFit { .. } => (StatusCode::CONFLICT, "no_room"),
         EngineError::Divided { .. } | EngineError::NotUndone { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, "half_done")
         }

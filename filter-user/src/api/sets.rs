@@ -17,7 +17,7 @@ use super::types::{
     Action, AddRequest, Change, ChangeOutcome, ChangeRequest, Changed, ImportQuery, Imported, PlannedMemory,
     PrefixList, RemoveRequest, SCHEMA, SetChanged, SetRemoved, Span,
 };
-use crate::engine::{ChangeReport, Engine, EngineError, ImportPlan, Provenance, SetName};
+use crate::engine::{ChangeReport, Engine, EngineError, ImportPlan, PlannedWay, Provenance, SetName};
 use crate::feeds::{ParseOptions, PrefixError, parse_list};
 
 impl Controller {
@@ -203,7 +203,8 @@ impl From<ImportPlan> for PlannedMemory {
             after: plan.after(),
             peak: plan.peak(),
             limit: plan.memory.limit,
-            replaces_tables: plan.replaces_tables,
+            made_anew: plan.footprint.bytes,
+            replaces_tables: plan.way == PlannedWay::Replaced,
         }
     }
 }

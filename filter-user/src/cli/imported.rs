@@ -47,12 +47,17 @@ pub fn summary(imported: &Imported) -> String {
 
 /// What the tables would take.
 fn planned(memory: &PlannedMemory) -> String {
-    let PlannedMemory { now, after, peak, limit, replaces_tables } = *memory;
-    let [now, after, peak, limit] = [now, after, peak, limit].map(size);
+    let PlannedMemory { now, after: _, peak, made_anew, limit, replaces_tables } = *memory;
+    let touches_tables = peak != now;
+    let [now, peak, made_anew, limit] = [now, peak, made_anew, limit].map(size);
     let change = if replaces_tables {
-        format!("{after} after it, {peak} while both are there")
+        format!("{made_anew} after it, {peak} while both are there")
+    } else if touches_tables {
+        format!(
+            "no more after it if they have room for it, else new ones of {made_anew}, at most {peak} while both are there"
+        )
     } else {
-        "no more after it, as it is made in place".to_owned()
+        "no more after it, as it changes nothing in them".to_owned()
     };
     format!("kernel memory of the tables: {now} now, {change}; the limit is {limit}\nnothing was changed")
 }
@@ -108,6 +113,7 @@ mod tests {
             now: 2 << 20,
             after: 5 << 20,
             peak: 7 << 20,
+            made_anew: 5 << 20,
             limit: 512 << 20,
             replaces_tables: true,
         };
@@ -120,8 +126,17 @@ mod tests {
             "nothing was changed",
         ];
         assert_eq!(summary(&planned).lines().collect::<Vec<_>>(), expected);
-        let memory = PlannedMemory { after: 2 << 20, peak: 2 << 20, replaces_tables: false, ..memory };
-        let planned = Imported { memory: Some(memory), ..planned };
-        assert!(summary(&planned).contains("2 MiB now, no more after it, as it is made in place; the limit"));
+        let says = |memory, text| {
+            let planned = Imported { memory: Some(memory), ..planned.clone() };
+            assert!(summary(&planned).contains(text), "{}", summary(&planned));
+        };
+        let in_place = PlannedMemory { replaces_tables: false, ..memory };
+        says(
+            in_place,
+            "2 MiB now, no more after it if they have room for it, else new ones of 5 MiB, at most 7 MiB while both are \
+             there; the limit",
+        );
+        let untouched = PlannedMemory { after: 2 << 20, peak: 2 << 20, ..in_place };
+        says(untouched, "2 MiB now, no more after it, as it changes nothing in them; the limit");
     }
 }

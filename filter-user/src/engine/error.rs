@@ -85,6 +85,19 @@ pub enum EngineError {
         #[source]
         source: TableError,
     },
+    /// A planned change is refused if the tables in force have no room for it, which only trying tells.
+    #[error(
+        "it may be refused: should the tables in force have no room for it, new ones would take {}, and the limit is {}; \
+         raise it with `levee run --max-memory`",
+        humansize::format_size(*.needed, humansize::BINARY),
+        humansize::format_size(*.limit, humansize::BINARY)
+    )]
+    MayNotFit {
+        /// Bytes that new tables would take.
+        needed: u64,
+        /// Bytes that they may take.
+        limit: u64,
+    },
     /// An entry would be gone before it is there.
     #[error("the entries would expire before they are added; choose a later time")]
     AlreadyExpired,

@@ -9,7 +9,7 @@ use super::error::EngineError;
 use super::name::SetName;
 use super::plan;
 use super::sets::Sets;
-use super::types::{ImportPlan, ImportReport, Provenance};
+use super::types::{ImportPlan, ImportReport, PlannedWay, Provenance};
 use crate::tables::{Contents, Footprint, TableError, TableKind, TableMemory};
 
 /// The sets and tables of an engine, as of one moment.
@@ -26,7 +26,7 @@ impl Planner {
     ///
     /// # Errors
     /// As for the import, as far as they can be told beforehand: not [`EngineError::Journal`], and not what the kernel
-    /// may refuse.
+    /// may refuse. [`EngineError::MayNotFit`] where the import is refused unless the tables in force have room for it.
     pub fn plan_import(
         &self,
         set: &SetName,
@@ -41,14 +41,27 @@ impl Planner {
         let contents = plan::contents(&self.sets, kind, &put.steps)?;
         let footprint = (self.footprint)(&contents).map_err(|source| EngineError::Tables { source })?;
         let memory = self.memory;
-        let replaces_tables = is_at_once(leaving.how(), put.steps.len(), self.used);
-        if replaces_tables && footprint.bytes > memory.limit {
-            let source = TableError::OverLimit { needed: footprint.bytes, limit: memory.limit };
-            return Err(EngineError::Tables { source });
-        }
+        let way = match put.steps.len() {
+            0 => PlannedWay::Untouched,
+            steps if is_at_once(leaving.how(), steps, self.used) => PlannedWay::Replaced,
+            _ => PlannedWay::InPlace,
+        };
+        check_limit(way, footprint.bytes, memory.limit)?;
         let held = self.sets.set(set).map_or(0, |set| set.entries.len());
         let total = held + put.report.added.len() - put.report.removed.len();
         let report = ImportReport::new(&put.report, total);
-        Ok(ImportPlan { report, footprint, memory, replaces_tables })
+        Ok(ImportPlan { report, footprint, memory, way })
+    }
+}
+
+/// Refuses what the import would be refused for, or may be: whether it fits in place is known once it is tried, as the
+/// room that each part of the tables has left is theirs to know.
+const fn check_limit(way: PlannedWay, needed: u64, limit: u64) -> Result<(), EngineError> {
+    match way {
+        PlannedWay::Replaced if needed > limit => {
+            Err(EngineError::Tables { source: TableError::OverLimit { needed, limit } })
+        }
+        PlannedWay::InPlace if needed > limit => Err(EngineError::MayNotFit { needed, limit }),
+        PlannedWay::Untouched | PlannedWay::InPlace | PlannedWay::Replaced => Ok(()),
     }
 }

@@ -147,22 +147,39 @@ pub struct ImportPlan {
     pub footprint: Footprint,
     /// What the tables take now, and may take.
     pub memory: TableMemory,
-    /// New tables would take the place of those in force. Otherwise these are changed in place; should they have no
-    /// room for that, new ones take their place all the same.
-    pub replaces_tables: bool,
+    /// How they come to it.
+    pub way: PlannedWay,
+}
+
+/// How tables would come to what an import wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlannedWay {
+    /// They name the same sets for the same prefixes before and after.
+    Untouched,
+    /// They are changed in place; should they have no room for that, new ones take their place all the same.
+    InPlace,
+    /// New ones take their place.
+    Replaced,
 }
 
 impl ImportPlan {
-    /// Bytes that the tables take after it.
+    /// Bytes that the tables take after it; at most, where they may be changed in place.
     #[must_use]
-    pub const fn after(&self) -> u64 {
-        if self.replaces_tables { self.footprint.bytes } else { self.memory.live }
+    pub fn after(&self) -> u64 {
+        match self.way {
+            PlannedWay::Untouched => self.memory.live,
+            PlannedWay::InPlace => self.memory.live.max(self.footprint.bytes),
+            PlannedWay::Replaced => self.footprint.bytes,
+        }
     }
 
     /// Bytes that they take at most, while tables are there beside those that take their place.
     #[must_use]
     pub const fn peak(&self) -> u64 {
-        self.memory.live + if self.replaces_tables { self.footprint.bytes } else { 0 }
+        match self.way {
+            PlannedWay::Untouched => self.memory.live,
+            PlannedWay::InPlace | PlannedWay::Replaced => self.memory.live + self.footprint.bytes,
+        }
     }
 }
 

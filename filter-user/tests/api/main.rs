@@ -181,7 +181,8 @@ async fn a_dry_run_answers_as_the_import_would_and_changes_nothing() {
         let memory = planned.memory.unwrap();
         assert!(memory.peak >= memory.after.max(memory.now) && memory.limit >= memory.after, "{memory:?}");
         assert_eq!(memory.replaces_tables, (set, replace) == ("list", true));
-        assert_eq!(memory.peak, memory.now + if memory.replaces_tables { memory.after } else { 0 });
+        let after = if memory.replaces_tables { memory.made_anew } else { memory.made_anew.max(memory.now) };
+        assert_eq!((memory.after, memory.peak), (after, memory.now + memory.made_anew));
         assert_eq!(daemon.sets().await, before);
         assert_eq!(daemon.client.get::<SetEntries>("/v1/sets/list").await.unwrap(), listed);
         if (set, replace) == ("list", true) {

@@ -228,14 +228,18 @@ pub struct ImportQuery {
 pub struct PlannedMemory {
     /// That they take now.
     pub now: u64,
-    /// That they would take after the import.
+    /// That they would take after the import; at most, unless `replaces_tables` is true.
     pub after: u64,
-    /// That they would take at most: while new tables are made, the old ones are there as well.
+    /// That they would take at most: while new tables are made, the old ones are there as well. It is `now` where the
+    /// import changes nothing in the tables.
     pub peak: u64,
+    /// That new tables with the outcome would take.
+    pub made_anew: u64,
     /// That tables may take.
     pub limit: u64,
-    /// New tables would take the place of those in force. Otherwise these are changed in place; should they have no
-    /// room for that, new ones take their place all the same.
+    /// New tables would take the place of those in force. Otherwise these are changed in place and take what they take
+    /// now; should they have no room for that, which only the import itself finds out, new ones take their place all
+    /// the same. Where new ones would take more than the limit, a dry run is therefore refused in both cases.
     pub replaces_tables: bool,
 }
 

@@ -208,9 +208,11 @@ fn a_plan_of_an_import_is_what_the_import_does_and_changes_nothing() {
     add(&mut engine, "s", &["10.0.0.1/32", "10.0.0.2/32", "10.0.0.5/32"]).unwrap();
     let list = nets(&["10.0.0.2/32", "10.0.0.3/32", "10.0.0.4/32"]);
     // In the second import, all that the new set would block is blocked already: no table changes.
-    for (set, replace, bytes, replaces_tables) in
-        [("s", false, 5 * 16, false), ("t", true, 5 * 16, false), ("s", true, 3 * 16, true)]
-    {
+    for (set, replace, bytes, way) in [
+        ("s", false, 5 * 16, PlannedWay::InPlace),
+        ("t", true, 5 * 16, PlannedWay::Untouched),
+        ("s", true, 3 * 16, PlannedWay::Replaced),
+    ] {
         let before = (dump(&engine), rig.kernel.block(), rig.kernel.inner().calls.len());
         let planned = engine
             .planner()
@@ -220,13 +222,54 @@ fn a_plan_of_an_import_is_what_the_import_does_and_changes_nothing() {
         assert_eq!(planned.footprint.bytes, bytes, "{set} {replace}");
         let generation = engine.table_memory().generation;
         let done = engine.import(&name(set), SetKind::Block, &list, replace, &forever(), at(2)).unwrap();
-        assert_eq!(planned.report, done);
-        assert_eq!(planned.replaces_tables, replaces_tables);
-        assert_eq!(replaces_tables, engine.table_memory().generation > generation);
+        assert_eq!((planned.report, planned.way), (done, way));
+        assert_eq!(way == PlannedWay::Replaced, engine.table_memory().generation > generation);
         assert_eq!(engine.table_memory().live, bytes);
         let live = planned.memory.live;
-        let expected = if replaces_tables { (bytes, live + bytes) } else { (live, live) };
+        let expected = if way == PlannedWay::Untouched { (live, live) } else { (bytes, live + bytes) };
         assert_eq!((planned.after(), planned.peak()), expected);
+    }
+}
+
+#[test]
+fn a_plan_of_what_may_find_no_room_bounds_what_comes_of_it() {
+    let list = nets(&["10.0.0.2/32", "2001:db8::/48", "2001:db8:1::/48"]);
+    for room in [0, 2, 3] {
+        let rig = Rig::new();
+        let mut engine = rig.open();
+        rig.kernel.inner().tables.limit(1, 4);
+        add(&mut engine, "s", &["10.0.0.1/32"]).unwrap();
+        rig.kernel.inner().tables.limit(room, 4);
+        let plan = engine.planner();
+        let plan = plan.plan_import(&name("s"), SetKind::Block, &list, false, &forever(), at(2)).unwrap();
+        assert_eq!((plan.way, plan.after(), plan.peak()), (PlannedWay::InPlace, 4 * 16, 5 * 16), "{room}");
+        let generation = engine.table_memory().generation;
+        engine.import(&name("s"), SetKind::Block, &list, false, &forever(), at(2)).unwrap();
+        let after = engine.table_memory();
+        assert_eq!(after.generation > generation, room < 3);
+        assert!(after.live <= plan.after());
+    }
+}
+
+/// Exit code 0 of a dry run promises that the import is not refused for memory.
+#[test]
+fn what_would_not_fit_into_new_tables_is_refused_by_its_plan_whether_or_not_it_fits_into_these() {
+    let list = nets(&["10.0.0.2/32", "2001:db8::/48", "2001:db8:1::/48"]);
+    for room in [0, 2, 3] {
+        let rig = Rig::new();
+        let mut engine = rig.open();
+        add(&mut engine, "s", &["10.0.0.1/32"]).unwrap();
+        rig.kernel.inner().tables.limit(room, 3);
+        let planner = engine.planner();
+        let plan =
+            |list: &[IpNet]| planner.plan_import(&name("s"), SetKind::Block, list, false, &forever(), at(2));
+        let planned = plan(&list).unwrap_err();
+        assert!(matches!(planned, EngineError::MayNotFit { needed: 64, limit: 48 }), "{room}: {planned}");
+        let text = planned.to_string();
+        assert!(text.contains("take 64 B, and the limit is 48 B; raise it with"), "{text}");
+        assert!(plan(&list[..2]).is_ok());
+        let imported = engine.import(&name("s"), SetKind::Block, &list, false, &forever(), at(2));
+        assert_eq!(imported.is_ok(), room == 3);
     }
 }
 
