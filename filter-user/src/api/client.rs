@@ -179,7 +179,7 @@ impl Client {
         self.exchange(call).await
     }
 
-    /// Adds prefixes to a set and removes others from it, in one step.
+    /// Adds prefixes to a set and removes others from it: all of it, or nothing.
     ///
     /// # Errors
     /// Every [`ClientError`].

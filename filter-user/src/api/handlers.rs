@@ -139,7 +139,8 @@ async fn remove_set(State(controller): Shared, Path(name): Path<String>) -> Answ
     blocking(controller, move |controller| controller.remove_set(&name)).await.map(axum::Json)
 }
 
-/// Adds prefixes to a set: all of them, or none when one of them is bad.
+/// Adds prefixes to a set: all of them, or none when one of them is bad. Packets meet many of them one after the other,
+/// within milliseconds.
 #[utoipa::path(post, path = "/v1/sets/{name}/add", params(("name" = String, Path)), request_body = AddRequest,
     responses((status = OK, body = Changed), (status = "4XX", body = ErrorBody)))]
 async fn add(
@@ -162,7 +163,12 @@ async fn remove(
     blocking(controller, move |controller| controller.remove(&name, &request)).await.map(axum::Json)
 }
 
-/// Adds prefixes to a set and removes others from it, in one step: all of it, or nothing.
+/// Adds prefixes to a set and removes others from it: all of it, or nothing.
+///
+/// That is what is recorded and answered. The filter is changed in place, entry by entry, the additions before the
+/// removals, so for up to some tenths of a second packets may meet a part of it; only `import` with `replace`, `flush` and
+/// the removal of a set are one step for packets, too. Should the daemon be killed meanwhile, that part stays in force
+/// until the next one starts, which brings the filter to what is recorded: the entries of before, or of after.
 #[utoipa::path(post, path = "/v1/sets/{name}/change", params(("name" = String, Path)), request_body = ChangeRequest,
     responses((status = OK, body = SetChanged), (status = "4XX", body = ErrorBody)))]
 async fn change(
@@ -189,7 +195,8 @@ async fn export(State(controller): Shared, Path(name): Path<String>) -> Result<E
 }
 
 /// Imports a list into a set: all of it, or nothing; with `dry_run`, tells what that would do. The body is the list
-/// itself, as text or gzip.
+/// itself, as text or gzip. With `replace` it is one step for packets, too; otherwise they may meet a part of it, as of a
+/// `change`.
 #[utoipa::path(post, path = "/v1/sets/{name}/import", params(("name" = String, Path), ImportQuery),
     request_body(content = String, content_type = "application/octet-stream"),
     responses((status = OK, body = Imported), (status = "4XX", body = ErrorBody)))]

@@ -1,6 +1,7 @@
 //! Changing sets: adding, removing, importing.
 //!
-//! All or nothing, whatever a request names; lists are parsed before the engine is locked.
+//! All or nothing, whatever a request names, for whoever asks what the sets are; what packets meet meanwhile is the engine's
+//! to decide. Lists are parsed before the engine is locked.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -63,7 +64,7 @@ impl Controller {
         Ok(changed(&name, action, &prefixes, &report, ChangeOutcome::NotPresent))
     }
 
-    /// Adds prefixes to a set and removes others from it, in one step.
+    /// Adds prefixes to a set and removes others from it.
     ///
     /// # Errors
     /// When one of them is no prefix or is in both lists, or the set does something else, or the table is full, or

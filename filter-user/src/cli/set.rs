@@ -44,7 +44,12 @@ Example:
   levee set import ipsum ipsum.txt --replace --dry-run
   curl -sSf https://example.org/list | levee set import example - --replace --max-change 30%")]
     Import(ImportArgs),
-    /// Add what one list names to a set and remove what another names: all of it in one step, or nothing
+    /// Add what one list names to a set and remove what another names: all of it, or nothing
+    ///
+    /// The set is then as it was or as it is to be, whatever goes wrong. Packets meet the change entry by entry, the
+    /// additions before the removals, for up to some tenths of a second; where that matters, `import --replace` is
+    /// one step for them. Should the daemon be killed meanwhile, the part that was made filters until the next
+    /// `levee run`, which makes the filter what the set is: as before or as after.
     #[command(after_help = "\
 Example:
   levee set change ipsum --add-from new.txt --remove-from gone.txt
@@ -149,7 +154,8 @@ struct ImportArgs {
     file: String,
     #[command(flatten)]
     action: SetAction,
-    /// The set becomes the list; without it the list is added to the set
+    /// The set becomes the list, in one step for every packet; without it the list is added to the set, which
+    /// packets meet entry by entry
     #[arg(long)]
     replace: bool,
     /// For how long, such as 1h or 7d; without end when not given. The daemon ends it: while it is
@@ -169,7 +175,8 @@ struct ImportArgs {
     /// How the list is written
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
-    /// Import nothing: read and check the list, and tell what an import would do and what the tables would take
+    /// Import nothing: read and check the list, and tell what an import would do and what the tables would take;
+    /// refused where the import is, or may be
     #[arg(long)]
     dry_run: bool,
     /// Print JSON

@@ -146,8 +146,8 @@ pub struct Changed {
     pub changes: Vec<Change>,
 }
 
-/// Adds prefixes to a set and removes others from it: all of it in one step, or nothing when one of them is bad or in
-/// both lists.
+/// Adds prefixes to a set and removes others from it: all of it, or nothing when one of them is bad or in both lists.
+/// Packets may meet a part of it while it is made.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRequest {
@@ -198,7 +198,7 @@ pub struct ImportQuery {
     #[serde(default)]
     #[param(inline)]
     pub action: Action,
-    /// The set becomes the list; otherwise the list is added.
+    /// The set becomes the list, in one step for every packet; otherwise the list is added.
     #[serde(default)]
     pub replace: bool,
     /// For how long; without end when absent.
