@@ -78,6 +78,7 @@ fn main() -> ExitCode {
         import::lists_without_end_are_refused_in_bounded_memory,
         import::a_file_of_ten_gigabytes_is_refused,
         crash::killing_the_daemon_in_an_import_leaves_the_old_list_or_the_new,
+        crash::killing_the_daemon_in_a_change_in_place_leaves_the_entries_of_before_or_after_once_it_runs_again,
         generations::swaps_under_flood_let_nothing_through_and_hold_nothing_up,
         generations::a_controller_that_is_killed_in_swaps_leaves_one_list_in_force_everywhere,
         generations::tables_that_grow_under_flood_let_nothing_through_and_lose_nothing,
