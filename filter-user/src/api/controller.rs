@@ -193,11 +193,12 @@ impl Controller {
     /// # Errors
     /// When the engine is not to be used any more.
     pub fn settle(&self) -> Result<(), ApiError> {
-        for _ in 0..SETTLE_TRIES {
+        for turn in 1..=SETTLE_TRIES {
             let Some(resting) = self.asked()?.resting() else { return Ok(()) };
             // That the kernel cannot tell is logged where it is asked; tables that are made anew need no telling.
             let Ok(waited) = resting.wait() else { return Ok(()) };
             if self.asked()?.settle(waited) == Settled::All {
+                tracing::debug!(turn, "gave back what rested in the tables");
                 return Ok(());
             }
         }
