@@ -41,8 +41,8 @@ pub use self::log_file::LogFile;
 pub use self::name::{SetName, SetNameError};
 pub use self::planner::Planner;
 pub use self::types::{
-    ChangeReport, EntryRecord, ImportPlan, ImportReport, InterfaceIntent, Match, MissingLog, PlannedWay, Provenance,
-    Recovery, SetSummary, TableUse,
+    ChangeReport, EntryRecord, ImportPlan, ImportReport, InterfaceIntent, Match, MissingLog, PlannedWay,
+    Provenance, Recovery, SetSummary, TableUse,
 };
 pub use crate::tables::TableKind as SetKind;
 
