@@ -206,7 +206,7 @@ pub fn a_dry_run_of_what_may_not_fit_promises_nothing() -> Result<()> {
         (0..count).fold(String::new(), |text, number| text + &format!("2001:db8:{number:x}::/48\n"))
     };
     let (few, many) = (field.file("few", networks(100))?, field.file("many", networks(4_000))?);
-    let levee = field.levee_with(&["--max-memory", "7100000"])?;
+    let levee = field.levee_with(&["--max-memory", "7280000"])?;
     levee.ok(&["attach", "eth0"])?;
     let before = state(&levee)?;
     let words = ["it may be refused", "new ones would take", "the limit is", "--max-memory"];
