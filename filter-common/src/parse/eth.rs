@@ -35,7 +35,9 @@ pub(super) fn parse<P: PacketRead>(packet: &P) -> Result<(u16, usize), ParseErro
     Ok((ether_type, offset))
 }
 
+/// Whether an `EtherType` is that of a VLAN tag.
 #[inline(always)]
-const fn is_tag(ether_type: u16) -> bool {
+#[must_use]
+pub const fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, ETHERTYPE_VLAN | ETHERTYPE_QINQ)
 }

@@ -16,7 +16,7 @@ mod tests;
 use crate::keys::{AddressV4, AddressV6};
 use crate::verdict::Reason;
 
-pub use eth::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN};
+pub use eth::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, is_tag};
 pub use ipv6::extension;
 pub use l4::{L4, L4Kind, Ports, protocol};
 
@@ -165,6 +165,12 @@ pub enum Frame {
     V4(Headers<AddressV4>),
     /// IPv6.
     V6(Headers<AddressV6>),
+}
+
+/// The `EtherType` behind all tags; `None` of a frame that is dropped for its tags.
+#[inline(always)]
+pub fn ether_type<P: PacketRead>(packet: &P) -> Option<u16> {
+    eth::parse(packet).ok().map(|(ether_type, _)| ether_type)
 }
 
 /// Parses one frame.

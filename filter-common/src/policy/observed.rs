@@ -1,0 +1,494 @@
+//! What rules and limits are told of a packet: read from it once, behind the stages that need less.
+//!
+//! Decides nothing. Trusts the parser: lengths and offsets were checked against the frame, and reads are checked again, as
+//! all are. Costs no map look-up, and nothing for fields that no rule uses: which are in use is read-only data of the
+//! program, so the verifier prunes the others.
+//!
+//! It is plain numbers at fixed places, so that the program can keep it in a map between functions that are verified
+//! apart. Fields that are not in use keep what they had; nobody asks for them.
+
+use super::classifier::field::{ABSENT, FIELDS, Field, shape_v4, shape_v6};
+use crate::keys::{AddressV4, AddressV6};
+use crate::parse::{Fragment, Headers, L4Kind, PacketRead, ether_type, is_tag, protocol};
+
+/// Which IP a packet is.
+pub mod family {
+    /// None.
+    pub const NONE: u32 = 0;
+    /// IPv4.
+    pub const V4: u32 = 4;
+    /// IPv6.
+    pub const V6: u32 = 6;
+}
+
+/// Where Ethernet addresses and the outermost tag lie in a frame.
+const ETHER_DESTINATION: usize = 0;
+const ETHER_SOURCE: usize = 6;
+const ETHER_TYPE: usize = 12;
+const VLAN_TAG: usize = 14;
+/// Bits of a tag that are its id.
+const VLAN_ID: u16 = 0x0fff;
+/// Where the byte with TCP's data offset lies in its header, and the length of UDP's.
+const TCP_DATA_OFFSET: usize = 12;
+const UDP_HEADER: u32 = 8;
+const MOST_LENGTH: u32 = 65_535;
+
+/// A packet, as rules and limits see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Observed {
+    /// IP source: an IPv4 address is the lower half of the first word.
+    pub source: [u64; 2],
+    /// IP destination, likewise.
+    pub destination: [u64; 2],
+    /// Ethernet source, its first octet the highest of six bytes.
+    pub ether_source: u64,
+    /// Ethernet destination.
+    pub ether_destination: u64,
+    /// One of [`family`].
+    pub family: u32,
+    /// The protocol, in IPv6 behind all extension headers.
+    pub protocol: u32,
+    /// The destination port; 0 without ports.
+    pub port: u32,
+    /// Bytes of the frame.
+    pub bytes: u32,
+    /// Offset of the payload in the frame; [`NO_PAYLOAD`] where there is none to look at.
+    pub payload: u32,
+    /// Offset of the end of the IP packet in the frame.
+    pub end: u32,
+    /// By [`Field`]: see [`Self::value`].
+    pub values: [u32; FIELDS],
+    /// Explicit padding.
+    pub reserved: u32,
+}
+
+/// The offset of what is not there.
+pub const NO_PAYLOAD: u32 = u32::MAX;
+
+const _: () = assert!(size_of::<Observed>() == 48 + 24 + FIELDS * 4 + 4);
+
+/// The parts of an IP header that differ between families.
+pub trait Family: Copy {
+    /// One of [`family`].
+    const NUMBER: u32;
+    /// Its protocol of control messages.
+    const ICMP: u8;
+    /// The address as [`Observed`] has it.
+    fn words(self) -> [u64; 2];
+    /// The value of [`Field::Shape`].
+    fn shape(fragment: Fragment, extensions: u32) -> u32;
+    /// What the fixed header at `network` says; `None` past the end of the frame.
+    fn fixed<P: PacketRead>(packet: &P, network: usize) -> Option<Fixed>;
+}
+
+/// What both families have in their fixed headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Fixed {
+    /// TTL or hop limit.
+    pub ttl: u32,
+    /// The differentiated services code point.
+    pub dscp: u32,
+    /// Bytes of the packet from its header on.
+    pub length: u32,
+}
+
+impl Family for AddressV4 {
+    const NUMBER: u32 = family::V4;
+    const ICMP: u8 = protocol::ICMP;
+
+    #[inline(always)]
+    fn words(self) -> [u64; 2] {
+        [self.bits() as u64, 0]
+    }
+
+    #[inline(always)]
+    fn shape(fragment: Fragment, _: u32) -> u32 {
+        shape_v4(fragment)
+    }
+
+    #[inline(always)]
+    fn fixed<P: PacketRead>(packet: &P, network: usize) -> Option<Fixed> {
+        let first: u32 = packet.read(network)?;
+        let third: u32 = packet.read(network + 8)?;
+        Some(Fixed { ttl: third >> 24, dscp: first >> 18 & 0x3f, length: first & 0xffff })
+    }
+}
+
+impl Family for AddressV6 {
+    const NUMBER: u32 = family::V6;
+    const ICMP: u8 = protocol::ICMPV6;
+
+    #[inline(always)]
+    fn words(self) -> [u64; 2] {
+        let (first, last) = self.halves();
+        [first, last]
+    }
+
+    #[inline(always)]
+    fn shape(fragment: Fragment, extensions: u32) -> u32 {
+        shape_v6(fragment, (extensions & 0xff) as u8)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "masked, and frames are far below 4 GiB")]
+    fn fixed<P: PacketRead>(packet: &P, network: usize) -> Option<Fixed> {
+        const HEADER: u32 = 40;
+        let word: u64 = packet.read(network)?;
+        let payload = (word >> 16 & 0xffff) as u32;
+        let jumbo = payload == 0 && (word >> 8 & 0xff) as u8 == protocol::HOP_BY_HOP;
+        let rest = packet.frame_length().saturating_sub(network) as u32;
+        Some(Fixed {
+            ttl: (word & 0xff) as u32,
+            dscp: (word >> 54 & 0x3f) as u32,
+            length: if jumbo { rest } else { HEADER + payload },
+        })
+    }
+}
+
+impl Observed {
+    /// Of no packet.
+    pub const NONE: Self = Self {
+        source: [0; 2],
+        destination: [0; 2],
+        ether_source: 0,
+        ether_destination: 0,
+        family: family::NONE,
+        protocol: 0,
+        port: 0,
+        bytes: 0,
+        payload: NO_PAYLOAD,
+        end: 0,
+        values: [ABSENT; FIELDS],
+        reserved: 0,
+    };
+
+    /// The value of a field that is in use and not found by a search.
+    #[inline(always)]
+    #[must_use]
+    pub const fn value(&self, field: Field) -> u32 {
+        self.values[field as usize]
+    }
+
+    /// Takes what a frame without IP says of the fields in `used`.
+    #[inline(always)]
+    pub fn frame<P: PacketRead>(&mut self, packet: &P, used: u32) {
+        self.family = family::NONE;
+        self.payload = NO_PAYLOAD;
+        for field in Field::ALL {
+            if used & field.bit() != 0 {
+                self.set(field, ABSENT);
+            }
+        }
+        let carried = || ether_type(packet).map_or(ABSENT, u32::from);
+        self.ethernet(packet, used, carried);
+    }
+
+    /// Takes what an IP packet says of the fields in `used`, and what limits ask.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "offsets are far below 4 GiB")]
+    pub fn packet<P: PacketRead, A: Family>(&mut self, packet: &P, headers: &Headers<A>, used: u32) {
+        let (network, transport) = (headers.layers.network as usize, headers.layers.transport as usize);
+        self.family = A::NUMBER;
+        self.source = headers.addresses.source.words();
+        self.destination = headers.addresses.destination.words();
+        self.protocol = headers.protocol.into();
+        let fixed = A::fixed(packet, network).unwrap_or(Fixed { ttl: 0, dscp: 0, length: 0 });
+        self.end = network as u32 + fixed.length;
+        let ports = headers.l4.ports();
+        let has_ports = headers.l4.kind != L4Kind::None;
+        self.port = ports.destination.into();
+        self.payload = payload_of(packet, headers);
+        let message = || control_message(packet, headers, transport, network as u32 + fixed.length);
+        let kind_of =
+            |ours: u8| if A::ICMP == ours { message().map_or(ABSENT, |word| word >> 8) } else { ABSENT };
+        let code_of =
+            |ours: u8| if A::ICMP == ours { message().map_or(ABSENT, |word| word & 0xff) } else { ABSENT };
+        let or_absent = |is_there: bool, value: u32| if is_there { value } else { ABSENT };
+        let is_tcp = headers.l4.kind == L4Kind::Tcp;
+        self.fill(used, Field::Shape, || A::shape(headers.fragment, headers.layers.extensions));
+        self.fill(used, Field::Protocol, || headers.protocol.into());
+        self.fill(used, Field::TcpFlags, || or_absent(is_tcp, headers.l4.flags().into()));
+        self.fill(used, Field::IcmpType, || kind_of(protocol::ICMP));
+        self.fill(used, Field::IcmpCode, || code_of(protocol::ICMP));
+        self.fill(used, Field::Icmpv6Type, || kind_of(protocol::ICMPV6));
+        self.fill(used, Field::Icmpv6Code, || code_of(protocol::ICMPV6));
+        self.fill(used, Field::Ttl, || fixed.ttl);
+        self.fill(used, Field::Dscp, || fixed.dscp);
+        self.fill(used, Field::Length, || fixed.length.min(MOST_LENGTH));
+        self.fill(used, Field::SourcePort, || or_absent(has_ports, ports.source.into()));
+        self.fill(used, Field::DestinationPort, || or_absent(has_ports, ports.destination.into()));
+        self.ethernet(packet, used, || if A::NUMBER == family::V4 { 0x0800 } else { 0x86dd });
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "frames are far below 4 GiB")]
+    fn ethernet<P: PacketRead>(&mut self, packet: &P, used: u32, carried: impl Fn() -> u32) {
+        self.bytes = packet.frame_length() as u32;
+        self.fill(used, Field::EtherType, carried);
+        self.fill(used, Field::Vlan, || vlan(packet));
+        if used & Field::EtherSource.bit() != 0 {
+            self.ether_source = packet.read::<u64>(ETHER_SOURCE).unwrap_or(0) >> 16;
+        }
+        if used & Field::EtherDestination.bit() != 0 {
+            self.ether_destination = packet.read::<u64>(ETHER_DESTINATION).unwrap_or(0) >> 16;
+        }
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, used: u32, field: Field, value: impl FnOnce() -> u32) {
+        if used & field.bit() != 0 {
+            self.set(field, value());
+        }
+    }
+
+    #[inline(always)]
+    const fn set(&mut self, field: Field, value: u32) {
+        self.values[field as usize] = value;
+    }
+
+    /// So many bytes (1 to 16) of payload from an offset on, as the numbers that eight of them each are in network order,
+    /// zero behind the last; `None` where the packet does not have all of them.
+    #[inline(always)]
+    pub fn payload<P: PacketRead>(&self, packet: &P, offset: u32, length: u32) -> Option<(u64, u64)> {
+        if self.payload == NO_PAYLOAD || length == 0 || length > 16 {
+            return None;
+        }
+        let start = self.payload + offset;
+        if start + length > self.end {
+            return None;
+        }
+        if length <= 8 {
+            return Some((bytes(packet, start, length)?, 0));
+        }
+        Some((bytes(packet, start, 8)?, bytes(packet, start + 8, length - 8)?))
+    }
+}
+
+/// One to eight bytes, from the highest of the number on. They are read with what is before them, as there may be nothing
+/// behind; an Ethernet header is before every payload.
+#[inline(always)]
+fn bytes<P: PacketRead>(packet: &P, start: u32, length: u32) -> Option<u64> {
+    let word: u64 = packet.read((start + length) as usize - 8)?;
+    Some(word << (64 - 8 * length))
+}
+
+/// The id of the outermost tag.
+#[inline(always)]
+fn vlan<P: PacketRead>(packet: &P) -> u32 {
+    match packet.read::<u16>(ETHER_TYPE) {
+        Some(outermost) if is_tag(outermost) => {
+            packet.read::<u16>(VLAN_TAG).map_or(ABSENT, |tag| u32::from(tag & VLAN_ID))
+        }
+        _ => ABSENT,
+    }
+}
+
+/// Type and code of a control message, in the family's own protocol.
+#[inline(always)]
+fn control_message<P: PacketRead, A: Family>(
+    packet: &P,
+    headers: &Headers<A>,
+    transport: usize,
+    end: u32,
+) -> Option<u32> {
+    let is_one = headers.protocol == A::ICMP && headers.fragment != Fragment::Later;
+    if !is_one || transport as u64 + 2 > u64::from(end) {
+        return None;
+    }
+    packet.read::<u16>(transport).map(u32::from)
+}
+
+/// Where the payload begins: behind the header of TCP and UDP, of other protocols behind the IP headers.
+#[inline(always)]
+fn payload_of<P: PacketRead, A>(packet: &P, headers: &Headers<A>) -> u32 {
+    let transport = headers.layers.transport;
+    if headers.fragment == Fragment::Later {
+        return NO_PAYLOAD;
+    }
+    match headers.l4.kind {
+        L4Kind::None => transport,
+        L4Kind::Udp => transport + UDP_HEADER,
+        L4Kind::Tcp => match packet.read::<u16>(transport as usize + TCP_DATA_OFFSET) {
+            Some(word) => transport + u32::from(word >> 12) * 4,
+            None => NO_PAYLOAD,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::{Frame, parse};
+
+    const ALL: u32 = (1 << FIELDS) - 1;
+
+    /// Destination 02:00:00:00:00:02, source 02:00:00:00:00:01, then these tags, and what is carried.
+    fn ethernet(tags: &[u16], carried: u16, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+        for tag in tags {
+            frame.extend([0x81, 0]);
+            frame.extend(tag.to_be_bytes());
+        }
+        frame.extend(carried.to_be_bytes());
+        frame.extend(payload);
+        frame
+    }
+
+    fn ipv4(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+        let total = u16::try_from(20 + payload.len()).expect("short");
+        // DSCP 46 (EF) above an ECN bit.
+        let mut packet = vec![0x45, 46 << 2 | 1];
+        packet.extend(total.to_be_bytes());
+        packet.extend([0, 1]);
+        packet.extend(fragment.to_be_bytes());
+        packet.extend([61, protocol, 0, 0, 192, 0, 2, 1, 198, 51, 100, 1]);
+        packet.extend(payload);
+        packet
+    }
+
+    fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
+        // Version 6, then DSCP 46 (EF) and an empty ECN.
+        let mut packet = vec![0x6b, 0x80, 0, 0];
+        packet.extend(u16::try_from(payload.len()).expect("short").to_be_bytes());
+        packet.extend([next, 62]);
+        packet.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        packet.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        packet.extend(payload);
+        packet
+    }
+
+    fn udp(payload: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(8 + payload.len()).expect("short");
+        [&[0, 123, 0x12, 0x34], length.to_be_bytes().as_slice(), &[0, 0], payload].concat()
+    }
+
+    fn tcp(flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
+        let offset = u8::try_from(5 + options.len() / 4).expect("short") << 4;
+        let head = [0x30, 0x39, 1, 0xbb, 0, 0, 0, 1, 0, 0, 0, 0, offset, flags, 0, 0, 0, 0, 0, 0];
+        [head.as_slice(), options, payload].concat()
+    }
+
+    fn observed(frame: &[u8]) -> Observed {
+        let mut observed = Observed::NONE;
+        match parse(&frame).expect("well-formed") {
+            Frame::NonIp => observed.frame(&frame, ALL),
+            Frame::V4(headers) => observed.packet(&frame, &headers, ALL),
+            Frame::V6(headers) => observed.packet(&frame, &headers, ALL),
+        }
+        observed
+    }
+
+    /// Every field that is not found by a search and is there, in order.
+    fn values(frame: &[u8]) -> Vec<(Field, u32)> {
+        let observed = observed(frame);
+        let all = Field::ALL.into_iter().map(|field| (field, observed.value(field)));
+        all.filter(|(field, value)| !field.is_searched() && *field != Field::Interface && *value != ABSENT)
+            .collect()
+    }
+
+    #[test]
+    fn of_udp_in_two_tags_the_outermost_counts() {
+        let frame = ethernet(&[0x6064, 200], 0x0800, &ipv4(17, 0, &udp(&[7; 9])));
+        let expected = [
+            (Field::Shape, 0),
+            (Field::EtherType, 0x0800),
+            (Field::Vlan, 100),
+            (Field::Protocol, 17),
+            (Field::Ttl, 61),
+            (Field::Dscp, 46),
+            (Field::Length, 37),
+            (Field::SourcePort, 123),
+            (Field::DestinationPort, 0x1234),
+        ];
+        assert_eq!(values(&frame), expected);
+        let seen = observed(&frame);
+        assert_eq!(
+            (seen.family, seen.source[0], seen.destination[0]),
+            (family::V4, 0xc000_0201, 0xc633_6401)
+        );
+        assert_eq!((seen.ether_source, seen.ether_destination), (0x0200_0000_0001, 0x0200_0000_0002));
+        assert_eq!((seen.bytes, seen.port, seen.protocol), (59, 0x1234, 17));
+    }
+
+    #[test]
+    fn tcp_has_flags_and_its_payload_begins_behind_its_options() {
+        let frame = ethernet(&[], 0x86dd, &ipv6(6, &tcp(0x12, &[1; 8], b"GET /")));
+        let expected = [
+            (Field::Shape, 4 << 8),
+            (Field::EtherType, 0x86dd),
+            (Field::Protocol, 6),
+            (Field::TcpFlags, 0x12),
+            (Field::Ttl, 62),
+            (Field::Dscp, 46),
+            (Field::Length, 73),
+            (Field::SourcePort, 12345),
+            (Field::DestinationPort, 443),
+        ];
+        assert_eq!(values(&frame), expected);
+        let read = |offset, length| observed(&frame).payload(&frame.as_slice(), offset, length);
+        assert_eq!(read(0, 5), Some((u64::from_be_bytes(*b"GET /\0\0\0"), 0)));
+        assert_eq!(read(4, 1), Some((u64::from(b'/') << 56, 0)));
+        assert_eq!((read(0, 6), read(5, 1)), (None, None));
+    }
+
+    #[test]
+    fn control_messages_have_a_type_and_a_code_in_their_own_family() {
+        let echo = [8, 3, 0, 0];
+        let types = |frame: &[u8]| {
+            let seen = observed(frame);
+            [Field::IcmpType, Field::IcmpCode, Field::Icmpv6Type, Field::Icmpv6Code]
+                .map(|field| seen.value(field))
+        };
+        assert_eq!(types(&ethernet(&[], 0x0800, &ipv4(1, 0, &echo))), [8, 3, ABSENT, ABSENT]);
+        assert_eq!(types(&ethernet(&[], 0x86dd, &ipv6(58, &echo))), [ABSENT, ABSENT, 8, 3]);
+        // The other family's protocol, a later fragment, and a packet that ends before its code.
+        let padded = [ethernet(&[], 0x0800, &ipv4(1, 0, &[8])), vec![0; 30]].concat();
+        for frame in [
+            ethernet(&[], 0x0800, &ipv4(58, 0, &echo)),
+            ethernet(&[], 0x86dd, &ipv6(1, &echo)),
+            ethernet(&[], 0x0800, &ipv4(1, 9, &echo)),
+            padded,
+        ] {
+            assert_eq!(types(&frame), [ABSENT; 4]);
+        }
+    }
+
+    #[test]
+    fn padding_behind_the_packet_is_no_payload() {
+        let frame = [ethernet(&[], 0x0800, &ipv4(17, 0, &udp(&[1, 2, 3]))), vec![9; 20]].concat();
+        let read = |offset, length| observed(&frame).payload(&frame.as_slice(), offset, length);
+        assert_eq!(read(1, 2), Some((0x0203 << 48, 0)));
+        assert_eq!(read(1, 3), None);
+        let long: Vec<u8> = (0..40).collect();
+        let frame = ethernet(&[], 0x0800, &ipv4(17, 0, &udp(&long)));
+        let read = |offset, length| observed(&frame).payload(&frame.as_slice(), offset, length);
+        assert_eq!(read(24, 16), Some((0x1819_1a1b_1c1d_1e1f, 0x2021_2223_2425_2627)));
+        assert_eq!(read(2, 11), Some((0x0203_0405_0607_0809, 0x0a0b_0c00_0000_0000)));
+        assert_eq!((read(25, 16), read(0, 17), read(0, 0)), (None, None, None));
+    }
+
+    #[test]
+    fn later_fragments_and_other_frames_have_what_they_have() {
+        let later = ethernet(&[], 0x0800, &ipv4(17, 9, &udp(&[7; 9])));
+        let fields: Vec<_> = values(&later).into_iter().map(|(field, _)| field).collect();
+        let expected =
+            [Field::Shape, Field::EtherType, Field::Protocol, Field::Ttl, Field::Dscp, Field::Length];
+        assert_eq!(fields, expected);
+        assert_eq!(observed(&later).payload(&later.as_slice(), 0, 1), None);
+        let arp = ethernet(&[5], 0x0806, &[0; 28]);
+        assert_eq!(values(&arp), [(Field::EtherType, 0x0806), (Field::Vlan, 5)]);
+        assert_eq!(observed(&arp).family, family::NONE);
+        let gre = ethernet(&[], 0x86dd, &ipv6(47, &[0xaa; 4]));
+        assert_eq!(observed(&gre).payload(&gre.as_slice(), 0, 4), Some((0xaaaa_aaaa << 32, 0)));
+    }
+
+    #[test]
+    fn extension_headers_and_fragments_are_one_value() {
+        // Hop-by-hop options, then an atomic fragment.
+        let chain = [&[44, 0, 1, 4, 0, 0, 0, 0], [17, 0, 0, 0, 0, 0, 0, 1].as_slice(), &udp(&[])].concat();
+        let frame = ethernet(&[], 0x86dd, &ipv6(0, &chain));
+        assert_eq!(observed(&frame).value(Field::Shape), shape_v6(Fragment::First, 0x05));
+        assert_eq!(observed(&frame).port, 0x1234);
+    }
+}
