@@ -2,4 +2,5 @@
 
 pub mod classifier;
 pub mod limiter;
+pub mod limits;
 pub mod observed;

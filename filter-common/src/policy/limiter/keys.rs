@@ -48,6 +48,20 @@ impl KeyHasher {
         Self { multipliers: [first | 1, second | 1, third | 1], salt }
     }
 
+    /// The same from [`Self::words`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words([first, second, third, salt]: [u64; 4]) -> Self {
+        Self { multipliers: [first, second, third], salt }
+    }
+
+    /// All of it, as words of a table.
+    #[must_use]
+    pub const fn words(&self) -> [u64; 4] {
+        let [first, second, third] = self.multipliers;
+        [first, second, third, self.salt]
+    }
+
     /// The one key of a limit on everything together.
     #[inline(always)]
     #[must_use]

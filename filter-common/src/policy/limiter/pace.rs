@@ -40,6 +40,21 @@ impl Pace {
     /// forgives it one burst.
     pub const SLACK_NS: u64 = 1 << 26;
 
+    /// The same from [`Self::words`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words([per_packet, per_byte, depth, horizon, shifts]: [u64; 5]) -> Self {
+        let (coarser, finer) = ((shifts & 0xffff_ffff) as u32, (shifts >> 32) as u32);
+        Self { per_packet, per_byte, depth, horizon, coarser, finer }
+    }
+
+    /// All of it, as words of a table.
+    #[must_use]
+    pub const fn words(&self) -> [u64; 5] {
+        let shifts = self.coarser as u64 | (self.finer as u64) << 32;
+        [self.per_packet, self.per_byte, self.depth, self.horizon, shifts]
+    }
+
     /// The time of a clock, as slots have it.
     #[inline(always)]
     #[must_use]
