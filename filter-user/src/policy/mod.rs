@@ -2,13 +2,15 @@
 //!
 //! Decides what a policy may say, and says what is wrong with one: all of it, with places. Two spellings, lines of text
 //! (`text/`) and TOML (`file/`), give one AST (`ast.rs`); `format.rs` writes it back. `lint/` finds what is allowed and
-//! cannot be meant. `POLICY.md` is the reference for users, and its examples are tests.
+//! cannot be meant. `compile.rs` makes of it what the filter's classifier takes. `POLICY.md` is the reference for users, and
+//! its examples are tests.
 //!
 //! Trusts nothing of the text; knows no kernel, no state and no clock. Whether a named set exists is for the caller to
 //! see ([`Checked::require_sets`]). Costs time linear in the text, and for the warnings time quadratic in the rules.
 
 mod ast;
 mod bounds;
+pub mod compile;
 mod domain;
 mod draft;
 mod error;

@@ -1,6 +1,7 @@
 //! The language as its users see it.
 
 mod arbitrary;
+mod compiled;
 mod errors;
 mod file;
 mod kinds;

@@ -11,37 +11,37 @@ use super::*;
 /// A packet, as far as rules see it.
 #[derive(Clone, Debug)]
 pub struct Packet {
-    interface: InterfaceName,
-    source_mac: MacAddress,
-    destination_mac: MacAddress,
-    ether_type: u16,
-    vlan: Option<u16>,
-    ip: Option<Ip>,
+    pub interface: InterfaceName,
+    pub source_mac: MacAddress,
+    pub destination_mac: MacAddress,
+    pub ether_type: u16,
+    pub vlan: Option<u16>,
+    pub ip: Option<Ip>,
     /// Whether each end is in the set `monitoring`, and in the set `a`.
-    in_sets: [[bool; 2]; 2],
+    pub in_sets: [[bool; 2]; 2],
 }
 
 #[derive(Clone, Debug)]
-struct Ip {
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    fragment: u8,
-    length: u16,
-    ttl: u8,
-    dscp: u8,
-    extensions: u8,
+pub struct Ip {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub protocol: u8,
+    pub fragment: u8,
+    pub length: u16,
+    pub ttl: u8,
+    pub dscp: u8,
+    pub extensions: u8,
     /// Ports, flags, ICMP's type and code: where a header has them.
-    words: (u16, u16, u8, u8),
-    payload: Vec<u8>,
+    pub words: (u16, u16, u8, u8),
+    pub payload: Vec<u8>,
 }
 
 impl Ip {
-    fn has_head(&self) -> bool {
+    pub fn has_head(&self) -> bool {
         self.fragment != FragmentStates::LATER
     }
 
-    fn is_v4(&self) -> bool {
+    pub fn is_v4(&self) -> bool {
         self.source.is_ipv4()
     }
 }
