@@ -44,7 +44,7 @@ const EACH: u64 = 1 | 1 << SLOT_BITS | 1 << (2 * SLOT_BITS);
 #[expect(clippy::cast_possible_truncation, reason = "a code has four bits")]
 pub fn find_packed<L: Lines>(lines: &L, multiplier: u64, packed: Packed, exact: Region, address: u32) -> u32 {
     let permuted = permute(multiplier, address);
-    let Some(line) = lines.line(packed.line(permuted)) else { return 0 };
+    let Some(line) = lines.line(packed.first.wrapping_add(home(permuted, packed.lines))) else { return 0 };
     let wanted = (u64::from(permuted) & TAG_MASK).wrapping_mul(EACH);
     let (mut last, mut found) = (0, 0);
     for index in 0..WORDS {
@@ -57,20 +57,6 @@ pub fn find_packed<L: Lines>(lines: &L, multiplier: u64, packed: Packed, exact: 
         return lines.line(packed.sets).map_or(0, |sets| sets.half(0, code));
     }
     if last & SPILLED == 0 { 0 } else { lines.narrow(multiplier, exact, address, u32::BITS) }
-}
-
-impl Packed {
-    /// The line that an address belongs to.
-    #[inline(always)]
-    #[must_use]
-    pub const fn line_of(self, multiplier: u64, address: u32) -> u32 {
-        self.line(permute(multiplier, address))
-    }
-
-    #[inline(always)]
-    const fn line(self, permuted: u32) -> u32 {
-        self.first.wrapping_add(home(permuted, self.lines))
-    }
 }
 
 /// What masks the code of the slot whose tag is that of `wanted`, which has the tag in each slot.
