@@ -4,9 +4,9 @@
 //! writes through a mapping. [`geometry`] says where each part lies, [`slot`] what the words mean.
 //!
 //! Prefixes of up to 24 bits are expanded: a root slot for each first 16 bits, and chunks of runs for the next eight.
-//! Longer ones are looked up exactly ([`exact`], [`compact`]), only at lengths that the root (IPv4) or the network's
-//! guide (IPv6) names. So the many single addresses of a block list cost eight bytes each, with the room between them,
-//! wide prefixes cost next to nothing, and [`search`] reads one or two lines for nearly every address.
+//! Longer ones are looked up exactly ([`exact`], [`compact`], [`packed`]), only at lengths that the root (IPv4) or the
+//! network's guide (IPv6) names. So the many single addresses of a block list cost four to eight bytes each, with the room
+//! between them, wide prefixes cost next to nothing, and [`search`] reads one or two lines for nearly every address.
 //!
 //! On the host, [`draft`] sizes a generation, and [`writer`] fills and changes it beside its readers.
 
