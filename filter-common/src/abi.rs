@@ -6,7 +6,7 @@
 //! this one in place.
 
 /// Version of everything that kernel side and user side must agree on.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// First word of the `LEVEE_META` map: tells a Levee pin directory from anything else ("LEVE" in ASCII).
 pub const META_MAGIC: u32 = 0x4c45_5645;
@@ -19,10 +19,32 @@ pub const PROGRAM: &str = "levee";
 /// Name of the same program for frames in several buffers (jumbo frames; kernel 5.18 and later).
 pub const PROGRAM_FRAGS: &str = "levee_frags";
 
+/// Name of the program that runs another one on trial, for frames in one buffer; see `filter-ebpf/src/bin/trial.rs`.
+pub const TRIAL_PROGRAM: &str = "levee_trial";
+/// Name of the same program for frames in several buffers.
+pub const TRIAL_PROGRAM_FRAGS: &str = "levee_trial_fr";
+/// Place of the program that is on trial.
+pub const ON_TRIAL: u32 = 0;
+/// Place of the program that runs when the trial is over.
+pub const FALLBACK: u32 = 1;
+
 /// Read-only global that holds [`crate::config::Switches`].
 pub const SWITCHES_GLOBAL: &str = "SWITCHES";
 /// Read-only global that holds the [`crate::table::Geometry`] of the program's generation.
 pub const GEOMETRY_GLOBAL: &str = "GEOMETRY";
+
+/// Read-only global that holds the [`crate::policy::classifier::RulesGeometry`] of the program's generation.
+pub const RULES_GLOBAL: &str = "RULES";
+/// Read-only global that holds [`crate::config::PolicySwitches`].
+pub const POLICY_GLOBAL: &str = "POLICY";
+
+/// Counters of rules, where a policy has rules: those of two policies at once, so that one on trial takes none from the
+/// one that it may give way to.
+pub const RULE_SLOTS: u32 = 2 * crate::policy::classifier::MAX_RULES;
+/// Sources that can be banned at a time. Where there are more, the one that sent nothing for longest gives way.
+pub const MAX_BANS: u32 = 1 << 16;
+/// Bytes of a packet that a sample shows at most.
+pub const SAMPLE_BYTES: u32 = 256;
 
 /// Counters of sets: one a set number, from 0, which no set has.
 pub const SET_SLOTS: u32 = crate::table::slot::MAX_SET + 1;
@@ -33,10 +55,30 @@ pub mod map {
     pub const LINES: &str = "LINES";
     /// Array of one [`crate::table::Geometry`]; made by the controller, one a generation.
     pub const GEOMETRY: &str = "LEVEE_GEOMETRY";
+    /// Array of one number, the digest of the policy that programs were loaded with; made by the controller, one a generation
+    /// that has a policy.
+    pub const POLICY: &str = "LEVEE_POLICY";
     /// Per-CPU array of one [`crate::counters::Counters`]; one map an interface.
     pub const COUNTERS: &str = "COUNTERS";
     /// Per-CPU array of [`super::SET_SLOTS`] [`crate::counters::Counter`], by set: what it dropped; one map an interface.
     pub const SET_COUNTERS: &str = "SET_COUNTERS";
+    /// Per-CPU array of [`super::RULE_SLOTS`] [`crate::counters::RuleCounter`]; one map an interface, made with the first rules.
+    pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
+    /// Array of lines: the token buckets of all limits of a policy, shared by all interfaces ([`crate::policy::limiter`]).
+    pub const BUCKETS: &str = "BUCKETS";
+    /// LRU hash of [`super::BanKey`] to the time at which the ban ends, in nanoseconds of the monotonic clock; shared by all
+    /// interfaces.
+    pub const BANS: &str = "BANS";
+    /// Per-CPU array of one [`crate::policy::scratch::Scratch`]: where a packet's facts lie while rules look at them.
+    pub const SCRATCH: &str = "SCRATCH";
+    /// Perf event array by which samples reach whoever listens; shared by all interfaces.
+    pub const SAMPLES: &str = "SAMPLES";
+    /// Array of one time, in nanoseconds of the monotonic clock: when the trial of a generation is over. One map for each
+    /// interface of such a generation.
+    pub const TRIAL_END: &str = "TRIAL_END";
+    /// Program array of the program that is on trial and the one that runs when that is over: [`super::ON_TRIAL`] and
+    /// [`super::FALLBACK`]. One map for each interface of such a generation.
+    pub const TRIAL_TARGETS: &str = "TRIAL_TARGETS";
     /// Array of one [`super::Meta`]; made by the controller.
     pub const META: &str = "LEVEE_META";
     /// Array of one [`super::InterfaceMeta`]; made by the controller, one an interface.
@@ -54,6 +96,36 @@ pub struct Meta {
 }
 
 const _: () = assert!(size_of::<Meta>() == 8);
+
+/// A banned source: an IPv4 address is the lower half of the first word, as in [`crate::policy::observed::Observed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct BanKey {
+    /// The address.
+    pub address: [u64; 2],
+    /// One of [`crate::policy::observed::family`].
+    pub family: u64,
+}
+
+const _: () = assert!(size_of::<BanKey>() == 24);
+
+/// What a sample says of its packet, whose first bytes follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SampleHead {
+    /// When, in nanoseconds of the coarse monotonic clock.
+    pub at_ns: u64,
+    /// The number of the rule's counters.
+    pub rule: u32,
+    /// Index of the interface that it came in by.
+    pub ifindex: u32,
+    /// Bytes of the frame.
+    pub bytes: u32,
+    /// Bytes of it that follow.
+    pub captured: u32,
+}
+
+const _: () = assert!(size_of::<SampleHead>() == 24);
 
 /// How one interface's program was loaded and attached; lies beside its pins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,4 +28,30 @@ impl Default for Switches {
     }
 }
 
+/// What a policy switches on beyond its rules, whose own part is [`RulesGeometry`](crate::policy::classifier::RulesGeometry).
+/// Words, so that any bytes are valid; all zero is no policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PolicySwitches {
+    /// Drop what no rule decides about ([`crate::verdict::Reason::DefaultDrop`]).
+    pub default_drop: u32,
+    /// Rules ban sources, so sources have to be looked up among those that are banned.
+    pub bans: u32,
+    /// First line of the limits ([`crate::policy::limits`]).
+    pub limits: u32,
+    /// How many limits there are.
+    pub limit_count: u32,
+    /// The class of the interface in the rules; 0 where none names it.
+    pub interface: u32,
+    /// Drop later fragments that nothing else decides about, as [`Switches::drop_fragments`] does.
+    pub drop_fragments: u32,
+}
+
+impl PolicySwitches {
+    /// No policy.
+    pub const NONE: Self =
+        Self { default_drop: 0, bans: 0, limits: 0, limit_count: 0, interface: 0, drop_fragments: 0 };
+}
+
 const _: () = assert!(size_of::<Switches>() == 16);
+const _: () = assert!(size_of::<PolicySwitches>() == 24);

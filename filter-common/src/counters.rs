@@ -65,6 +65,32 @@ impl Counters {
     }
 }
 
+/// What one rule counted on one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RuleCounter {
+    /// Packets and bytes.
+    pub hits: Counter,
+    /// When it last counted, in nanoseconds of the coarse monotonic clock; 0 where it never did.
+    pub last_ns: u64,
+}
+
+impl RuleCounter {
+    /// Adds one packet of `bytes`.
+    #[inline(always)]
+    pub const fn count(&mut self, bytes: u64, now_ns: u64) {
+        self.hits.count(bytes);
+        self.last_ns = now_ns;
+    }
+
+    /// Adds another CPU's figures.
+    pub fn add(&mut self, other: Self) {
+        self.hits.add(other.hits);
+        self.last_ns = self.last_ns.max(other.last_ns);
+    }
+}
+
+const _: () = assert!(size_of::<RuleCounter>() == 24);
 const _: () = assert!(REASON_SLOTS.is_power_of_two());
 const _: () = assert!(size_of::<Counters>() == 16 * REASON_SLOTS);
 

@@ -1,12 +1,15 @@
-//! The walk: parse, allow, sanity, block, end. The first decisive stage ends it.
+//! The walk: parse, allow, sanity, block, rules, end. The first decisive stage ends it.
 //!
 //! Run unchanged by the XDP program and by the host; the differential tests hold the two together.
 
 use crate::config::Switches;
 use crate::keys::{AddressV4, AddressV6};
 use crate::parse::{Frame, Headers, PacketRead, parse};
+use crate::policy::classifier::OutcomeKind;
+use crate::policy::observed::Family;
 use crate::stages::allow::allow;
 use crate::stages::block::block;
+use crate::stages::rules::{Rules, default_drop, ended};
 use crate::stages::sanity::{Source, fragments, sanity};
 use crate::table::Tables;
 use crate::verdict::Reason;
@@ -18,52 +21,106 @@ pub struct Decision {
     pub reason: Reason,
     /// The set that blocks its source; 0 for every reason but [`Reason::BlockedSource`].
     pub set: u32,
+    /// The index of the interface that it leaves by; 0 for every reason but [`Reason::RuleRedirect`].
+    pub interface: u32,
 }
 
 impl From<Reason> for Decision {
     #[inline(always)]
     fn from(reason: Reason) -> Self {
-        Self { reason, set: 0 }
+        Self { reason, set: 0, interface: 0 }
+    }
+}
+
+/// What the stages before the rules say. All fields always have a value: see
+/// [`Outcome`](crate::policy::classifier::Outcome).
+#[derive(Clone, Copy)]
+struct Before {
+    decision: Decision,
+    /// 1 where the rules are asked, and `decision` is what becomes of it if none of them decides.
+    open: u32,
+}
+
+impl Before {
+    #[inline(always)]
+    fn decided(decision: impl Into<Decision>) -> Self {
+        Self { decision: decision.into(), open: 0 }
+    }
+
+    #[inline(always)]
+    fn open(otherwise: Reason) -> Self {
+        Self { decision: otherwise.into(), open: 1 }
     }
 }
 
 /// What becomes of this packet.
 #[inline(always)]
-pub fn decide<P, T>(packet: &P, tables: &T, switches: &Switches) -> Decision
+pub fn decide<P, T, R>(packet: &P, tables: &T, switches: &Switches, rules: &R) -> Decision
 where
     P: PacketRead,
     T: Tables<AddressV4> + Tables<AddressV6>,
+    R: Rules<P>,
 {
-    match parse(packet) {
-        Err(error) => error.reason().into(),
-        Ok(Frame::NonIp) => Reason::NonIp.into(),
-        Ok(Frame::V4(headers)) => stages(&headers, tables, switches),
-        Ok(Frame::V6(headers)) => stages(&headers, tables, switches),
+    let before = match parse(packet) {
+        Err(error) => Before::decided(error.reason()),
+        Ok(Frame::NonIp) => {
+            if rules.are_on() {
+                rules.observe_frame(packet);
+            }
+            Before::open(Reason::NonIp)
+        }
+        Ok(Frame::V4(headers)) => stages(packet, &headers, tables, switches, rules),
+        Ok(Frame::V6(headers)) => stages(packet, &headers, tables, switches, rules),
+    };
+    if rules.are_on() && before.open != 0 {
+        let outcome = rules.walk(packet);
+        if let Some(reason) = ended(outcome.kind) {
+            let interface =
+                if outcome.kind as u32 == OutcomeKind::Redirect as u32 { outcome.interface } else { 0 };
+            return Decision { reason, set: 0, interface };
+        }
     }
+    before.decision
 }
 
 #[inline(always)]
-fn stages<A: Source, T: Tables<A>>(headers: &Headers<A>, tables: &T, switches: &Switches) -> Decision {
+fn stages<P, A, T, R>(packet: &P, headers: &Headers<A>, tables: &T, switches: &Switches, rules: &R) -> Before
+where
+    P: PacketRead,
+    A: Source + Family,
+    T: Tables<A>,
+    R: Rules<P>,
+{
     if let Some(reason) = allow(&headers.addresses, tables) {
-        return reason.into();
+        return Before::decided(reason);
     }
     if let Some(reason) = sanity(headers, switches) {
-        return reason.into();
+        return Before::decided(reason);
     }
     let set = block(&headers.addresses, tables);
     if set != 0 {
-        return Decision { reason: Reason::BlockedSource, set };
+        return Before::decided(Decision { reason: Reason::BlockedSource, set, interface: 0 });
+    }
+    if rules.is_banned(headers.addresses.source) {
+        return Before::decided(Reason::BannedSource);
+    }
+    if rules.are_on() {
+        rules.observe(packet, headers);
     }
     if let Some(reason) = fragments(headers, switches) {
-        return reason.into();
+        return Before::open(reason);
     }
-    Reason::NoMatch.into()
+    if rules.default_drops() {
+        return Before::open(default_drop(packet, headers));
+    }
+    Before::open(Reason::NoMatch)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::keys::PrefixV4;
+    use crate::stages::rules::NoRules;
     use crate::table::{HostTables, TableKind};
 
     /// A TCP SYN from `source` to 198.51.100.1 with these flags, optionally as a later fragment.
@@ -77,7 +134,7 @@ mod tests {
     }
 
     fn reason(frame: &[u8], tables: &HostTables, switches: Switches) -> Reason {
-        decide(&frame, tables, &switches).reason
+        decide(&frame, tables, &switches, &NoRules).reason
     }
 
     fn prefix(octets: [u8; 4], length: u8) -> PrefixV4 {

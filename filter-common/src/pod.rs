@@ -4,9 +4,9 @@
 
 use aya::Pod;
 
-use crate::abi::{InterfaceMeta, Meta};
-use crate::config::Switches;
-use crate::counters::{Counter, Counters};
+use crate::abi::{BanKey, InterfaceMeta, Meta};
+use crate::config::{PolicySwitches, Switches};
+use crate::counters::{Counter, Counters, RuleCounter};
 use crate::policy::classifier::RulesGeometry;
 use crate::table::Geometry;
 
@@ -18,7 +18,7 @@ macro_rules! plain_data {
     )*};
 }
 
-plain_data!(Counter Counters Geometry RulesGeometry Switches Meta InterfaceMeta);
+plain_data!(Counter Counters RuleCounter Geometry RulesGeometry Switches PolicySwitches BanKey Meta InterfaceMeta);
 
 #[cfg(feature = "harness")]
 plain_data!(crate::harness::Shape crate::harness::Control crate::harness::Progress crate::harness::StackCount);

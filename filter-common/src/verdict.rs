@@ -13,6 +13,8 @@ pub enum Verdict {
     Pass,
     /// Dropped in the driver, before the kernel allocates anything for it.
     Drop,
+    /// Sent out of another interface.
+    Redirect,
 }
 
 impl Verdict {
@@ -22,6 +24,7 @@ impl Verdict {
         match self {
             Self::Pass => "pass",
             Self::Drop => "drop",
+            Self::Redirect => "redirect",
         }
     }
 }
@@ -37,6 +40,8 @@ pub enum Stage {
     Sanity,
     /// Blocked sources.
     Block,
+    /// The rules of the policy.
+    Rules,
     /// The end of the walk: nothing objected.
     End,
 }
@@ -50,6 +55,7 @@ impl Stage {
             Self::Allow => "allow",
             Self::Sanity => "sanity",
             Self::Block => "block",
+            Self::Rules => "rules",
             Self::End => "end",
         }
     }
@@ -112,6 +118,13 @@ reasons! {
     12 BogonSource        "bogon_source"        Sanity Drop "a source that is multicast, broadcast, loopback or the packet's own destination";
     13 BlockedSource      "blocked_source"      Block  Drop "the source is in a block list";
     14 Fragment           "fragment"            Sanity Drop "a later fragment, where the policy drops fragments";
+    15 BannedSource       "banned_source"       Block  Drop "a rule has banned the source for some time";
+    16 RulePass           "rule_pass"           Rules  Pass "a rule passes it";
+    17 RuleDrop           "rule_drop"           Rules  Drop "a rule drops it";
+    18 OverLimit          "over_limit"          Rules  Drop "it is over the limit of a rule";
+    19 RuleBan            "rule_ban"            Rules  Drop "a rule drops it and bans its source";
+    20 RuleRedirect       "rule_redirect"       Rules  Redirect "a rule sends it out of another interface";
+    21 DefaultDrop        "default_drop"        End    Drop "no rule decided, and the policy drops what none decides about";
 }
 
 impl Reason {

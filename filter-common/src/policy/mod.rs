@@ -1,6 +1,12 @@
 //! What rules decide by: pure functions of a state, the time and a packet.
 
 pub mod classifier;
+pub mod facts;
+#[cfg(any(test, feature = "std"))]
+pub mod host;
 pub mod limiter;
 pub mod limits;
 pub mod observed;
+pub mod scratch;
+#[cfg(any(test, feature = "std"))]
+pub mod tables;

@@ -246,8 +246,11 @@ impl Observed {
     }
 
     #[inline(always)]
-    const fn set(&mut self, field: Field, value: u32) {
-        self.values[field as usize] = value;
+    fn set(&mut self, field: Field, value: u32) {
+        // Every field has its place; a program that could panic is refused.
+        if let Some(place) = self.values.get_mut(field as usize) {
+            *place = value;
+        }
     }
 
     /// So many bytes (1 to 16) of payload from an offset on, as the numbers that eight of them each are in network order,

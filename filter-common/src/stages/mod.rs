@@ -2,4 +2,5 @@
 
 pub mod allow;
 pub mod block;
+pub mod rules;
 pub mod sanity;

@@ -1,8 +1,11 @@
 //! What a generation of the tables holds, before it has a shape.
 
+use std::sync::Arc;
+
 use super::TableKind;
 use super::geometry::KINDS;
 use crate::keys::{PrefixV4, PrefixV6};
+use crate::policy::tables::PolicyTables;
 
 /// Prefixes with the set that each belongs to.
 pub type Entries<P> = Vec<(P, u16)>;
@@ -12,6 +15,7 @@ pub type Entries<P> = Vec<(P, u16)>;
 pub struct Contents {
     v4: [Entries<PrefixV4>; KINDS],
     v6: [Entries<PrefixV6>; KINDS],
+    policy: Option<Arc<PolicyTables>>,
 }
 
 impl Contents {
@@ -38,10 +42,34 @@ impl Contents {
         self.v6[kind as usize] = in_order(entries);
     }
 
-    /// How many entries there are in all.
+    /// The policy; none where it says nothing that packets meet.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&Arc<PolicyTables>> {
+        self.policy.as_ref()
+    }
+
+    /// Sets the policy, and with it the tables of the rules' addresses.
+    pub fn set_policy(&mut self, policy: Arc<PolicyTables>) {
+        for (kind, classes) in
+            [(TableKind::RuleSource, &policy.source), (TableKind::RuleDestination, &policy.destination)]
+        {
+            self.set_v4(kind, classes.v4.prefixes().to_vec());
+            self.set_v6(kind, classes.v6.prefixes().to_vec());
+        }
+        self.policy = Some(policy);
+    }
+
+    /// Whether there is a table of a kind: those of rules are there only where rules look at such addresses.
+    #[must_use]
+    pub fn has_table(&self, kind: TableKind) -> bool {
+        !kind.is_of_rules() || self.policy.as_ref().is_some_and(|policy| policy.looks_at(kind))
+    }
+
+    /// How many entries the lists have in all, without what rules make of them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.v4.iter().map(Vec::len).sum::<usize>() + self.v6.iter().map(Vec::len).sum::<usize>()
+        let count = |kind: TableKind| self.v4(kind).len() + self.v6(kind).len();
+        TableKind::LISTS.into_iter().map(count).sum()
     }
 
     /// Whether there is none.

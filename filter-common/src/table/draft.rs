@@ -4,8 +4,8 @@
 //! counted on the real contents, so a plan is what the kernel will take, to the line.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
-use super::TableKind;
 use super::chunk::Encoded;
 use super::coarse::{COARSE_BITS, Prefixes, paint_all};
 use super::compact::{self, Shape, Single};
@@ -17,7 +17,9 @@ use super::lines::LINE_BYTES;
 use super::networks::{self, Network};
 use super::packed;
 use super::slot::{CODE_LINES, MAX_GUIDES, MAX_SET, SET_MASK};
+use super::{RULE_LINES, TableKind};
 use crate::keys::{PrefixV4, PrefixV6};
+use crate::policy::tables::PolicyTables;
 
 /// How full the buckets of a new generation are, in percent of their slots, by slots of a line. Half full, one bucket of
 /// eight slots in twenty has overflowed; a key whose whole reach is taken is one in a billion.
@@ -44,6 +46,8 @@ pub struct Room {
 }
 
 impl Room {
+    /// No room.
+    pub const NONE: Self = Self { percent: 0, prefixes: 0 };
     /// A sixteenth, and a thousand.
     pub const USUAL: Self = Self { percent: 6, prefixes: 1024 };
 
@@ -116,6 +120,7 @@ pub(super) struct DraftV6 {
 pub struct Draft {
     pub(super) v4: [DraftV4; KINDS],
     pub(super) v6: [DraftV6; KINDS],
+    pub(super) policy: Option<Arc<PolicyTables>>,
     geometry: Geometry,
 }
 
@@ -132,15 +137,19 @@ impl Draft {
             v6.push(DraftV6::new(contents.v6(kind), most)?);
         }
         let Ok(v6) = <[DraftV6; KINDS]>::try_from(v6) else { unreachable!("one for each kind") };
-        // Line 0 is the header.
-        let mut layout = Layout { next: 1 };
+        let mut layout = Layout { next: RULE_LINES };
         let mut geometry = Geometry { multiplier: multiplier(seed), ..Geometry::NONE };
-        for kind in TableKind::ALL {
+        let policy = contents.policy().cloned();
+        geometry.policy_lines = policy.as_ref().map_or(0, |policy| policy.line_count());
+        layout.lines(geometry.policy_lines.into())?;
+        for kind in TableKind::ALL.into_iter().filter(|kind| contents.has_table(*kind)) {
+            // Rules, and the sets that they name, change by a new generation.
+            let room = if kind.is_of_rules() { Room::NONE } else { room };
             geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room)?;
             geometry.v6[kind as usize] = v6[kind as usize].place(&mut layout, room)?;
         }
         geometry.lines = layout.next;
-        let draft = Self { v4, v6, geometry };
+        let draft = Self { v4, v6, policy, geometry };
         if draft.bytes() > most { Err(TooLarge::Bytes(draft.bytes())) } else { Ok(draft) }
     }
 

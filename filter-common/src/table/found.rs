@@ -29,7 +29,7 @@ pub fn found(geometry: &Geometry, lines: &[LineCell]) -> Contents {
         return contents;
     }
     let place = Place { lines, multiplier: geometry.multiplier };
-    for kind in TableKind::ALL {
+    for kind in TableKind::LISTS {
         contents.set_v4(kind, found_v4(&geometry.v4[kind as usize], place));
         contents.set_v6(kind, found_v6(&geometry.v6[kind as usize], place));
     }

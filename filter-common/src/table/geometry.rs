@@ -106,9 +106,9 @@ pub struct Geometry {
     pub multiplier: u64,
     /// Lines in all.
     pub lines: u32,
-    /// Explicit padding.
-    pub reserved: u32,
-    /// By [`TableKind`].
+    /// Lines of rules and limits, from [`super::RULE_LINES`] on.
+    pub policy_lines: u32,
+    /// By [`TableKind`]; all zero where there is no such table.
     pub v4: [TableV4; KINDS],
     /// By [`TableKind`].
     pub v6: [TableV6; KINDS],
@@ -119,7 +119,7 @@ impl Geometry {
     pub const NONE: Self = Self {
         multiplier: 0,
         lines: 0,
-        reserved: 0,
+        policy_lines: 0,
         v4: [TableV4 {
             root: 0,
             chunks: 0,

@@ -69,15 +69,31 @@ pub enum TableKind {
     AllowSource,
     /// Is this destination allowed?
     AllowDestination,
+    /// Which class do the rules give this source?
+    RuleSource,
+    /// Which class do the rules give this destination?
+    RuleDestination,
 }
 
 impl TableKind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Block, Self::AllowSource, Self::AllowDestination];
+    pub const ALL: [Self; 5] =
+        [Self::Block, Self::AllowSource, Self::AllowDestination, Self::RuleSource, Self::RuleDestination];
+    /// Those that decide by themselves. The others are there only where rules look at addresses, and name classes
+    /// ([`crate::policy::classifier::addresses`]) in place of sets.
+    pub const LISTS: [Self; 3] = [Self::Block, Self::AllowSource, Self::AllowDestination];
+
+    /// Whether it is there for rules.
+    #[must_use]
+    pub const fn is_of_rules(self) -> bool {
+        matches!(self, Self::RuleSource | Self::RuleDestination)
+    }
 }
 
 /// The line that says, in its first word, which tables hold anything.
 pub const HEADER_LINE: u32 = 0;
+/// First of the lines of rules and limits, where there are any.
+pub const RULE_LINES: u32 = HEADER_LINE + 1;
 
 /// The header's bit for the table of a kind and family.
 #[inline(always)]

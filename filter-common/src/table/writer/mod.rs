@@ -44,8 +44,9 @@ pub enum Full {
 pub struct Writer<M> {
     memory: M,
     geometry: Geometry,
-    v4: [WriterV4; KINDS],
-    v6: [WriterV6; KINDS],
+    /// By [`TableKind`]; none where there is no such table.
+    v4: [Option<WriterV4>; KINDS],
+    v6: [Option<WriterV6>; KINDS],
     /// Changes after which something may rest.
     changes: u64,
 }
@@ -57,6 +58,11 @@ pub(super) struct Place<'a> {
     pub multiplier: u64,
 }
 
+/// Whether there is a table: line 0 is no table's root.
+const fn is_there(root: u32) -> bool {
+    root != HEADER_LINE
+}
+
 impl<M: AsRef<[LineCell]>> Writer<M> {
     /// Writes a draft into zeroed memory that nobody reads yet.
     ///
@@ -66,11 +72,14 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
         let geometry = *draft.geometry();
         let place = Place { lines: memory.as_ref(), multiplier: geometry.multiplier };
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        if let Some(policy) = &draft.policy {
+            policy.write(place.lines);
+        }
         for (table, draft) in geometry.v4.into_iter().zip(draft.v4) {
-            v4.push(WriterV4::write(table, draft, place)?);
+            v4.push(is_there(table.root).then(|| WriterV4::write(table, draft, place)).transpose()?);
         }
         for (table, draft) in geometry.v6.into_iter().zip(draft.v6) {
-            v6.push(WriterV6::write(table, draft, place)?);
+            v6.push(is_there(table.root).then(|| WriterV6::write(table, draft, place)).transpose()?);
         }
         let (Ok(v4), Ok(v6)) = (v4.try_into(), v6.try_into()) else { unreachable!("one for each kind") };
         let writer = Self { memory, geometry, v4, v6, changes: 0 };
@@ -86,13 +95,23 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
             return None;
         }
         let place = Place { lines: memory.as_ref(), multiplier: geometry.multiplier };
-        let draft = Draft::new(contents, super::Room { percent: 0, prefixes: 0 }, 0, u64::MAX).ok()?;
+        let draft = Draft::new(contents, super::Room::NONE, 0, u64::MAX).ok()?;
+        let has_tables = TableKind::ALL.into_iter().all(|kind| {
+            let root = geometry.v4[kind as usize].root;
+            is_there(root) == contents.has_table(kind)
+        });
+        if !has_tables || geometry.policy_lines != draft.geometry().policy_lines {
+            return None;
+        }
+        if draft.policy.as_ref().is_some_and(|policy| !policy.is_written(place.lines)) {
+            return None;
+        }
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (table, draft) in geometry.v4.into_iter().zip(draft.v4) {
-            v4.push(WriterV4::adopt(table, draft, place)?);
+            v4.push(if is_there(table.root) { Some(WriterV4::adopt(table, draft, place)?) } else { None });
         }
         for (table, draft) in geometry.v6.into_iter().zip(draft.v6) {
-            v6.push(WriterV6::adopt(table, draft, place)?);
+            v6.push(if is_there(table.root) { Some(WriterV6::adopt(table, draft, place)?) } else { None });
         }
         let (Ok(v4), Ok(v6)) = (v4.try_into(), v6.try_into()) else { unreachable!("one for each kind") };
         let writer = Self { memory, geometry, v4, v6, changes: 0 };
@@ -129,7 +148,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
     pub fn insert_v4(&mut self, kind: TableKind, prefix: PrefixV4, set: u16) -> Result<(), Full> {
         self.changes += u64::from(prefix.length() <= COARSE_BITS);
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
-        self.v4[kind as usize].insert(place, prefix, set)?;
+        self.v4[kind as usize].as_mut().ok_or(Full::Bucket)?.insert(place, prefix, set)?;
         self.mark(kind);
         Ok(())
     }
@@ -141,7 +160,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
     pub fn insert_v6(&mut self, kind: TableKind, prefix: PrefixV6, set: u16) -> Result<(), Full> {
         self.changes += 1;
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
-        self.v6[kind as usize].insert(place, prefix, set)?;
+        self.v6[kind as usize].as_mut().ok_or(Full::Bucket)?.insert(place, prefix, set)?;
         self.mark(kind);
         Ok(())
     }
@@ -153,7 +172,7 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
     pub fn remove_v4(&mut self, kind: TableKind, prefix: PrefixV4) -> Result<bool, Full> {
         self.changes += u64::from(prefix.length() <= COARSE_BITS);
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
-        self.v4[kind as usize].remove(place, prefix)
+        self.v4[kind as usize].as_mut().map_or(Ok(false), |table| table.remove(place, prefix))
     }
 
     /// Removes an IPv6 prefix; says whether it was there.
@@ -163,35 +182,35 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
     pub fn remove_v6(&mut self, kind: TableKind, prefix: PrefixV6) -> Result<bool, Full> {
         self.changes += 1;
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
-        self.v6[kind as usize].remove(place, prefix)
+        self.v6[kind as usize].as_mut().map_or(Ok(false), |table| table.remove(place, prefix))
     }
 
     /// The longest prefix in the table that covers all of `prefix`, and its set.
     #[must_use]
     pub fn covering_v4(&self, kind: TableKind, prefix: PrefixV4) -> Option<(PrefixV4, u16)> {
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
-        self.v4[kind as usize].covering(place, prefix)
+        self.v4[kind as usize].as_ref()?.covering(place, prefix)
     }
 
     /// The longest prefix in the table that covers all of `prefix`, and its set.
     #[must_use]
     pub fn covering_v6(&self, kind: TableKind, prefix: PrefixV6) -> Option<(PrefixV6, u16)> {
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
-        self.v6[kind as usize].covering(place, prefix)
+        self.v6[kind as usize].as_ref()?.covering(place, prefix)
     }
 
     /// Lines and slots that rest because a reader may still be looking at them.
     #[must_use]
     pub fn resting(&self) -> u32 {
-        let v4 = self.v4.iter().map(WriterV4::resting);
-        v4.chain(self.v6.iter().map(WriterV6::resting)).sum()
+        let v4 = self.v4.iter().flatten().map(WriterV4::resting);
+        v4.chain(self.v6.iter().flatten().map(WriterV6::resting)).sum()
     }
 
     /// Takes back what rests: every search that began before the last change has ended.
     pub fn settle(&mut self) {
         let place = Place { lines: self.memory.as_ref(), multiplier: self.geometry.multiplier };
-        self.v4.iter_mut().for_each(|table| table.settle(place));
-        self.v6.iter_mut().for_each(|table| table.settle(place));
+        self.v4.iter_mut().flatten().for_each(|table| table.settle(place));
+        self.v6.iter_mut().flatten().for_each(|table| table.settle(place));
     }
 
     /// Where it stands with what rests; `None` where nothing does. IPv4 prefixes of more than 24 bits come and go by one
@@ -215,10 +234,10 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
     fn mark(&self, kind: TableKind) {
         let header = &self.memory.as_ref()[HEADER_LINE as usize];
         let mut word = header.word(0);
-        if !self.v4[kind as usize].is_empty() {
+        if self.v4[kind as usize].as_ref().is_some_and(|table| !table.is_empty()) {
             word |= populated_bit(kind, false);
         }
-        if !self.v6[kind as usize].is_empty() {
+        if self.v6[kind as usize].as_ref().is_some_and(|table| !table.is_empty()) {
             word |= populated_bit(kind, true);
         }
         header.store(0, word);

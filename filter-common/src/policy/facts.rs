@@ -1,0 +1,95 @@
+//! A packet's facts as the classifier asks for them: what was observed, and the classes of what has to be searched for.
+
+use super::classifier::field::{ABSENT, Facts, Field, address_v4, address_v6};
+use super::classifier::{RulesGeometry, ether};
+use super::observed::{Observed, family};
+use crate::table::lines::Lines;
+
+/// The classes that the rules' prefix tables give addresses; 0 where no rule names them.
+pub trait AddressClass {
+    /// Of an IPv4 source.
+    fn source_v4(&self, address: u32) -> u32;
+    /// Of an IPv6 source.
+    fn source_v6(&self, address: [u64; 2]) -> u32;
+    /// Of an IPv4 destination.
+    fn destination_v4(&self, address: u32) -> u32;
+    /// Of an IPv6 destination.
+    fn destination_v6(&self, address: [u64; 2]) -> u32;
+}
+
+/// One packet before the rules of a generation.
+pub struct PacketFacts<'a, L, C> {
+    /// What was observed of it.
+    pub observed: &'a Observed,
+    /// The lines of the generation.
+    pub lines: &'a L,
+    /// Where the rules lie in them.
+    pub geometry: &'a RulesGeometry,
+    /// The classes of addresses.
+    pub classes: &'a C,
+    /// The class of the interface.
+    pub interface: u32,
+}
+
+macro_rules! observed {
+    ($($method:ident $field:ident)*) => {$(
+        #[inline(always)]
+        fn $method(&self) -> u32 {
+            self.observed.value(Field::$field)
+        }
+    )*};
+}
+
+impl<L: Lines, C: AddressClass> Facts for PacketFacts<'_, L, C> {
+    observed! {
+        shape Shape
+        ether_type EtherType
+        vlan Vlan
+        protocol Protocol
+        tcp_flags TcpFlags
+        icmp_type IcmpType
+        icmp_code IcmpCode
+        icmpv6_type Icmpv6Type
+        icmpv6_code Icmpv6Code
+        ttl Ttl
+        dscp Dscp
+        length Length
+        source_port SourcePort
+        destination_port DestinationPort
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    #[inline(always)]
+    fn ether_source(&self) -> u32 {
+        ether::find(self.lines, &self.geometry.ether_source, self.observed.ether_source)
+    }
+
+    #[inline(always)]
+    fn ether_destination(&self) -> u32 {
+        ether::find(self.lines, &self.geometry.ether_destination, self.observed.ether_destination)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "an IPv4 address")]
+    fn destination(&self) -> u32 {
+        match self.observed.family {
+            family::V4 => address_v4(self.classes.destination_v4(self.observed.destination[0] as u32)),
+            family::V6 => address_v6(self.classes.destination_v6(self.observed.destination)),
+            _ => ABSENT,
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "an IPv4 address")]
+    fn source(&self) -> u32 {
+        match self.observed.family {
+            family::V4 => address_v4(self.classes.source_v4(self.observed.source[0] as u32)),
+            family::V6 => address_v6(self.classes.source_v6(self.observed.source)),
+            _ => ABSENT,
+        }
+    }
+}
