@@ -16,6 +16,7 @@ mod maps;
 mod packet;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use filter_common::config::Switches;
@@ -48,13 +49,15 @@ fn filter<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     // after compilation.
     let switches = unsafe { core::ptr::read_volatile(&raw const SWITCHES) };
     let decision = match maps::tables() {
-        Some(tables) => decide(&packet, &tables, &switches),
+        Some(tables) => decide(&packet, &tables, &switches, &maps::KernelRules::new(ctx)),
         None => Reason::InternalError.into(),
     };
     maps::count(decision, packet.frame_length() as u64);
     match decision.reason.verdict() {
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,
+        // SAFETY: a helper without pointers.
+        Verdict::Redirect => unsafe { bpf_redirect(decision.interface, 0) as u32 },
     }
 }
 

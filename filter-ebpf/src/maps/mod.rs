@@ -1,8 +1,10 @@
 //! The maps, private to this file and offered as what the stages ask and the counters need.
 //!
-//! Every map is declared here once, under the name that `filter_common::abi::map` gives it. The controller makes the
+//! Every map is declared here or in [`policy`] once, under the name that `filter_common::abi::map` gives it. The controller makes the
 //! lines of a generation, as many as its contents need, and shares them among all interfaces; the counters are one
 //! interface's own.
+
+mod policy;
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
@@ -17,6 +19,8 @@ use filter_common::table::geometry::{Geometry, Region, TableV4, TableV6};
 use filter_common::table::lines::{Line, Lines, WORDS};
 use filter_common::table::search::{self, find_v4, find_v6};
 use filter_common::table::{HEADER_LINE, TableKind, Tables, populated_bit};
+
+pub use self::policy::KernelRules;
 
 #[map]
 static LINES: Array<[u64; WORDS]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -230,6 +234,10 @@ macro_rules! search {
 search!(v4 block_v4, Block);
 search!(v4 allow_src_v4, AllowSource);
 search!(v4 allow_dst_v4, AllowDestination);
+search!(v4 rule_src_v4, RuleSource);
+search!(v4 rule_dst_v4, RuleDestination);
+search!(v6 rule_src_v6, RuleSource);
+search!(v6 rule_dst_v6, RuleDestination);
 search!(v6 block_v6, Block);
 search!(v6 allow_src_v6, AllowSource);
 search!(v6 allow_dst_v6, AllowDestination);

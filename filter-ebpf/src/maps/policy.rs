@@ -1,0 +1,307 @@
+//! The rules' part of the program: facts of the packet, the walk along its rules, and what rules do.
+//!
+//! The walk is made of global functions, each verified once: one that finds the candidates, one that looks at the next of
+//! them. Between them, facts and state lie in an element of a per-CPU array. Costs nothing but a test of read-only data where
+//! there are no rules; else that look-up, the classifier's lines ([`filter_common::policy::classifier`]), and for each rule
+//! that counts its counters and the coarse clock. The clock itself is read at most once, where a limit or a ban is met.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, xdp_md};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, PerfEventByteArray};
+use aya_ebpf::programs::XdpContext;
+use filter_common::abi::{BanKey, MAX_BANS, SAMPLE_BYTES, SampleHead};
+use filter_common::config::PolicySwitches;
+use filter_common::counters::RuleCounter;
+use filter_common::parse::Headers;
+use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeometry, Walk, classify};
+use filter_common::policy::facts::{AddressClass, PacketFacts};
+use filter_common::policy::limiter::{Cells, Slots};
+use filter_common::policy::limits;
+use filter_common::policy::observed::{Family, Observed};
+use filter_common::policy::scratch::Scratch;
+use filter_common::stages::rules::Rules;
+use filter_common::table::lines::WORDS;
+
+use super::{KernelLine, KernelLines, rule_dst_v4, rule_dst_v6, rule_src_v4, rule_src_v6};
+use crate::packet::XdpPacket;
+
+#[map]
+static RULE_COUNTERS: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static BUCKETS: Array<[u64; WORDS]> = Array::with_max_entries(1, 0);
+#[map]
+static BANS: LruHashMap<BanKey, u64> = LruHashMap::with_max_entries(MAX_BANS, 0);
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static SAMPLES: PerfEventByteArray = PerfEventByteArray::new(0);
+
+/// What the policy switches on; the controller writes it before the kernel freezes and verifies the program.
+#[unsafe(no_mangle)]
+static POLICY: PolicySwitches = PolicySwitches::NONE;
+
+/// Where the rules lie; likewise.
+#[unsafe(no_mangle)]
+static RULES: RulesGeometry = RulesGeometry::NONE;
+
+/// One switch of the policy.
+macro_rules! policy {
+    ($field:ident) => {{
+        // SAFETY: a valid, initialised static. Volatile, because the loader replaces its bytes after compilation.
+        unsafe { core::ptr::read_volatile(&raw const POLICY.$field) }
+    }};
+}
+
+/// The rules' geometry where it lies. Through a register whose origin the compiler does not see: it would take the bytes
+/// for those of no rules.
+#[inline(always)]
+fn rules() -> &'static RulesGeometry {
+    let mut place = &raw const RULES;
+    // SAFETY: an empty instruction sequence, which touches neither memory nor stack.
+    unsafe {
+        core::arch::asm!("/* {0} */", inout(reg) place, options(pure, nomem, nostack, preserves_flags))
+    };
+    // SAFETY: it is the address of a valid static that nobody writes after the program was loaded.
+    unsafe { &*place }
+}
+
+#[inline(always)]
+fn scratch() -> Option<&'static mut Scratch> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own value, and XDP runs with softirqs off: whoever holds another reference to it is a caller that
+    // does not use it until this one is gone.
+    Some(unsafe { &mut *scratch })
+}
+
+/// The rules of this generation.
+pub struct KernelRules<'a> {
+    ctx: &'a XdpContext,
+}
+
+impl<'a> KernelRules<'a> {
+    /// Before the packet of this run.
+    #[inline(always)]
+    pub const fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx }
+    }
+}
+
+impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
+    #[inline(always)]
+    fn are_on(&self) -> bool {
+        // SAFETY: as for a switch of the policy.
+        (unsafe { core::ptr::read_volatile(&raw const RULES.rules) }) != 0
+    }
+
+    #[inline(always)]
+    fn default_drops(&self) -> bool {
+        policy!(default_drop) != 0
+    }
+
+    #[inline(always)]
+    fn is_banned<A: Family>(&self, source: A) -> bool {
+        if policy!(bans) == 0 {
+            return false;
+        }
+        let [first, last] = source.words();
+        is_banned(first, last, A::NUMBER) != 0
+    }
+
+    #[inline(always)]
+    fn observe_frame(&self, packet: &XdpPacket<'_, FRAGS>) {
+        if let Some(scratch) = scratch() {
+            scratch.observed.frame(packet, rules().used);
+        }
+    }
+
+    #[inline(always)]
+    fn observe<A: Family>(&self, packet: &XdpPacket<'_, FRAGS>, headers: &Headers<A>) {
+        if let Some(scratch) = scratch() {
+            scratch.observed.packet(packet, headers, rules().used);
+        }
+    }
+
+    #[inline(always)]
+    fn walk(&self, _: &XdpPacket<'_, FRAGS>) -> Outcome {
+        if find_candidates() == 0 {
+            return Outcome::NONE;
+        }
+        for _ in 0..MAX_RULES {
+            let goes_on = if FRAGS {
+                next_rule_frags(self.ctx.as_ptr().cast())
+            } else {
+                next_rule(self.ctx.as_ptr().cast())
+            };
+            if goes_on == 0 {
+                break;
+            }
+        }
+        scratch().map_or(Outcome::NONE, |scratch| scratch.walk.outcome)
+    }
+}
+
+/// Whether a source is banned now; global functions are explained with the prefix searches.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
+    let key = BanKey { address: [first, last], family: family.into() };
+    let Some(until) = BANS.get_ptr(key) else { return 0 };
+    // SAFETY: a value of the map, aligned; another CPU may replace it, as one word. The helper has no arguments.
+    u32::from(unsafe { core::ptr::read_volatile(until) > bpf_ktime_get_ns() })
+}
+
+/// Finds the rules that this CPU's packet may match; whether there is any.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_candidates() -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    let facts = PacketFacts {
+        observed: &scratch.observed,
+        lines: &KernelLines,
+        geometry: rules(),
+        classes: &KernelClasses,
+        interface: policy!(interface),
+    };
+    let candidates = classify(&KernelLines, rules(), &facts);
+    let found = u32::from(!candidates.is_empty());
+    scratch.walk = Walk::new(candidates);
+    found
+}
+
+/// Looks at the next rule; 0 where the walk is over. The context is the run's own: the kernel sees to that by its type.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn next_rule(ctx: *mut xdp_md) -> u32 {
+    step::<false>(&XdpContext::new(ctx))
+}
+
+/// The same for frames in several buffers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn next_rule_frags(ctx: *mut xdp_md) -> u32 {
+    step::<true>(&XdpContext::new(ctx))
+}
+
+#[inline(always)]
+fn step<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
+    let Some(Scratch { observed, walk }) = scratch() else { return 0 };
+    let mut effects = KernelEffects::<FRAGS> { ctx, observed };
+    u32::from(walk.step(&KernelLines, rules(), &mut effects))
+}
+
+struct KernelClasses;
+
+impl AddressClass for KernelClasses {
+    #[inline(always)]
+    fn source_v4(&self, address: u32) -> u32 {
+        rule_src_v4(address)
+    }
+
+    #[inline(always)]
+    fn source_v6(&self, [first, last]: [u64; 2]) -> u32 {
+        rule_src_v6(first, last)
+    }
+
+    #[inline(always)]
+    fn destination_v4(&self, address: u32) -> u32 {
+        rule_dst_v4(address)
+    }
+
+    #[inline(always)]
+    fn destination_v6(&self, [first, last]: [u64; 2]) -> u32 {
+        rule_dst_v6(first, last)
+    }
+}
+
+struct KernelEffects<'a, const FRAGS: bool> {
+    ctx: &'a XdpContext,
+    observed: &'a Observed,
+}
+
+impl<const FRAGS: bool> Effects for KernelEffects<'_, FRAGS> {
+    #[inline(always)]
+    fn count(&mut self, counter: u32) {
+        if let Some(counter) = RULE_COUNTERS.get_ptr_mut(counter) {
+            // SAFETY: the helper has no arguments; the counter is this CPU's own, and nothing else refers to it.
+            unsafe { (*counter).count(self.observed.bytes.into(), bpf_ktime_get_coarse_ns()) };
+        }
+    }
+
+    #[inline(always)]
+    fn now(&mut self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn random(&mut self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn is_over(&mut self, limit: u32, now: u64) -> bool {
+        limits::is_over(&KernelLines, policy!(limits), limit, &KernelCells, now, self.observed)
+    }
+
+    #[inline(always)]
+    fn payload(&mut self, offset: u32, length: u32) -> Option<(u64, u64)> {
+        self.observed.payload(&XdpPacket::<FRAGS>::new(self.ctx), offset, length)
+    }
+
+    #[inline(always)]
+    fn ban(&mut self, seconds: u32, now: u64) {
+        let key = BanKey { address: self.observed.source, family: self.observed.family.into() };
+        let until = now.wrapping_add(u64::from(seconds).wrapping_mul(1_000_000_000));
+        // It fails only where the kernel has no free element at hand: the next packet bans then.
+        let _ = BANS.insert(key, until, 0);
+    }
+
+    #[inline(always)]
+    fn sample(&mut self, rule: u32) {
+        // SAFETY: a valid context.
+        let ifindex = unsafe { (*self.ctx.ctx).ingress_ifindex };
+        let captured = self.observed.bytes.min(SAMPLE_BYTES);
+        // SAFETY: a helper without arguments.
+        let at_ns = unsafe { bpf_ktime_get_coarse_ns() };
+        let head = SampleHead { at_ns, rule, ifindex, bytes: self.observed.bytes, captured };
+        // SAFETY: the type has no padding, so all its bytes are initialised.
+        let bytes: [u8; size_of::<SampleHead>()] = unsafe { core::mem::transmute(head) };
+        // The kernel appends as many bytes of the frame as the flags say. Where nobody listens, it does nothing.
+        SAMPLES.output_at_index(self.ctx, BPF_F_CURRENT_CPU as u32, &bytes, captured);
+    }
+}
+
+/// Lines of buckets.
+struct KernelCells;
+
+impl Cells for KernelCells {
+    type Line = KernelLine;
+
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<KernelLine> {
+        BUCKETS.get_ptr(index).map(KernelLine)
+    }
+}
+
+impl Slots for KernelLine {
+    #[inline(always)]
+    fn compare_exchange(self, slot: u32, old: u64, new: u64) -> bool {
+        let word = self.0.cast::<u64>().wrapping_add(slot as usize & (WORDS - 1)).cast_mut();
+        let mut found = old;
+        // SAFETY: the word is one of a map's value, aligned; all CPUs change it by this instruction alone. rustc offers no
+        // atomic operations for this target.
+        unsafe {
+            core::arch::asm!(
+                "r0 = cmpxchg_64({word} + 0, r0, {new})",
+                word = in(reg) word,
+                new = in(reg) new,
+                inout("r0") found,
+                options(nostack),
+            );
+        }
+        found == old
+    }
+}
