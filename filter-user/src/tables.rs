@@ -8,8 +8,11 @@
 mod resting;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use filter_common::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
+use filter_common::policy::tables::PolicyTables;
 pub use filter_common::table::TableKind;
 use filter_common::table::draft::TooLarge;
 use filter_common::table::slot;
@@ -107,13 +110,26 @@ pub enum Opened {
     Replaced,
 }
 
-/// The three prefix tables, each for both families.
+/// Whether new tables are on trial: when the time of that is over, those of before the trial are in force again, whatever
+/// became of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTrial {
+    /// As those are that they replace, and for as long.
+    AsBefore,
+    /// From now on, for so long.
+    Begins(Duration),
+    /// They are not, and a trial that is under way is over.
+    Ends,
+}
+
+/// The prefix tables, each for both families, and the policy beside them.
 pub trait PrefixTables: Send {
-    /// Takes over the tables that are there, if they hold just `contents`, else replaces them.
+    /// Takes over the tables that are there, if they hold just `contents` and are on trial just if they should be, else
+    /// replaces them.
     ///
     /// # Errors
     /// As [`Self::replace`].
-    fn open(&mut self, contents: &Contents) -> Result<Opened, TableError>;
+    fn open(&mut self, contents: &Contents, on_trial: bool) -> Result<Opened, TableError>;
 
     /// Adds `prefix`, or changes the set that it names.
     ///
@@ -146,7 +162,40 @@ pub trait PrefixTables: Send {
     /// # Errors
     /// [`TableError::OverLimit`], [`TableError::TooLarge`], [`TableError::Crowded`] and [`TableError::Kernel`]; nothing
     /// changed then. [`TableError::Divided`]: some of what filters has changed, and [`Self::open`] mends it.
-    fn replace(&mut self, contents: &Contents) -> Result<(), TableError>;
+    fn replace(&mut self, contents: &Contents, on_trial: OnTrial) -> Result<(), TableError>;
+
+    /// How much is left of a trial; none where there is none, or its time is over.
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`] when that cannot be told.
+    fn trial_left(&self) -> Result<Option<Duration>, TableError>;
+
+    /// Lets a trial not end by itself, until [`Self::resume_trial`] or [`Self::end_trial`].
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`].
+    fn hold_trial(&mut self) -> Result<(), TableError>;
+
+    /// Lets a trial end when it was to before [`Self::hold_trial`].
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`].
+    fn resume_trial(&mut self) -> Result<(), TableError>;
+
+    /// What is on trial is in force for good.
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`]: it is all the same, but what asked for the time still does on some interface.
+    fn end_trial(&mut self) -> Result<(), TableError>;
+
+    /// Lets the counters of rules begin at zero.
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`] when the kernel refuses.
+    fn forget_rules(&mut self, slots: &[u32]) -> Result<(), TableError>;
+
+    /// The kernel's index of an interface; none where there is none of that name.
+    fn interface_index(&self, name: &str) -> Option<u32>;
 
     /// Goes back to what was in force before the last replacement.
     ///
@@ -317,9 +366,20 @@ pub struct MemoryTables {
     /// Prefixes that a generation may hold at most.
     limit: usize,
     live: Tables,
-    /// With what was left in it.
-    before: Option<(Tables, usize)>,
+    policy: Option<Arc<PolicyTables>>,
+    /// How long the trial lasts that is under way.
+    trial: Option<Duration>,
+    before: Option<Before>,
     generation: u32,
+}
+
+/// What was in force before a replacement.
+#[derive(Debug)]
+struct Before {
+    live: Tables,
+    left: usize,
+    policy: Option<Arc<PolicyTables>>,
+    trial: Option<Duration>,
 }
 
 type Tables = BTreeMap<TableKind, BTreeMap<IpNet, SetId>>;
@@ -331,7 +391,16 @@ impl MemoryTables {
     /// Tables that may hold `limit` prefixes, and take `room` single ones beyond each replacement.
     #[must_use]
     pub fn new(room: usize, limit: usize) -> Self {
-        Self { room, left: room, limit, live: Tables::new(), before: None, generation: 0 }
+        Self {
+            room,
+            left: room,
+            limit,
+            live: Tables::new(),
+            policy: None,
+            trial: None,
+            before: None,
+            generation: 0,
+        }
     }
 
     /// Sets how many prefixes still fit, now and after each replacement, and how many a replacement may have.
@@ -353,12 +422,15 @@ impl MemoryTables {
 }
 
 impl PrefixTables for MemoryTables {
-    fn open(&mut self, contents: &Contents) -> Result<Opened, TableError> {
-        let wanted: Tables = TableKind::ALL.into_iter().map(|kind| (kind, entries(contents, kind))).collect();
-        if self.generation > 0 && TableKind::ALL.iter().all(|kind| self.live.get(kind) == wanted.get(kind)) {
+    fn open(&mut self, contents: &Contents, on_trial: bool) -> Result<Opened, TableError> {
+        let wanted: Tables =
+            TableKind::LISTS.into_iter().map(|kind| (kind, entries(contents, kind))).collect();
+        let same_lists = TableKind::LISTS.iter().all(|kind| self.live.get(kind) == wanted.get(kind));
+        let same_policy = self.policy.as_ref() == contents.policy() && self.trial.is_some() == on_trial;
+        if self.generation > 0 && same_lists && same_policy {
             return Ok(Opened::Adopted);
         }
-        self.replace(contents)?;
+        self.replace(contents, if on_trial { OnTrial::AsBefore } else { OnTrial::Ends })?;
         self.keep();
         Ok(Opened::Replaced)
     }
@@ -390,22 +462,29 @@ impl PrefixTables for MemoryTables {
         Settled::All
     }
 
-    fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
+    fn replace(&mut self, contents: &Contents, on_trial: OnTrial) -> Result<(), TableError> {
         if contents.len() > self.limit {
             let [needed, limit] =
                 [contents.len(), self.limit].map(|count| count as u64 * MEMORY_BYTES_A_PREFIX);
             return Err(TableError::OverLimit { needed, limit });
         }
-        let next = TableKind::ALL.into_iter().map(|kind| (kind, entries(contents, kind))).collect();
+        let next = TableKind::LISTS.into_iter().map(|kind| (kind, entries(contents, kind))).collect();
         let live = std::mem::replace(&mut self.live, next);
-        self.before = Some((live, std::mem::replace(&mut self.left, self.room)));
+        let policy = std::mem::replace(&mut self.policy, contents.policy().cloned());
+        let left = std::mem::replace(&mut self.left, self.room);
+        self.before = Some(Before { live, left, policy, trial: self.trial });
+        match on_trial {
+            OnTrial::AsBefore => {}
+            OnTrial::Begins(time) => self.trial = Some(time),
+            OnTrial::Ends => self.trial = None,
+        }
         self.generation += 1;
         Ok(())
     }
 
     fn put_back(&mut self) -> Result<(), TableError> {
-        if let Some((live, left)) = self.before.take() {
-            (self.live, self.left) = (live, left);
+        if let Some(Before { live, left, policy, trial }) = self.before.take() {
+            (self.live, self.left, self.policy, self.trial) = (live, left, policy, trial);
         }
         Ok(())
     }
@@ -433,6 +512,31 @@ impl PrefixTables for MemoryTables {
 
     fn forget_set(&mut self, _set: SetId) -> Result<(), TableError> {
         Ok(())
+    }
+
+    fn trial_left(&self) -> Result<Option<Duration>, TableError> {
+        Ok(self.trial)
+    }
+
+    fn hold_trial(&mut self) -> Result<(), TableError> {
+        Ok(())
+    }
+
+    fn resume_trial(&mut self) -> Result<(), TableError> {
+        Ok(())
+    }
+
+    fn end_trial(&mut self) -> Result<(), TableError> {
+        self.trial = None;
+        Ok(())
+    }
+
+    fn forget_rules(&mut self, _slots: &[u32]) -> Result<(), TableError> {
+        Ok(())
+    }
+
+    fn interface_index(&self, _name: &str) -> Option<u32> {
+        Some(1)
     }
 
     fn planner(&self) -> fn(&Contents) -> Result<Footprint, TableError> {

@@ -1,9 +1,13 @@
-//! One generation of the prefix tables: a map of lines, as many as its contents need, and where each part lies.
+//! One generation of the prefix tables: a map of lines, as many as its contents need, and where each part lies; and with it
+//! its policy, whose limits keep their buckets from one generation to the next as long as they are the same.
+
+use std::sync::Arc;
 
 use aya::maps::MapData;
 use aya_obj::generated::BPF_F_MMAPABLE;
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use filter_common::abi::map;
+use filter_common::policy::tables::PolicyTables;
 use filter_common::table::Geometry;
 use filter_common::table::lines::LINE_BYTES;
 
@@ -22,16 +26,40 @@ const VALUE_BYTES: u32 = LINE_BYTES as u32;
 pub(super) struct Generation {
     pub number: u32,
     pub geometry: Geometry,
+    /// What packets meet beyond the lists.
+    pub policy: Option<Arc<PolicyTables>>,
     lines: MapData,
+    /// Where there are limits.
+    buckets: Option<MapData>,
 }
 
 impl Generation {
-    /// Takes the memory for it.
-    pub(super) fn create(number: u32, geometry: Geometry) -> Result<Self, DataplaneError> {
-        let (kind, key) = (BPF_MAP_TYPE_ARRAY as u32, 4);
-        let object = aya_obj::Map::new_from_params(kind, key, VALUE_BYTES, geometry.lines, BPF_F_MMAPABLE);
-        let lines = MapData::create(object, map::LINES, None).map_err(DataplaneError::map(map::LINES))?;
-        Ok(Self { number, geometry, lines })
+    /// Takes the memory for it. Limits that are those of the generation `before` go on with its buckets.
+    pub(super) fn create(
+        number: u32,
+        geometry: Geometry,
+        policy: Option<Arc<PolicyTables>>,
+        before: Option<&Self>,
+    ) -> Result<Self, DataplaneError> {
+        let lines = lines_map(map::LINES, geometry.lines, BPF_F_MMAPABLE)?;
+        let buckets = match &policy {
+            Some(policy) if policy.bucket_lines > 0 => {
+                let inherited = before.and_then(|before| before.buckets_for(policy));
+                Some(match inherited {
+                    Some(buckets) => MapData::from_id(map_id(map::BUCKETS, buckets)?)
+                        .map_err(DataplaneError::map(map::BUCKETS))?,
+                    None => lines_map(map::BUCKETS, policy.bucket_lines, 0)?,
+                })
+            }
+            _ => None,
+        };
+        Ok(Self { number, geometry, policy, lines, buckets })
+    }
+
+    /// The buckets, if they are those of the same limits.
+    fn buckets_for(&self, policy: &PolicyTables) -> Option<&MapData> {
+        let own = self.policy.as_ref()?;
+        if own.limit_lines() == policy.limit_lines() { self.buckets.as_ref() } else { None }
     }
 
     /// What an earlier controller pinned; what of it is missing, the program that runs on it tells. None where that does
@@ -44,7 +72,29 @@ impl Generation {
             recovery::loaded_with(program_id)?.map(|loaded| loaded.geometry)
         };
         let Some(geometry) = geometry else { return Ok(None) };
-        Ok(Some(Self { number, geometry, lines: open_map_of(map::LINES, &pins.lines(), program_id)? }))
+        let lines = open_map_of(map::LINES, &pins.lines(), program_id)?;
+        let path = pins.buckets();
+        let buckets = if path.exists() { Some(open_map(map::BUCKETS, &path)?) } else { None };
+        Ok(Some(Self { number, geometry, policy: None, lines, buckets }))
+    }
+
+    /// Whether its programs were loaded with that policy.
+    pub(super) fn runs_policy(
+        &self,
+        root: &Pins,
+        policy: Option<&PolicyTables>,
+    ) -> Result<bool, DataplaneError> {
+        let path = root.generation(self.number).policy();
+        let pinned = if path.exists() { Some(read_value::<u64>(map::POLICY, &path)?) } else { None };
+        Ok(match policy {
+            Some(policy) => pinned == Some(policy.digest()),
+            None => self.geometry.policy_lines == 0,
+        })
+    }
+
+    /// Whether limits of that policy have their buckets here.
+    pub(super) fn has_buckets(&self, policy: Option<&PolicyTables>) -> bool {
+        policy.is_none_or(|policy| policy.bucket_lines == 0) || self.buckets.is_some()
     }
 
     /// Maps its lines.
@@ -66,7 +116,26 @@ impl Generation {
         } else {
             self.lines.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
         }
+        let path = pins.buckets();
+        if let Some(buckets) = &self.buckets
+            && !path.exists()
+        {
+            buckets.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+        }
+        let path = pins.policy();
+        if let Some(policy) = &self.policy
+            && !path.exists()
+        {
+            pin_value(map::POLICY, &path, policy.digest())?;
+        }
         let path = pins.geometry();
         if path.exists() { Ok(()) } else { pin_value(map::GEOMETRY, &path, self.geometry) }
     }
+}
+
+/// An array of so many lines.
+fn lines_map(name: &'static str, lines: u32, flags: u32) -> Result<MapData, DataplaneError> {
+    let (kind, key) = (BPF_MAP_TYPE_ARRAY as u32, 4);
+    let object = aya_obj::Map::new_from_params(kind, key, VALUE_BYTES, lines, flags);
+    MapData::create(object, name, None).map_err(DataplaneError::map(name))
 }

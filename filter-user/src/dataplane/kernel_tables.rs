@@ -5,7 +5,7 @@
 //! put in force by one swap an interface. What was in force before stays whole until the engine lets go of it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use filter_common::table::writer::{Crowded, Full};
 use filter_common::table::{Contents, Draft, Footprint, Writer};
@@ -15,10 +15,11 @@ use tracing::debug;
 use super::generation::Generation;
 use super::mapping::{Mapping, wait_for_readers};
 use super::report::InterfaceReport;
-use super::swap::{Prepared, Refused, swap_back};
+use super::swap::{Prepared, Refused, Until, swap_back};
+use super::trial;
 use super::{Dataplane, DataplaneError, parallel};
 use crate::tables::{
-    Opened, PrefixTables, Resting, RestingMark, SetId, Settled, TableError, TableKind, TableMemory,
+    OnTrial, Opened, PrefixTables, Resting, RestingMark, SetId, Settled, TableError, TableKind, TableMemory,
     TablePrefix, Waited, draft, footprint, ipnet_v4, ipnet_v6,
 };
 
@@ -32,6 +33,8 @@ pub struct KernelTables {
     /// How often others came into force, or those of before again.
     turns: u64,
     before: Option<(Generation, Writer<Mapping>)>,
+    /// The end of a trial that is being confirmed.
+    held_trial: Option<u64>,
     limit: u64,
 }
 
@@ -39,12 +42,17 @@ impl KernelTables {
     /// The tables of `dataplane`, which may take so many bytes a generation. There are none until they are opened.
     #[must_use]
     pub const fn new(dataplane: Arc<Mutex<Dataplane>>, limit: u64) -> Self {
-        Self { dataplane, live: None, turns: 0, before: None, limit }
+        Self { dataplane, live: None, turns: 0, before: None, held_trial: None, limit }
     }
 
     fn dataplane(&self) -> MutexGuard<'_, Dataplane> {
         // What a panic can leave half-done is told by the kernel, not by this value.
         self.dataplane.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When a trial is over, where there is one.
+    fn trial_end(&self) -> Result<Option<u64>, TableError> {
+        self.dataplane().trial_end().map_err(kernel("tell whether a policy is on trial"))
     }
 
     fn live(&mut self) -> Result<&mut Writer<Mapping>, TableError> {
@@ -73,14 +81,19 @@ impl KernelTables {
     }
 
     /// A generation with these contents, and its writer.
-    fn build(&mut self, contents: &Contents) -> Result<(), TableError> {
+    fn build(&mut self, contents: &Contents, on_trial: OnTrial) -> Result<(), TableError> {
+        let until = match on_trial {
+            OnTrial::Begins(time) => Some(Until::After(time)),
+            OnTrial::Ends => None,
+            OnTrial::AsBefore => self.trial_end()?.map(Until::At),
+        };
         let seeds = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), self.limit);
         let mut crowded = Ok(());
         for turn in 0..TRIES {
             let begun = Instant::now();
             let draft = draft(contents, seeds.wrapping_add(turn), self.limit)?;
             debug!(bytes = draft.bytes(), ms = begun.elapsed().as_millis(), "planned the tables");
-            crowded = self.put_in_force(draft)?;
+            crowded = self.put_in_force(draft, contents, until)?;
             if crowded.is_ok() {
                 break;
             }
@@ -89,15 +102,22 @@ impl KernelTables {
     }
 
     /// Fills a draft's memory and loads its programs, both at once, then swaps.
-    fn put_in_force(&mut self, draft: Draft) -> Result<Result<(), Crowded>, TableError> {
+    fn put_in_force(
+        &mut self,
+        draft: Draft,
+        contents: &Contents,
+        until: Option<Until>,
+    ) -> Result<Result<(), Crowded>, TableError> {
         let dataplane = Arc::clone(&self.dataplane);
-        let (pins, number, interfaces) = {
+        let (pins, generation, interfaces) = {
             let mut dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
             let number = dataplane.next_generation().map_err(kernel("number the tables"))?;
             let interfaces = dataplane.own_interfaces().map_err(kernel("tell what is attached"))?;
-            (dataplane.pins().clone(), number, interfaces)
+            let (policy, before) = (contents.policy().cloned(), dataplane.generation());
+            let generation = Generation::create(number, *draft.geometry(), policy, before);
+            (dataplane.pins().clone(), generation.map_err(kernel("take the memory"))?, interfaces)
         };
-        let generation = Generation::create(number, *draft.geometry()).map_err(kernel("take the memory"))?;
+        let number = generation.number;
         let mapping = generation.map().map_err(kernel("map the memory"))?;
         let begun = Instant::now();
         let write = || {
@@ -106,7 +126,7 @@ impl KernelTables {
             written
         };
         let load = || {
-            let prepared = Prepared::load(&pins, &generation, &interfaces);
+            let prepared = Prepared::load(&pins, &generation, &interfaces, until);
             debug!(generation = number, ms = begun.elapsed().as_millis(), "loaded the programs");
             prepared
         };
@@ -150,16 +170,29 @@ fn set_number(set: SetId) -> Result<u16, TableError> {
 }
 
 impl PrefixTables for KernelTables {
-    fn open(&mut self, contents: &Contents) -> Result<Opened, TableError> {
+    fn open(&mut self, contents: &Contents, on_trial: bool) -> Result<Opened, TableError> {
+        let is_on_trial = self.trial_end()?.is_some();
         let adopted = {
-            let dataplane = self.dataplane();
-            match dataplane.generation_of_all().map_err(kernel("tell what is attached"))? {
-                Some(generation) => {
-                    let mapping = generation.map().map_err(kernel("map the memory"))?;
-                    Writer::adopt(generation.geometry, mapping, contents)
+            let mut dataplane = self.dataplane();
+            let policy = contents.policy();
+            let writer = match dataplane.generation_of_all().map_err(kernel("tell what is attached"))? {
+                Some(generation)
+                    if is_on_trial == on_trial && generation.has_buckets(policy.map(AsRef::as_ref)) =>
+                {
+                    let same = generation.runs_policy(dataplane.pins(), policy.map(AsRef::as_ref));
+                    if same.map_err(kernel("tell what its programs were loaded with"))? {
+                        let mapping = generation.map().map_err(kernel("map the memory"))?;
+                        Writer::adopt(generation.geometry, mapping, contents)
+                    } else {
+                        None
+                    }
                 }
-                None => None,
+                _ => None,
+            };
+            if writer.is_some() {
+                dataplane.note_policy(policy.cloned());
             }
+            writer
         };
         if let Some(writer) = adopted {
             self.take_for_live(writer);
@@ -167,7 +200,7 @@ impl PrefixTables for KernelTables {
             self.dataplane().finish_swap().map_err(kernel("tell what is attached"))?;
             return Ok(Opened::Adopted);
         }
-        self.build(contents)?;
+        self.build(contents, if on_trial { OnTrial::AsBefore } else { OnTrial::Ends })?;
         self.keep();
         Ok(Opened::Replaced)
     }
@@ -215,8 +248,35 @@ impl PrefixTables for KernelTables {
         }
     }
 
-    fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
-        self.build(contents)
+    fn replace(&mut self, contents: &Contents, on_trial: OnTrial) -> Result<(), TableError> {
+        self.build(contents, on_trial)
+    }
+
+    fn trial_left(&self) -> Result<Option<Duration>, TableError> {
+        Ok(self.trial_end()?.and_then(trial::left))
+    }
+
+    fn hold_trial(&mut self) -> Result<(), TableError> {
+        self.held_trial = self.trial_end()?;
+        self.dataplane().set_trial_end(None).map_err(kernel("confirm what is on trial"))
+    }
+
+    fn resume_trial(&mut self) -> Result<(), TableError> {
+        let end = self.held_trial.take();
+        self.dataplane().set_trial_end(end).map_err(kernel("put what was confirmed on trial again"))
+    }
+
+    fn end_trial(&mut self) -> Result<(), TableError> {
+        self.held_trial = None;
+        self.dataplane().end_trial().map_err(kernel("confirm what is on trial on every interface"))
+    }
+
+    fn forget_rules(&mut self, slots: &[u32]) -> Result<(), TableError> {
+        self.dataplane().clear_rule_counters(slots).map_err(kernel("clear the counters of rules"))
+    }
+
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        super::netlink::interface(name).ok().map(|interface| interface.index)
     }
 
     fn put_back(&mut self) -> Result<(), TableError> {

@@ -110,14 +110,19 @@ impl Link {
     }
 
     pub(super) fn pin(&self, path: &Path) -> io::Result<()> {
-        let path = CString::new(path.as_os_str().as_bytes())?;
-        let fd = u32::try_from(self.0.as_raw_fd()).map_err(io::Error::other)?;
-        let pin = ObjectByPath { path: path.as_ptr().expose_provenance() as u64, fd, flags: 0 };
-        // SAFETY: the attributes are those of the command, the descriptor is open, and the path lives until the call
-        // returns.
-        unsafe { bpf(BPF_OBJ_PIN, &pin) }?;
-        Ok(())
+        pin_descriptor(self.0.as_raw_fd(), path)
     }
+}
+
+/// Pins the link, map or program that a descriptor stands for.
+pub(super) fn pin_descriptor(fd: RawFd, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let fd = u32::try_from(fd).map_err(io::Error::other)?;
+    let pin = ObjectByPath { path: path.as_ptr().expose_provenance() as u64, fd, flags: 0 };
+    // SAFETY: the attributes are those of the command, and the path lives until the call returns. A descriptor that is not
+    // open is refused.
+    unsafe { bpf(BPF_OBJ_PIN, &pin) }?;
+    Ok(())
 }
 
 /// Reads the only element of the array `fd`, whose values have as many bytes as `value`.

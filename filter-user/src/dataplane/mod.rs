@@ -21,17 +21,21 @@ mod program;
 mod recovery;
 mod report;
 mod swap;
+mod trial;
 mod values;
 mod watch;
 mod without_controller;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aya::programs::ProgramInfo;
 use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
+use filter_common::counters::RuleCounter;
+use filter_common::policy::tables::PolicyTables;
 use netlink_packet_route::link::LinkLayerType;
 
 pub use error::DataplaneError;
@@ -46,8 +50,10 @@ use self::generation::Generation;
 use self::netlink::Interface;
 use self::pins::{InterfacePins, Lock, Pins};
 use self::report::{
-    clear_set_counter, generation_of, names, padded, read_set_counters, report, reports, seconds,
+    clear_rule_counters, clear_set_counter, generation_of, names, padded, read_rule_counters,
+    read_set_counters, report, reports, seconds,
 };
+use self::trial::Trial;
 use self::values::pin_value;
 use self::watch::Held;
 use crate::interface::InterfaceMode;
@@ -118,6 +124,13 @@ impl Dataplane {
         &self.pins
     }
 
+    /// Takes note of the policy that the generation in force was found to have.
+    fn note_policy(&mut self, policy: Option<Arc<PolicyTables>>) {
+        if let Some(generation) = &mut self.generation {
+            generation.policy = policy;
+        }
+    }
+
     /// Takes note of the generation that is in force now; returns the one before.
     const fn install(&mut self, generation: Generation) -> Option<Generation> {
         self.generation.replace(generation)
@@ -150,6 +163,57 @@ impl Dataplane {
         if let Err(error) = removed {
             tracing::warn!(%error, "cannot remove tables that are not in force any more");
         }
+    }
+
+    /// When the trial of the generation in force is over, in nanoseconds of the monotonic clock: the soonest of all
+    /// interfaces; none where it is on trial nowhere.
+    fn trial_end(&self) -> Result<Option<u64>, DataplaneError> {
+        let (Some(number), true) = (self.generation_number(), self.lock.is_some()) else { return Ok(None) };
+        let pins = self.pins.generation(number);
+        let mut soonest: Option<u64> = None;
+        for index in self.pins.interfaces()? {
+            if let Some(end) = trial::end_of(&pins.trial(index))? {
+                soonest = Some(soonest.map_or(end, |other| other.min(end)));
+            }
+        }
+        Ok(soonest)
+    }
+
+    /// Lets the trial of the generation in force end then; `None` is never.
+    fn set_trial_end(&self, end_ns: Option<u64>) -> Result<(), DataplaneError> {
+        let Some(number) = self.generation_number() else { return Ok(()) };
+        let pins = self.pins.generation(number);
+        self.pins.interfaces()?.into_iter().try_for_each(|index| trial::set_end(&pins.trial(index), end_ns))
+    }
+
+    /// Puts the programs of the generation in force in the place of what runs them on trial.
+    fn end_trial(&mut self) -> Result<(), DataplaneError> {
+        let interfaces = self.own_interfaces()?;
+        match self.generation_number() {
+            Some(number) => swap::end_trial(&self.pins, number, &interfaces),
+            None => Ok(()),
+        }
+    }
+
+    /// What the rules with these numbers of counters counted, on each interface that is here, by name.
+    ///
+    /// # Errors
+    /// When pins cannot be read or the kernel does not answer.
+    pub fn rule_counters(&self, slots: &[u32]) -> Result<Vec<(String, Vec<RuleCounter>)>, DataplaneError> {
+        let read = |report: InterfaceReport| {
+            let name = report.name.unwrap_or(report.attached_as);
+            Ok((name, read_rule_counters(&self.pins.interface(report.ifindex), slots)?))
+        };
+        self.interfaces()?.into_iter().map(read).collect()
+    }
+
+    /// Lets the counters of rules begin at zero, on every interface.
+    fn clear_rule_counters(&self, slots: &[u32]) -> Result<(), DataplaneError> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
+        let clear = |index| clear_rule_counters(&self.pins.interface(index), slots);
+        self.pins.interfaces()?.into_iter().try_for_each(clear)
     }
 
     /// Lets the counters of a set number begin at zero, on every interface.
@@ -344,8 +408,17 @@ impl Dataplane {
         let generation = self.generation.as_ref().ok_or(DataplaneError::NoTables)?;
         std::fs::create_dir_all(pins.directory())
             .map_err(|error| self.pins.failed("make", pins.directory(), error))?;
-        let mut loaded = program::load(&self.pins, generation, pins, switches)?;
-        loaded.pin(&self.pins.generation(generation.number).program(interface.index))?;
+        let mut loaded = program::load(&self.pins, generation, pins, &interface.name, switches)?;
+        let own = self.pins.generation(generation.number);
+        loaded.pin(&own.program(interface.index))?;
+        // What is attached while a policy is on trial is not filtered when that is over, as before.
+        let end_ns = self.trial_end()?;
+        let mut trial = match end_ns {
+            Some(end_ns) => {
+                Some(Trial::load(&self.pins, &own.trial(interface.index), &mut loaded, None, end_ns)?)
+            }
+            None => None,
+        };
         let meta = InterfaceMeta {
             switches,
             generation: generation.number,
@@ -354,7 +427,11 @@ impl Dataplane {
             name: padded(&interface.name),
         };
         pin_value(map::INTERFACE, &pins.meta(), meta)?;
-        let link = loaded.attach(&interface.name, interface.index, mode)?;
+        let entry = match (&mut trial, end_ns) {
+            (Some(trial), Some(end_ns)) => trial.begin(end_ns)?,
+            _ => &mut loaded,
+        };
+        let link = entry.attach(&interface.name, interface.index, mode)?;
         let path = pins.link();
         link.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
         report(pins, interface.index, &netlink::interfaces()?)

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! <root>/LEVEE_META                       what made it
-//! <root>/generations/<number>/            LINES, LEVEE_GEOMETRY, and a program for each interface by its index
-//! <root>/interfaces/<ifindex>/            link, COUNTERS, SET_COUNTERS, INTERFACE
+//! <root>/BANS, <root>/SAMPLES             where a policy has rules
+//! <root>/generations/<number>/            LINES, LEVEE_GEOMETRY, LEVEE_POLICY, BUCKETS, and a program for each interface by its index
+//! <root>/generations/<number>/trial-<ifindex>/    program, fallback, TRIAL_END, TRIAL_TARGETS: while it is on trial
+//! <root>/interfaces/<ifindex>/            link, COUNTERS, SET_COUNTERS, RULE_COUNTERS, INTERFACE
 //! ```
 //!
 //! Interfaces go by index, since bpffs takes no dots in a name. `link` is pinned last and unpinned first, so a
@@ -47,6 +49,14 @@ impl Pins {
 
     pub(super) fn meta(&self) -> PathBuf {
         self.root.join(map::META)
+    }
+
+    pub(super) fn bans(&self) -> PathBuf {
+        self.root.join(map::BANS)
+    }
+
+    pub(super) fn samples(&self) -> PathBuf {
+        self.root.join(map::SAMPLES)
     }
 
     pub(super) fn generation(&self, number: u32) -> GenerationPins {
@@ -138,7 +148,7 @@ impl Pins {
     /// Refuses a root with entries that Levee does not make.
     pub(super) fn check_entries(&self) -> Result<(), DataplaneError> {
         // Tables are those of ABI version 1: its version says more than a word about files.
-        let known = [map::META, "generations", "interfaces", "tables"];
+        let known = [map::META, map::BANS, map::SAMPLES, "generations", "interfaces", "tables"];
         match self.entries()?.into_iter().find(|name| !known.contains(&name.as_str())) {
             Some(what) => Err(DataplaneError::ForeignPins { path: self.root.clone(), what }),
             None => Ok(()),
@@ -170,8 +180,10 @@ impl Pins {
         for directory in ["tables", "generations"] {
             self.remove_all(&self.root.join(directory))?;
         }
-        if self.meta().exists() {
-            self.remove_file(&self.meta())?;
+        for file in [self.meta(), self.bans(), self.samples()] {
+            if file.exists() {
+                self.remove_file(&file)?;
+            }
         }
         for directory in [self.root.join("interfaces"), self.root.clone()] {
             self.remove_directory(&directory)?;
@@ -193,8 +205,14 @@ impl Pins {
             if program.exists() {
                 self.remove_file(&program)?;
             }
+            self.remove_all(&self.generation(number).trial(index).directory)?;
         }
         self.remove_all(&pins.directory)
+    }
+
+    /// Removes what a generation needed while it was on trial on an interface.
+    pub(super) fn remove_trial(&self, generation: u32, index: u32) -> Result<(), DataplaneError> {
+        self.remove_all(&self.generation(generation).trial(index).directory)
     }
 
     /// An error about a path below this root; a refusal for lack of rights says what would help.
@@ -262,6 +280,10 @@ impl InterfacePins {
         self.directory.join(map::SET_COUNTERS)
     }
 
+    pub(super) fn rule_counters(&self) -> PathBuf {
+        self.directory.join(map::RULE_COUNTERS)
+    }
+
     pub(super) fn meta(&self) -> PathBuf {
         self.directory.join(map::INTERFACE)
     }
@@ -286,9 +308,52 @@ impl GenerationPins {
         self.directory.join(map::GEOMETRY)
     }
 
+    pub(super) fn policy(&self) -> PathBuf {
+        self.directory.join(map::POLICY)
+    }
+
+    pub(super) fn buckets(&self) -> PathBuf {
+        self.directory.join(map::BUCKETS)
+    }
+
     /// The program that was loaded for the interface of that index.
     pub(super) fn program(&self, index: u32) -> PathBuf {
         self.directory.join(index.to_string())
+    }
+
+    /// What runs that program on trial.
+    pub(super) fn trial(&self, index: u32) -> TrialPins {
+        TrialPins { directory: self.directory.join(format!("trial-{index}")) }
+    }
+}
+
+/// Paths of a trial on one interface.
+#[derive(Clone, Debug)]
+pub(super) struct TrialPins {
+    directory: PathBuf,
+}
+
+impl TrialPins {
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The program that is on the interface meanwhile.
+    pub(super) fn program(&self) -> PathBuf {
+        self.directory.join("program")
+    }
+
+    /// The program that runs when the trial is over; none where nothing ran before.
+    pub(super) fn fallback(&self) -> PathBuf {
+        self.directory.join("fallback")
+    }
+
+    pub(super) fn end(&self) -> PathBuf {
+        self.directory.join(map::TRIAL_END)
+    }
+
+    pub(super) fn targets(&self) -> PathBuf {
+        self.directory.join(map::TRIAL_TARGETS)
     }
 }
 

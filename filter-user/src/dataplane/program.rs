@@ -3,14 +3,19 @@
 use std::io;
 use std::path::Path;
 
+use aya::maps::MapError;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::programs::{ProgramError, ProgramFd, Xdp, XdpMode};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
-use filter_common::abi::{GEOMETRY_GLOBAL, PROGRAM, PROGRAM_FRAGS, SWITCHES_GLOBAL, map};
-use filter_common::config::Switches;
+use filter_common::abi::{
+    GEOMETRY_GLOBAL, MAX_BANS, POLICY_GLOBAL, PROGRAM, PROGRAM_FRAGS, RULE_SLOTS, RULES_GLOBAL,
+    SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS, map,
+};
+use filter_common::config::{PolicySwitches, Switches};
+use filter_common::policy::classifier::RulesGeometry;
 
 use super::DataplaneError;
 use super::generation::Generation;
@@ -20,6 +25,8 @@ use crate::object;
 
 /// First kernel with XDP links, which outlive their maker when pinned.
 const KERNEL_LINKS: KernelVersion = KernelVersion::new(5, 9, 0);
+/// First kernel with what rules need: the compare-and-exchange of limits, and the coarse clock of their last hits.
+const KERNEL_RULES: KernelVersion = KernelVersion::new(5, 12, 0);
 /// First kernel with frames in several buffers.
 const KERNEL_FRAGS: KernelVersion = KernelVersion::new(5, 18, 0);
 
@@ -35,26 +42,56 @@ pub(super) fn load(
     pins: &Pins,
     generation: &Generation,
     interface: &InterfacePins,
+    name: &str,
     switches: Switches,
 ) -> Result<Loaded, DataplaneError> {
     let kernel = KernelVersion::current().map_err(|error| DataplaneError::Netlink(error.to_string()))?;
+    let too_old =
+        |needed, feature| DataplaneError::KernelTooOld { found: format!("{kernel:?}"), needed, feature };
     if kernel < KERNEL_LINKS {
-        return Err(DataplaneError::KernelTooOld {
-            found: format!("{kernel:?}"),
-            needed: "5.9",
-            feature: "programs that outlive their controller",
-        });
+        return Err(too_old("5.9", "programs that outlive their controller"));
     }
+    let policy = generation.policy.as_deref();
+    if kernel < KERNEL_RULES && policy.is_some_and(|policy| policy.rules.rules > 0) {
+        return Err(too_old("5.12", "rules of a policy"));
+    }
+    let (rules, own) = match policy {
+        Some(policy) => {
+            (policy.rules, PolicySwitches { interface: policy.interface_class(name), ..policy.switches })
+        }
+        None => (RulesGeometry::NONE, PolicySwitches::NONE),
+    };
+    let drop_fragments = switches.drop_fragments | own.drop_fragments;
+    let switches = Switches { drop_fragments, ..switches };
     let (lines, counters) = (pins.generation(generation.number).lines(), interface.counters());
     let set_counters = interface.set_counters();
     let mut loader = EbpfLoader::new();
     loader
         .override_global(SWITCHES_GLOBAL, &switches, true)
         .override_global(GEOMETRY_GLOBAL, &generation.geometry, true)
+        .override_global(RULES_GLOBAL, &rules, true)
+        .override_global(POLICY_GLOBAL, &own, true)
         .map_max_entries(map::LINES, generation.geometry.lines)
         .map_pin_path(map::LINES, &lines)
         .map_pin_path(map::COUNTERS, &counters)
         .map_pin_path(map::SET_COUNTERS, &set_counters);
+    // What the policy has no use for is made as small as can be, and goes with the program.
+    let (rule_counters, samples) = (interface.rule_counters(), pins.samples());
+    let (buckets, bans) = (pins.generation(generation.number).buckets(), pins.bans());
+    if own.bans == 0 {
+        loader.map_max_entries(map::BANS, 1);
+    } else {
+        loader.map_max_entries(map::BANS, MAX_BANS).map_pin_path(map::BANS, &bans);
+    }
+    if let Some(policy) = policy.filter(|policy| policy.rules.rules > 0) {
+        loader
+            .map_max_entries(map::RULE_COUNTERS, RULE_SLOTS)
+            .map_pin_path(map::RULE_COUNTERS, &rule_counters)
+            .map_pin_path(map::SAMPLES, &samples);
+        if policy.bucket_lines > 0 {
+            loader.map_max_entries(map::BUCKETS, policy.bucket_lines).map_pin_path(map::BUCKETS, &buckets);
+        }
+    }
     let mut ebpf = loader.load(object::DATAPLANE).map_err(load_error)?;
     let name = if kernel >= KERNEL_FRAGS { PROGRAM_FRAGS } else { PROGRAM };
     program(&mut ebpf, name)?.load().map_err(program_error)?;
@@ -62,9 +99,20 @@ pub(super) fn load(
 }
 
 impl Loaded {
+    /// Takes one of its maps out.
+    pub(super) fn take_map(&mut self, name: &'static str) -> Result<aya::maps::Map, DataplaneError> {
+        let missing = || MapError::InvalidName { name: name.to_owned() };
+        self.ebpf.take_map(name).ok_or_else(missing).map_err(DataplaneError::map(name))
+    }
+
     /// Whether it takes frames in several buffers.
     pub(super) fn takes_frags(&self) -> bool {
         self.name == PROGRAM_FRAGS
+    }
+
+    /// A handle on the program, for those that may run it.
+    pub(super) fn fd(&mut self) -> Result<ProgramFd, DataplaneError> {
+        Ok(program(&mut self.ebpf, self.name)?.fd()?.try_clone().map_err(ProgramError::IOError)?)
     }
 
     /// Pins the program.
@@ -105,6 +153,14 @@ impl Loaded {
             source: io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()),
         })
     }
+}
+
+/// Loads the program that runs another one on trial; its maps are its own.
+pub(super) fn load_trial(takes_frags: bool) -> Result<Loaded, DataplaneError> {
+    let name = if takes_frags { TRIAL_PROGRAM_FRAGS } else { TRIAL_PROGRAM };
+    let mut ebpf = EbpfLoader::new().load(object::TRIAL).map_err(load_error)?;
+    program(&mut ebpf, name)?.load().map_err(program_error)?;
+    Ok(Loaded { ebpf, name })
 }
 
 /// Puts a pinned program, of whatever ABI, back on a pinned link.

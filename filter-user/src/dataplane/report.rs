@@ -5,16 +5,16 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuValues};
-use aya::programs::ProgramInfo;
 use filter_common::abi::{InterfaceMeta, PROGRAM_FRAGS, SET_SLOTS, map};
 use filter_common::config::Switches;
-use filter_common::counters::{Counter, Counters};
+use filter_common::counters::{Counter, Counters, RuleCounter};
 
 use super::DataplaneError;
 use super::link::{Link, LinkState};
 use super::netlink::{self, Interface};
 use super::pins::{InterfacePins, Pins};
 use super::recovery::{self, open_counters_of};
+use super::trial::is_program;
 use super::values::read_value;
 use crate::interface::InterfaceMode;
 use crate::tables::SetId;
@@ -198,10 +198,11 @@ pub(super) fn generation_of(pins: &Pins, reports: &[InterfaceReport]) -> Result<
     Ok(numbers.find(|number| reports.iter().all(|report| runs(pins, *number, report))))
 }
 
-/// Whether an interface runs the program of that generation.
+/// Whether an interface runs the program of that generation, be it on trial.
 pub(super) fn runs(pins: &Pins, generation: u32, report: &InterfaceReport) -> bool {
-    let program = ProgramInfo::from_pin(pins.generation(generation).program(report.ifindex));
-    program.is_ok_and(|program| program.id() == report.program_id)
+    let pins = pins.generation(generation);
+    is_program(&pins.program(report.ifindex), report.program_id)
+        || is_program(&pins.trial(report.ifindex).program(), report.program_id)
 }
 
 /// The name that an interface was attached by.
@@ -270,6 +271,40 @@ pub(super) fn clear_set_counter(pins: &InterfacePins, set: SetId) -> Result<(), 
         map.set(set, values, 0).map_err(error())?;
     }
     Ok(())
+}
+
+/// What the rules with these numbers of counters counted on one interface, summed over CPUs; zeros where no rule ever ran
+/// there. Costs a system call a rule.
+pub(super) fn read_rule_counters(
+    pins: &InterfacePins,
+    slots: &[u32],
+) -> Result<Vec<RuleCounter>, DataplaneError> {
+    let Some(map) = rule_counters(pins)? else { return Ok(vec![RuleCounter::default(); slots.len()]) };
+    let read = |slot: &u32| {
+        let mut total = RuleCounter::default();
+        let cpus = map.get(slot, 0).map_err(DataplaneError::map(map::RULE_COUNTERS))?;
+        cpus.iter().for_each(|counter| total.add(*counter));
+        Ok(total)
+    };
+    slots.iter().map(read).collect()
+}
+
+/// Lets the counters of these numbers begin at zero; no program counts there now.
+pub(super) fn clear_rule_counters(pins: &InterfacePins, slots: &[u32]) -> Result<(), DataplaneError> {
+    let error = || DataplaneError::map(map::RULE_COUNTERS);
+    let Some(mut map) = rule_counters(pins)? else { return Ok(()) };
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| error()(MapError::IoError(source)))?;
+    for slot in slots {
+        let zero = PerCpuValues::try_from(vec![RuleCounter::default(); cpus])
+            .map_err(|source| error()(MapError::IoError(source)))?;
+        map.set(*slot, zero, 0).map_err(error())?;
+    }
+    Ok(())
+}
+
+fn rule_counters(pins: &InterfacePins) -> Result<Option<PerCpuArray<MapData, RuleCounter>>, DataplaneError> {
+    let path = pins.rule_counters();
+    if path.exists() { open_counters_of(map::RULE_COUNTERS, &path, 0).map(Some) } else { Ok(None) }
 }
 
 pub(super) fn names(reports: &[InterfaceReport]) -> Vec<String> {

@@ -7,6 +7,7 @@
 //! verifier's), and changes nothing that filters; swapping is one system call an interface.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use filter_common::abi::{InterfaceMeta, map};
 
@@ -14,6 +15,7 @@ use super::generation::Generation;
 use super::pins::Pins;
 use super::program::{self, Loaded};
 use super::report::{InterfaceReport, runs};
+use super::trial::{self, Trial, is_program};
 use super::values::{read_value, write_value};
 use super::{DataplaneError, parallel};
 
@@ -22,13 +24,41 @@ pub(super) struct Prepared<'a> {
     pins: &'a Pins,
     generation: &'a Generation,
     programs: Vec<Ready>,
+    on_trial: Option<Until>,
     in_force: bool,
+}
+
+/// When a trial is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// So long after it has begun.
+    After(Duration),
+    /// At a time of the monotonic clock, in nanoseconds: as that of the trial before it.
+    At(u64),
+}
+
+impl Until {
+    /// As a time of the monotonic clock, for a trial that begins now.
+    fn end_ns(self) -> u64 {
+        match self {
+            Self::After(time) => trial::end_after(time),
+            Self::At(end_ns) => end_ns,
+        }
+    }
+}
+
+/// Where the programs of a generation for an interface are pinned: its own, and what runs that on trial.
+fn pin_of(pins: &Pins, generation: u32, index: u32) -> (PathBuf, PathBuf) {
+    let pins = pins.generation(generation);
+    (pins.program(index), pins.trial(index).program())
 }
 
 /// One interface's next program.
 struct Ready {
     index: u32,
     loaded: Loaded,
+    /// What runs it on trial.
+    trial: Option<Trial>,
     /// The pin of the program that it runs now; none where nothing is pinned that it runs.
     before: Option<PathBuf>,
 }
@@ -51,13 +81,15 @@ pub(super) struct Refused {
 }
 
 impl<'a> Prepared<'a> {
-    /// Pins the generation and loads its program for each of these interfaces, all at once where there are CPUs.
+    /// Pins the generation and loads its program for each of these interfaces, all at once where there are CPUs; where it is
+    /// to be on trial, with what sees to that.
     pub(super) fn load(
         pins: &'a Pins,
         generation: &'a Generation,
         interfaces: &[InterfaceReport],
+        on_trial: Option<Until>,
     ) -> Result<Self, DataplaneError> {
-        let mut prepared = Self { pins, generation, programs: Vec::new(), in_force: false };
+        let mut prepared = Self { pins, generation, programs: Vec::new(), on_trial, in_force: false };
         if interfaces.is_empty() {
             return Ok(prepared);
         }
@@ -65,11 +97,28 @@ impl<'a> Prepared<'a> {
         generation.pin(pins, &pins.generation(generation.number))?;
         let load = |report: &InterfaceReport| {
             let index = report.ifindex;
-            let before = earlier.iter().find(|number| runs(pins, **number, report));
-            let before = before.map(|number| pins.generation(*number).program(index));
-            let mut loaded = program::load(pins, generation, &pins.interface(index), report.switches)?;
-            loaded.pin(&pins.generation(generation.number).program(index))?;
-            Ok(Ready { index, loaded, before })
+            let before = earlier.iter().find(|number| runs(pins, **number, report)).map(|number| {
+                let (program, trial) = pin_of(pins, *number, index);
+                if is_program(&program, report.program_id) { program } else { trial }
+            });
+            let name = report.name.as_deref().unwrap_or(&report.attached_as);
+            let mut loaded = program::load(pins, generation, &pins.interface(index), name, report.switches)?;
+            let own = pins.generation(generation.number);
+            loaded.pin(&own.program(index))?;
+            let trial = match on_trial {
+                None => None,
+                Some(until) => {
+                    let fallback = trial::fallback_of(pins, &earlier, report)?;
+                    Some(Trial::load(
+                        pins,
+                        &own.trial(index),
+                        &mut loaded,
+                        fallback.as_ref(),
+                        until.end_ns(),
+                    )?)
+                }
+            };
+            Ok(Ready { index, loaded, trial, before })
         };
         let loaded: Vec<Result<_, DataplaneError>> = parallel::each(interfaces, load);
         prepared.programs = loaded.into_iter().collect::<Result<_, _>>()?;
@@ -82,9 +131,18 @@ impl<'a> Prepared<'a> {
         let indexes: Vec<u32> = self.programs.iter().map(|ready| ready.index).collect();
         let befores: Vec<Option<PathBuf>> = self.programs.iter().map(|ready| ready.before.clone()).collect();
         let programs = &mut self.programs;
+        // Loading took its time, which is not that of the trial.
+        let end_ns = self.on_trial.map_or(0, Until::end_ns);
         let swapped = all_or_none(
             indexes.len(),
-            |turn| gone_or(programs[turn].loaded.replace_on(&pins.interface(indexes[turn]).link())),
+            |turn| {
+                let Ready { loaded, trial, .. } = &mut programs[turn];
+                let entry = match trial {
+                    Some(trial) => trial.begin(end_ns)?,
+                    None => loaded,
+                };
+                gone_or(entry.replace_on(&pins.interface(indexes[turn]).link()))
+            },
             |turn| {
                 let before =
                     befores[turn].as_deref().ok_or(DataplaneError::NothingBefore { index: indexes[turn] })?;
@@ -123,7 +181,8 @@ impl Drop for Prepared<'_> {
 pub(super) fn swap_back(pins: &Pins, generation: u32, interfaces: &[InterfaceReport]) -> Result<(), Refused> {
     let (mut turns, mut refused) = (Vec::new(), Vec::new());
     for index in interfaces.iter().map(|report| report.ifindex) {
-        let pinned = pins.generation(generation).program(index);
+        let (program, trial) = pin_of(pins, generation, index);
+        let pinned = if trial.exists() { trial } else { program };
         match gone_or(program::put_back(&pinned, &pins.interface(index).link())) {
             Ok(turn) => turns.push((index, turn)),
             Err(error) => refused.push((index, error)),
@@ -135,6 +194,27 @@ pub(super) fn swap_back(pins: &Pins, generation: u32, interfaces: &[InterfaceRep
         None => Ok(()),
         Some((_, cause)) => Err(Refused { cause: Box::new(cause), divided }),
     }
+}
+
+/// Puts the own programs of a generation in the place of what runs them on trial, on as many interfaces as take them, and
+/// unpins the trial there.
+pub(super) fn end_trial(
+    pins: &Pins,
+    generation: u32,
+    interfaces: &[InterfaceReport],
+) -> Result<(), DataplaneError> {
+    let mut first = Ok(());
+    for index in interfaces.iter().map(|report| report.ifindex) {
+        let (program, trial) = pin_of(pins, generation, index);
+        if !trial.exists() {
+            continue;
+        }
+        let ended = gone_or(program::put_back(&program, &pins.interface(index).link()))
+            .and_then(|_| pins.remove_trial(generation, index));
+        // Why the others were refused is mostly the same.
+        first = first.and(ended);
+    }
+    first
 }
 
 /// Takes `count` turns, or, where one is refused, none: those before it are taken back, the last first. The error has

@@ -9,7 +9,6 @@
 use std::path::PathBuf;
 
 use aya::maps::MapData;
-use aya::programs::ProgramInfo;
 use filter_common::abi::{InterfaceMeta, map};
 use tracing::warn;
 
@@ -17,6 +16,7 @@ use super::link::{Link, LinkState};
 use super::pins::{InterfacePins, Pins};
 use super::recovery::open_map_of;
 use super::report::{self, name_of, running};
+use super::trial::is_program;
 use super::values::pin_value;
 use super::{Dataplane, DataplaneError, netlink, program};
 
@@ -199,13 +199,15 @@ impl Dataplane {
         // The program that runs may be of an earlier generation, if the tables were replaced meanwhile.
         let program = self.pins.generation(generation.number).program(index);
         let running = held.state()?.program_id;
-        if ProgramInfo::from_pin(&program).is_ok_and(|pinned| pinned.id() == running) {
+        let trial = self.pins.generation(generation.number).trial(index).program();
+        if is_program(&program, running) || is_program(&trial, running) {
             return Ok(());
         }
         if program.exists() {
             std::fs::remove_file(&program).map_err(|error| self.pins.failed("unpin", &program, error))?;
         }
-        let mut loaded = program::load(&self.pins, generation, &pins, held.meta.switches)?;
+        let name = name_of(&held.meta);
+        let mut loaded = program::load(&self.pins, generation, &pins, &name, held.meta.switches)?;
         loaded.pin(&program)?;
         loaded.replace_on(&pins.link())
     }

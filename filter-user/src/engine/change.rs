@@ -7,12 +7,13 @@ use tracing::debug;
 
 use super::Engine;
 use super::error::EngineError;
+use super::kind::SetKind;
 use super::name::SetName;
 use super::plan::{self, TableStep};
 use super::record::{Change, Record, Step};
 use super::sets::{ADOPTED_BY, Origin, Set, Sets};
 use super::types::{ChangeReport, Provenance, seconds};
-use crate::tables::{Opened, SetId, TableError, TableKind, entries};
+use crate::tables::{Contents, OnTrial, Opened, SetId, TableError, TableKind, entries};
 
 /// Steps that are always taken one by one, if they fit: what they take is less than loading a program does.
 const FEW: usize = 4096;
@@ -63,7 +64,7 @@ impl Engine {
     pub(super) fn put(
         &mut self,
         name: &SetName,
-        kind: TableKind,
+        kind: SetKind,
         prefixes: Vec<IpNet>,
         leaving: &Leaving,
         provenance: &Provenance,
@@ -92,14 +93,13 @@ impl Engine {
             let Provenance { by, reason, .. } = provenance.clone();
             journalled.push(Step::Put { set: id, added: self.now, expires, by, reason, prefixes: put });
         }
-        self.commit(kind, steps, journalled, leaving.how())?;
+        self.commit(steps, journalled, leaving.how())?;
         Ok(report)
     }
 
     /// Makes one change in the table, in the journal, and in the state: all three, or none.
     pub(super) fn commit(
         &mut self,
-        kind: TableKind,
         steps: Vec<TableStep>,
         journalled: Vec<Step>,
         how: How,
@@ -113,12 +113,16 @@ impl Engine {
             self.repair()?;
         }
         let steps = plan::order(steps);
-        if is_at_once(how, steps.len(), self.used.all()) {
-            return self.commit_at_once(kind, &steps, journalled);
+        if self.rules_look_at(&journalled) {
+            let contents = self.contents(&self.sets_after(&journalled), &[])?;
+            return self.commit_contents(&contents, journalled);
         }
-        match plan::apply(self.tables.as_mut(), kind, &steps) {
+        if is_at_once(how, steps.len(), self.used.all()) {
+            return self.commit_at_once(&steps, journalled);
+        }
+        match plan::apply(self.tables.as_mut(), &steps) {
             Err(EngineError::Table { source: TableError::Full | TableError::Unsettled, .. }) => {
-                return self.commit_at_once(kind, &steps, journalled);
+                return self.commit_at_once(&steps, journalled);
             }
             Err(EngineError::NotUndone { cause, source }) => {
                 self.drifted = true;
@@ -127,42 +131,41 @@ impl Engine {
                     *cause,
                     EngineError::Table { source: TableError::Full | TableError::Unsettled, .. }
                 );
-                let done =
-                    if other_way { self.commit_at_once(kind, &steps, journalled) } else { Err(*cause) };
+                let done = if other_way { self.commit_at_once(&steps, journalled) } else { Err(*cause) };
                 return done.map_err(|cause| EngineError::NotUndone { cause: Box::new(cause), source });
             }
             applied => applied?,
         }
-        let done =
-            self.record(journalled).map_err(|cause| match plan::undo(self.tables.as_mut(), kind, &steps) {
-                Ok(()) => cause,
-                Err(source) => {
-                    self.drifted = true;
-                    EngineError::NotUndone { cause: Box::new(cause), source }
-                }
-            });
+        let done = self.record(journalled).map_err(|cause| match plan::undo(self.tables.as_mut(), &steps) {
+            Ok(()) => cause,
+            Err(source) => {
+                self.drifted = true;
+                EngineError::NotUndone { cause: Box::new(cause), source }
+            }
+        });
         if done.is_ok() {
-            self.used.take(kind, &steps);
+            self.used.take(&steps);
         }
         done
     }
 
     /// The same by a new generation of the tables.
-    fn commit_at_once(
-        &mut self,
-        kind: TableKind,
-        steps: &[TableStep],
-        journalled: Vec<Step>,
-    ) -> Result<(), EngineError> {
+    fn commit_at_once(&mut self, steps: &[TableStep], journalled: Vec<Step>) -> Result<(), EngineError> {
         let begun = Instant::now();
-        let contents = plan::contents(&self.state, kind, steps)?;
+        let contents = self.contents(&self.state, steps)?;
         debug!(steps = steps.len(), ms = begun.elapsed().as_millis(), "gathered the contents");
-        self.tables.replace(&contents).map_err(|source| self.not_replaced(source))?;
+        self.commit_contents(&contents, journalled)
+    }
+
+    /// Puts new tables in force, with a policy that is on trial as it is, and journals the change that wants them.
+    fn commit_contents(&mut self, contents: &Contents, journalled: Vec<Step>) -> Result<(), EngineError> {
+        let begun = Instant::now();
+        self.tables.replace(contents, OnTrial::AsBefore).map_err(|source| self.not_replaced(source))?;
         debug!(ms = begun.elapsed().as_millis(), "replaced the tables");
         match self.record(journalled) {
             Ok(()) => {
                 self.tables.keep();
-                self.used.set(&contents);
+                self.used.set(contents);
                 self.drifted = false;
                 Ok(())
             }
@@ -177,7 +180,7 @@ impl Engine {
     }
 
     /// Why new tables did not come into force, and whether those of before still are.
-    const fn not_replaced(&mut self, source: TableError) -> EngineError {
+    pub(super) const fn not_replaced(&mut self, source: TableError) -> EngineError {
         if matches!(source, TableError::Divided { .. }) {
             self.drifted = true;
             return EngineError::Divided { source };
@@ -206,7 +209,7 @@ impl Engine {
         let found = self.tables.found().map_err(|source| EngineError::Tables { source })?;
         let (mut adopted, mut set, added) = (0, 1, self.now);
         let mut steps = Vec::new();
-        for kind in TableKind::ALL {
+        for kind in TableKind::LISTS {
             let prefixes: Vec<IpNet> = entries(&found, kind).into_keys().collect();
             if prefixes.is_empty() {
                 continue;
@@ -217,7 +220,7 @@ impl Engine {
             steps.push(Step::CreateSet {
                 id: set,
                 name: SetName::adopted(kind),
-                kind: kind.into(),
+                kind: SetKind::from(kind).into(),
                 created: added,
             });
             steps.push(Step::Put {
@@ -250,8 +253,9 @@ impl Engine {
     /// Brings the tables to what the sets say, whatever they hold; says whether that took anything.
     pub(super) fn repair(&mut self) -> Result<Opened, EngineError> {
         self.drifted = true;
-        let contents = plan::contents(&self.state, TableKind::Block, &[])?;
-        let opened = self.tables.open(&contents).map_err(|source| self.not_replaced(source))?;
+        let contents = self.contents(&self.state, &[])?;
+        let on_trial = self.state.policies.trial.is_some();
+        let opened = self.tables.open(&contents, on_trial).map_err(|source| self.not_replaced(source))?;
         self.used.set(&contents);
         self.drifted = false;
         Ok(opened)
@@ -271,7 +275,7 @@ pub(super) fn is_at_once(how: How, steps: usize, used: usize) -> bool {
 pub(super) fn sort_put(
     sets: &Sets,
     name: &SetName,
-    kind: TableKind,
+    kind: SetKind,
     prefixes: Vec<IpNet>,
     leaving: &Leaving,
     provenance: &Provenance,

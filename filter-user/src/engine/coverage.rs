@@ -154,7 +154,7 @@ impl<'a> Walk<'a> {
         // An address is in order behind all that it lies within.
         let end = Bound::Included(IpNet::from(prefix.broadcast()));
         let within = |set: &'a Set| set.entries.range((Bound::Excluded(prefix), end));
-        for set in state.sets().filter(|set| set.kind == kind) {
+        for set in state.sets().filter(|set| set.kind.is_in(kind)) {
             let mut entries = within(set);
             if let Some((first, _)) = entries.next() {
                 walk.next.push(Reverse((*first, set.id, walk.sets.len())));

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::name::{SetName, kind_name};
+use super::kind::SetKind;
+use super::name::SetName;
+use crate::policy::PolicyErrors;
+use crate::policy::tables::TablesError;
 use crate::tables::{MAX_SET, SetId, TableError, TableKind};
 
 /// A change that was not made, or a question that has no answer. Nothing changed unless the variant says so.
@@ -40,14 +43,14 @@ pub enum EngineError {
         name: SetName,
     },
     /// A set holds prefixes of one kind only.
-    #[error("the set {name} has the action {}, not {}; choose another name, or remove the set first", kind_name(*.is), kind_name(*.asked))]
+    #[error("the set {name} has the action {}, not {}; choose another name, or remove the set first", is.name(), asked.name())]
     OtherKind {
         /// The set.
         name: SetName,
         /// Its kind.
-        is: TableKind,
+        is: SetKind,
         /// The kind asked for.
-        asked: TableKind,
+        asked: SetKind,
     },
     /// The tables as a whole could not be changed or read.
     #[error("the tables are as they were: {source}")]
@@ -65,7 +68,7 @@ pub enum EngineError {
         source: TableError,
     },
     /// A table call failed; what the change had done until then was undone.
-    #[error("{prefix} could not be changed in the {} table", kind_name(*.kind))]
+    #[error("{prefix} could not be changed in the {} table", SetKind::from(*.kind).name())]
     Table {
         /// The table.
         kind: TableKind,
@@ -112,7 +115,7 @@ pub enum EngineError {
         limit: usize,
     },
     /// A prefix in the tables names a set that does not exist: something else writes to them.
-    #[error("{prefix} in the {} table belongs to set number {id}, which does not exist; restart levee run to repair the tables", kind_name(*.kind))]
+    #[error("{prefix} in the {} table belongs to set number {id}, which does not exist; restart levee run to repair the tables", SetKind::from(*.kind).name())]
     ForeignEntry {
         /// The table.
         kind: TableKind,
@@ -120,6 +123,52 @@ pub enum EngineError {
         prefix: IpNet,
         /// The number beside it.
         id: SetId,
+    },
+    /// Rules of the policy in force look at a set that is to be removed.
+    #[error("rules of the policy in force look at the set {name}; apply a policy without them first")]
+    SetInUse {
+        /// The set.
+        name: SetName,
+    },
+    /// The policy says something that the sets of now contradict.
+    #[error("{}", _0.render(crate::policy::Drawing::Plain))]
+    Policy(Box<PolicyErrors>),
+    /// Rules that cannot be compiled.
+    #[error("the rules of the policy cannot be used: {source}")]
+    Rules {
+        /// Why.
+        source: TablesError,
+    },
+    /// A policy is on trial.
+    #[error(
+        "a policy waits to be confirmed; `levee confirm` keeps it and `levee rollback` gives it up, and before that no other          can be applied"
+    )]
+    OnTrial,
+    /// No policy is on trial.
+    #[error("no policy waits to be confirmed; `levee policy list` tells which is in force")]
+    NoTrial,
+    /// There is no policy.
+    #[error("no policy is in force")]
+    NoPolicy,
+    /// There were not so many policies.
+    #[error(
+        "there is no policy {steps} before the one in force: {kept} of those before it are kept (`levee policy list`)"
+    )]
+    NoSuchPolicy {
+        /// How many were to be gone back.
+        steps: usize,
+        /// How many there are.
+        kept: usize,
+    },
+    /// A set would have more entries than the policy lets it have.
+    #[error("the set {name} would have {would} entries, and the policy in force lets it have {limit}")]
+    TooManyEntries {
+        /// The set.
+        name: SetName,
+        /// Entries that it would have.
+        would: usize,
+        /// Entries that it may have.
+        limit: u32,
     },
     /// Every set number is taken.
     #[error("there are {MAX_SET} sets, and there can be no more; remove one with `levee set rm`")]

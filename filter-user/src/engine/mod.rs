@@ -13,12 +13,15 @@ mod change;
 mod coverage;
 mod error;
 mod journal;
+mod kind;
 mod lock;
 mod log_file;
 mod name;
 mod owners;
 mod plan;
 mod planner;
+mod policies;
+mod policy;
 mod record;
 mod salvage;
 mod sets;
@@ -37,14 +40,15 @@ use ipnet::IpNet;
 
 pub use self::coverage::{COUNTED, Coverage, Extent, Inside};
 pub use self::error::{EngineError, JournalError};
+pub use self::kind::SetKind;
 pub use self::log_file::LogFile;
 pub use self::name::{SetName, SetNameError};
 pub use self::planner::Planner;
+pub use self::policy::{PolicyOrigin, PolicyPlan, PolicySummary};
 pub use self::types::{
     ChangeReport, EntryRecord, ImportPlan, ImportReport, InterfaceIntent, Match, MissingLog, PlannedWay,
     Provenance, Recovery, SetSummary, TableUse,
 };
-pub use crate::tables::TableKind as SetKind;
 
 use self::change::{How, Leaving, distinct};
 use self::journal::Journal;
@@ -67,6 +71,8 @@ pub struct Engine {
     /// The latest time that a caller told.
     now: u64,
     compaction_failure: Option<JournalError>,
+    /// The policy in force.
+    policy: Option<policy::InForce>,
     _lock: Lock,
 }
 
@@ -93,6 +99,7 @@ impl Engine {
             drifted: true,
             now: seconds(now),
             compaction_failure: None,
+            policy: None,
             _lock: lock,
         };
         let (missing_log, adopted) = if opened.missing_log {
@@ -101,6 +108,7 @@ impl Engine {
             (MissingLog::No, if opened.fresh { engine.adopt_tables()? } else { 0 })
         };
         let expired = engine.drop_expired_from_state()?;
+        engine.open_policy()?;
         let tables = engine.repair()?;
         let recovery = Recovery {
             sets: engine.state.sets().count(),
@@ -145,12 +153,7 @@ impl Engine {
         if !removed.is_empty() {
             let (kind, id) = (of.kind, of.id);
             let steps = plan::steps(&self.state, kind, id, &[], &removed);
-            self.commit(
-                kind,
-                steps,
-                vec![Step::Remove { set: id, prefixes: removed.clone() }],
-                How::OneByOne,
-            )?;
+            self.commit(steps, vec![Step::Remove { set: id, prefixes: removed.clone() }], How::OneByOne)?;
         }
         Ok(ChangeReport { removed, unchanged, ..ChangeReport::default() })
     }
@@ -200,10 +203,10 @@ impl Engine {
     /// As for [`Self::delete`].
     pub fn flush(&mut self, set: &SetName) -> Result<usize, EngineError> {
         let of = self.known(set)?;
-        let (kind, id, entries) = (of.kind, of.id, of.entries.len());
+        let (id, entries) = (of.id, of.entries.len());
         if entries > 0 {
             let steps = plan::steps_to_empty(&self.state, of);
-            self.commit(kind, steps, vec![Step::Flush { set: id }], How::AtOnce)?;
+            self.commit(steps, vec![Step::Flush { set: id }], How::AtOnce)?;
         }
         Ok(entries)
     }
@@ -214,9 +217,12 @@ impl Engine {
     /// As for [`Self::delete`].
     pub fn remove_set(&mut self, set: &SetName) -> Result<usize, EngineError> {
         let of = self.known(set)?;
-        let (kind, id, entries) = (of.kind, of.id, of.entries.len());
+        if self.policy.as_ref().is_some_and(|policy| policy.uses.contains(set)) {
+            return Err(EngineError::SetInUse { name: set.clone() });
+        }
+        let (id, entries) = (of.id, of.entries.len());
         let steps = plan::steps_to_empty(&self.state, of);
-        self.commit(kind, steps, vec![Step::RemoveSet { set: id }], How::AtOnce)?;
+        self.commit(steps, vec![Step::RemoveSet { set: id }], How::AtOnce)?;
         Ok(entries)
     }
 

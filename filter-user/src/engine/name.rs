@@ -1,4 +1,4 @@
-//! Names of sets and kinds.
+//! Names of sets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ impl SetName {
             TableKind::Block => "adopted-block",
             TableKind::AllowSource => "adopted-allow",
             TableKind::AllowDestination => "adopted-allow-dst",
+            // What rules make of sets is never taken for one.
+            TableKind::RuleSource | TableKind::RuleDestination => "adopted-match",
         }))
     }
 
@@ -78,15 +80,6 @@ impl From<SetName> for String {
 impl fmt::Display for SetName {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(&self.0)
-    }
-}
-
-/// What errors call a set of this kind: the action that the command line knows.
-pub(super) const fn kind_name(kind: TableKind) -> &'static str {
-    match kind {
-        TableKind::Block => "block",
-        TableKind::AllowSource => "allow",
-        TableKind::AllowDestination => "allow-destination",
     }
 }
 

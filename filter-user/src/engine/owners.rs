@@ -32,7 +32,7 @@ impl Sets {
             *owner = Some(owner.map_or(id, |owner| owner.min(id)));
         };
         let mut walks = Vec::new();
-        for set in self.sets().filter(|set| set.kind == kind && set.id != except) {
+        for set in self.sets().filter(|set| set.kind.is_in(kind) && set.id != except) {
             if prefixes.len() < set.entries.len() / SEARCH {
                 let found = prefixes.iter().zip(&mut owners);
                 let found = found.filter(|(prefix, _)| set.entries.contains_key(prefix));
@@ -90,7 +90,7 @@ mod tests {
         let origin = Arc::new(Origin { added: 0, expires: None, by: "test".into(), reason: None });
         let entries = numbers.iter().map(|number| (net(*number), Arc::clone(&origin))).collect();
         let name = format!("s{id}").try_into().unwrap();
-        Set { id, name, kind, created: 0, changed: 0, v4: 0, entries: Arc::new(entries) }
+        Set { id, name, kind: kind.into(), created: 0, changed: 0, v4: 0, entries: Arc::new(entries) }
     }
 
     /// Across the pieces, too.
@@ -138,7 +138,7 @@ mod tests {
             prefixes.dedup();
             let searched = |prefix: &IpNet| {
                 let holds = |set: &&Set| {
-                    set.kind == TableKind::Block && set.id != except && set.entries.contains_key(prefix)
+                    set.kind.is_in(TableKind::Block) && set.id != except && set.entries.contains_key(prefix)
                 };
                 sets.sets().find(holds).map(|set| set.id)
             };

@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::error::EngineError;
+use super::kind::SetKind;
 use super::sets::{Set, Sets};
 use crate::tables::{Contents, PrefixTables, SetId, TableError, TableKind, family, set_entries};
 
 /// One entry of a table to change: the set it names now, and is to name. `None` is no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TableStep {
+    table: TableKind,
     prefix: IpNet,
     old: Option<SetId>,
     new: Option<SetId>,
@@ -38,16 +40,16 @@ pub(super) struct Used(BTreeMap<(TableKind, &'static str), usize>);
 impl Used {
     /// What the tables hold.
     pub(super) fn set(&mut self, contents: &Contents) {
-        for kind in TableKind::ALL {
+        for kind in TableKind::LISTS {
             self.0.insert((kind, FAMILIES[0]), contents.v4(kind).len());
             self.0.insert((kind, FAMILIES[1]), contents.v6(kind).len());
         }
     }
 
     /// What the table holds after `steps`.
-    pub(super) fn take(&mut self, kind: TableKind, steps: &[TableStep]) {
+    pub(super) fn take(&mut self, steps: &[TableStep]) {
         for step in steps {
-            let used = self.0.entry((kind, family(&step.prefix))).or_default();
+            let used = self.0.entry((step.table, family(&step.prefix))).or_default();
             *used = (*used + usize::from(step.adds())).saturating_sub(usize::from(step.removes()));
         }
     }
@@ -68,19 +70,22 @@ pub(super) const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 /// set's entries are as before the change; `put` holds only prefixes that it has not, `removed` only those that it has.
 pub(super) fn steps(
     sets: &Sets,
-    kind: TableKind,
+    kind: SetKind,
     id: SetId,
     put: &[IpNet],
     removed: &[IpNet],
 ) -> Vec<TableStep> {
+    let Some(table) = kind.table() else { return Vec::new() };
     // Where a lower set holds it too, the table names that one, before and after.
     let names = |other: Option<SetId>| other.is_none_or(|other| other > id);
-    let others = sets.owners_except(kind, put, id);
+    let others = sets.owners_except(table, put, id);
     let enters = put.iter().zip(others).filter(|(_, other)| names(*other));
-    let enters = enters.map(|(prefix, other)| TableStep { prefix: *prefix, old: other, new: Some(id) });
-    let others = sets.owners_except(kind, removed, id);
+    let enters =
+        enters.map(|(prefix, other)| TableStep { table, prefix: *prefix, old: other, new: Some(id) });
+    let others = sets.owners_except(table, removed, id);
     let leaves = removed.iter().zip(others).filter(|(_, other)| names(*other));
-    let leaves = leaves.map(|(prefix, other)| TableStep { prefix: *prefix, old: Some(id), new: other });
+    let leaves =
+        leaves.map(|(prefix, other)| TableStep { table, prefix: *prefix, old: Some(id), new: other });
     enters.chain(leaves).collect()
 }
 
@@ -90,16 +95,12 @@ pub(super) fn steps_to_empty(sets: &Sets, set: &Set) -> Vec<TableStep> {
     steps(sets, set.kind, set.id, &[], &all)
 }
 
-/// What the tables hold with `steps` taken in the table of a kind.
-pub(super) fn contents(
-    sets: &Sets,
-    changed: TableKind,
-    steps: &[TableStep],
-) -> Result<Contents, EngineError> {
+/// What the tables of lists hold with `steps`, all in one table, taken.
+pub(super) fn contents(sets: &Sets, steps: &[TableStep]) -> Result<Contents, EngineError> {
     let mut contents = Contents::default();
-    for kind in TableKind::ALL {
+    for kind in TableKind::LISTS {
         let mut entries = sets.table(kind);
-        if kind == changed {
+        if steps.first().is_some_and(|step| step.table == kind) {
             entries = with_steps(entries, steps);
         }
         set_entries(&mut contents, kind, entries).map_err(|source| EngineError::Tables { source })?;
@@ -160,11 +161,7 @@ fn hand_over(steps: &[TableStep]) -> bool {
 }
 
 /// Takes all steps, or the table is as before. They are in the order of [`order`].
-pub(super) fn apply(
-    tables: &mut dyn PrefixTables,
-    kind: TableKind,
-    steps: &[TableStep],
-) -> Result<(), EngineError> {
+pub(super) fn apply(tables: &mut dyn PrefixTables, steps: &[TableStep]) -> Result<(), EngineError> {
     let mut wait = hand_over(steps);
     for (done, step) in steps.iter().enumerate() {
         let waited = if wait && step.removes() {
@@ -173,9 +170,9 @@ pub(super) fn apply(
         } else {
             Ok(())
         };
-        let Err(source) = waited.and_then(|()| change(tables, kind, step.prefix, step.new)) else { continue };
-        let cause = EngineError::Table { kind, prefix: step.prefix, source };
-        return Err(match undo(tables, kind, &steps[..done]) {
+        let Err(source) = waited.and_then(|()| change(tables, step, step.new)) else { continue };
+        let cause = EngineError::Table { kind: step.table, prefix: step.prefix, source };
+        return Err(match undo(tables, &steps[..done]) {
             Ok(()) => cause,
             Err(source) => EngineError::NotUndone { cause: Box::new(cause), source },
         });
@@ -184,30 +181,21 @@ pub(super) fn apply(
 }
 
 /// Takes all steps back, the last first.
-pub(super) fn undo(
-    tables: &mut dyn PrefixTables,
-    kind: TableKind,
-    steps: &[TableStep],
-) -> Result<(), TableError> {
+pub(super) fn undo(tables: &mut dyn PrefixTables, steps: &[TableStep]) -> Result<(), TableError> {
     let mut wait = hand_over(steps);
     steps.iter().rev().try_for_each(|step| {
         if wait && step.adds() {
             wait = false;
             tables.wait_for_searches()?;
         }
-        change(tables, kind, step.prefix, step.old)
+        change(tables, step, step.old)
     })
 }
 
-fn change(
-    tables: &mut dyn PrefixTables,
-    kind: TableKind,
-    prefix: IpNet,
-    set: Option<SetId>,
-) -> Result<(), TableError> {
+fn change(tables: &mut dyn PrefixTables, step: &TableStep, set: Option<SetId>) -> Result<(), TableError> {
     match set {
-        Some(set) => tables.insert(kind, prefix, set),
-        None => tables.remove(kind, prefix).map(drop),
+        Some(set) => tables.insert(step.table, step.prefix, set),
+        None => tables.remove(step.table, step.prefix).map(drop),
     }
 }
 
@@ -232,7 +220,7 @@ mod tests {
         ) {
             let [none, one, two] = [None, Some(1), Some(2)];
             let kinds = [(none, one), (one, none), (one, two)];
-            let step = |(prefix, kind): (&IpNet, &usize)| TableStep { prefix: *prefix, old: kinds[*kind].0, new: kinds[*kind].1 };
+            let step = |(prefix, kind): (&IpNet, &usize)| TableStep { table: TableKind::Block, prefix: *prefix, old: kinds[*kind].0, new: kinds[*kind].1 };
             let steps: Vec<TableStep> = steps.iter().map(step).collect();
             let meet = |one: &TableStep, two: &TableStep| {
                 one.adds() && two.removes()

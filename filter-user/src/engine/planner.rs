@@ -6,11 +6,12 @@ use ipnet::IpNet;
 
 use super::change::{Leaving, distinct, is_at_once, sort_put};
 use super::error::EngineError;
+use super::kind::SetKind;
 use super::name::SetName;
 use super::plan;
 use super::sets::Sets;
 use super::types::{ImportPlan, ImportReport, PlannedWay, Provenance};
-use crate::tables::{Contents, Footprint, TableError, TableKind, TableMemory};
+use crate::tables::{Contents, Footprint, TableError, TableMemory};
 
 /// The sets and tables of an engine, as of one moment.
 pub struct Planner {
@@ -30,7 +31,7 @@ impl Planner {
     pub fn plan_import(
         &self,
         set: &SetName,
-        kind: TableKind,
+        kind: SetKind,
         prefixes: &[IpNet],
         replace: bool,
         provenance: &Provenance,
@@ -38,7 +39,7 @@ impl Planner {
     ) -> Result<ImportPlan, EngineError> {
         let leaving = if replace { Leaving::Others } else { Leaving::None };
         let put = sort_put(&self.sets, set, kind, distinct(prefixes), &leaving, provenance, now)?;
-        let contents = plan::contents(&self.sets, kind, &put.steps)?;
+        let contents = plan::contents(&self.sets, &put.steps)?;
         let footprint = (self.footprint)(&contents).map_err(|source| EngineError::Tables { source })?;
         let memory = self.memory;
         let way = match put.steps.len() {

@@ -10,9 +10,11 @@ use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use super::error::JournalError;
+use super::kind::SetKind;
 use super::name::SetName;
+use super::policies::{PolicyRecord, Trial};
 use super::types::InterfaceIntent;
-use crate::tables::{SetId, TableKind};
+use crate::tables::SetId;
 
 /// Bytes of a frame before its payload.
 const FRAME: usize = 8;
@@ -68,32 +70,43 @@ pub(super) enum Step {
     SetInterface { name: String, intent: InterfaceIntent },
     /// An interface that it is no longer wanted on.
     ClearInterface { name: String },
+    /// A policy that comes into force; on trial where there is an end of that, in milliseconds of Unix time.
+    ApplyPolicy { record: PolicyRecord, until_ms: Option<u64> },
+    /// The policy on trial stays in force.
+    ConfirmPolicy,
+    /// What was before the policy on trial is in force again.
+    EndTrial,
+    /// A policy of a snapshot, in order; with whether it is the one in force, and its trial.
+    RestorePolicy { record: PolicyRecord, in_force: bool, trial: Option<Trial> },
 }
 
-/// A [`TableKind`] on disk: the order of these is the format.
+/// A [`SetKind`] on disk: the order of these is the format.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum KindCode {
     Block,
     AllowSource,
     AllowDestination,
+    Match,
 }
 
-impl From<TableKind> for KindCode {
-    fn from(kind: TableKind) -> Self {
+impl From<SetKind> for KindCode {
+    fn from(kind: SetKind) -> Self {
         match kind {
-            TableKind::Block => Self::Block,
-            TableKind::AllowSource => Self::AllowSource,
-            TableKind::AllowDestination => Self::AllowDestination,
+            SetKind::Block => Self::Block,
+            SetKind::AllowSource => Self::AllowSource,
+            SetKind::AllowDestination => Self::AllowDestination,
+            SetKind::Match => Self::Match,
         }
     }
 }
 
-impl From<KindCode> for TableKind {
+impl From<KindCode> for SetKind {
     fn from(code: KindCode) -> Self {
         match code {
             KindCode::Block => Self::Block,
             KindCode::AllowSource => Self::AllowSource,
             KindCode::AllowDestination => Self::AllowDestination,
+            KindCode::Match => Self::Match,
         }
     }
 }

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::Engine;
 use super::error::EngineError;
+use super::kind::SetKind;
 use super::name::SetName;
 use super::record::Step;
 use super::sets::{ADOPTED_BY, Set};
@@ -32,7 +33,7 @@ impl Engine {
         }
         let found = self.tables.found().map_err(tables)?;
         let (mut steps, mut adopted, mut last) = (Vec::new(), 0, 0);
-        for kind in TableKind::ALL {
+        for kind in TableKind::LISTS {
             let (gone, unknown) = self.compare(kind, &entries(&found, kind));
             steps.extend(gone);
             if unknown.is_empty() {
@@ -65,7 +66,7 @@ impl Engine {
     /// What the sets of that kind hold beyond the table, and what it holds beyond them.
     fn compare(&self, kind: TableKind, table: &BTreeMap<IpNet, SetId>) -> (Vec<Step>, Vec<IpNet>) {
         let (mut gone, mut known) = (Vec::new(), BTreeMap::new());
-        for set in self.state.sets().filter(|set| set.kind == kind) {
+        for set in self.state.sets().filter(|set| set.kind.is_in(kind)) {
             let (kept, prefixes): (Vec<IpNet>, Vec<IpNet>) =
                 set.entries.keys().partition(|prefix| is_held(table, **prefix));
             known.extend(kept.into_iter().map(|prefix| (prefix, set.id)));
@@ -83,15 +84,15 @@ impl Engine {
         let name = SetName::adopted(kind);
         if let Some(set) = self.state.set(&name) {
             let Set { id, kind: is, .. } = *set;
-            return if is == kind {
+            return if is.is_in(kind) {
                 Ok((id, None))
             } else {
-                Err(EngineError::OtherKind { name, is, asked: kind })
+                Err(EngineError::OtherKind { name, is, asked: kind.into() })
             };
         }
         let mut free = (last + 1..=MAX_SET).filter(|id| self.state.set_by_id(*id).is_none());
         let id = free.next().ok_or(EngineError::TooManySets)?;
-        Ok((id, Some(Step::CreateSet { id, name, kind: kind.into(), created: self.now })))
+        Ok((id, Some(Step::CreateSet { id, name, kind: SetKind::from(kind).into(), created: self.now })))
     }
 }
 

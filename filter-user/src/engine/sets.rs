@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::kind::SetKind;
 use super::name::SetName;
 use crate::tables::{MAX_SET, SetId, TableKind};
 
@@ -24,7 +25,7 @@ pub(super) struct Sets {
 pub(super) struct Set {
     pub id: SetId,
     pub name: SetName,
-    pub kind: TableKind,
+    pub kind: SetKind,
     pub created: u64,
     pub changed: u64,
     pub v4: usize,
@@ -35,7 +36,7 @@ impl Set {
     /// Whether it was made from tables whose state was lost. Of sets that bear such a name, it is the one that this
     /// engine filled itself.
     pub(super) fn is_adopted(&self) -> bool {
-        self.name == SetName::adopted(self.kind)
+        self.kind.table().is_some_and(|table| self.name == SetName::adopted(table))
             && self.entries.values().next().is_some_and(|origin| origin.by.as_ref() == ADOPTED_BY)
     }
 }
@@ -87,7 +88,7 @@ impl Sets {
     /// What the table of that kind should hold: each prefix once, in order, with the lowest set that holds it.
     pub(super) fn table(&self, kind: TableKind) -> Vec<(IpNet, SetId)> {
         let mut table: Vec<(IpNet, SetId)> = Vec::new();
-        for set in self.by_id.values().filter(|set| set.kind == kind) {
+        for set in self.by_id.values().filter(|set| set.kind.is_in(kind)) {
             table.extend(set.entries.keys().map(|prefix| (*prefix, set.id)));
         }
         if !table.is_sorted() {

@@ -29,6 +29,12 @@ pub(super) fn write_snapshot(directory: &Path, generation: u64, state: &State) -
     let interfaces = state.interfaces.iter();
     let steps = interfaces.map(|(name, intent)| Step::SetInterface { name: name.clone(), intent: *intent });
     writer.record(&Record::Change(Change { at: 0, steps: steps.collect() }))?;
+    for record in state.policies.records() {
+        let in_force = state.policies.is_in_force(record);
+        let trial = state.policies.trial.filter(|_| in_force);
+        let step = Step::RestorePolicy { record: record.clone(), in_force, trial };
+        writer.record(&Record::Change(Change { at: 0, steps: vec![step] }))?;
+    }
     writer.record(&Record::End { entries: state.entries() as u64 })?;
     let bytes = writer.bytes;
     let file = writer.out.into_inner().map_err(|error| failed("write to", &path)(error.into_error()))?;

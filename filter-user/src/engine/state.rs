@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::policies::Policies;
 use super::record::{Change, Step};
 pub(super) use super::sets::{Entries, Origin, Set, Sets};
 use super::types::InterfaceIntent;
@@ -19,9 +20,10 @@ use crate::tables::{MAX_SET, SetId};
 pub(super) struct Misfit(pub String);
 
 /// All that is wanted.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct State {
     sets: Sets,
+    pub policies: Policies,
     /// Entries that expire, the soonest first.
     expiries: BTreeSet<(u64, SetId, IpNet)>,
     /// Wanted interfaces by name.
@@ -109,6 +111,20 @@ impl State {
             }
             Step::ClearInterface { name } => {
                 self.interfaces.remove(name);
+            }
+            Step::ApplyPolicy { record, until_ms } => self.policies.apply(record.clone(), *until_ms),
+            Step::RestorePolicy { record, in_force, trial } => {
+                self.policies.restore(record.clone(), *in_force, *trial);
+            }
+            Step::ConfirmPolicy => {
+                if !self.policies.confirm() {
+                    return Err(Misfit("a policy is confirmed that is not on trial".to_owned()));
+                }
+            }
+            Step::EndTrial => {
+                if !self.policies.end_trial() {
+                    return Err(Misfit("a trial ends that there is not".to_owned()));
+                }
             }
         }
         Ok(())

@@ -16,7 +16,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::interface::InterfaceMode;
-use crate::tables::{Contents, Footprint, MemoryTables, Opened, Resting, SetId, Settled, TableError, Waited};
+use crate::tables::{
+    Contents, Footprint, MemoryTables, OnTrial, Opened, Resting, SetId, Settled, TableError, Waited,
+};
 
 const CAPACITY: usize = 1000;
 
@@ -118,13 +120,13 @@ fn divided() -> TableError {
 }
 
 impl PrefixTables for Kernel {
-    fn open(&mut self, contents: &Contents) -> Result<Opened, TableError> {
+    fn open(&mut self, contents: &Contents, on_trial: bool) -> Result<Opened, TableError> {
         let mut inner = self.inner();
         if inner.stuck {
             return Err(divided());
         }
         inner.divided = false;
-        inner.tables.open(contents)
+        inner.tables.open(contents, on_trial)
     }
 
     fn insert(&mut self, table: TableKind, prefix: IpNet, set: SetId) -> Result<(), TableError> {
@@ -155,13 +157,13 @@ impl PrefixTables for Kernel {
         self.inner().tables.settle(waited)
     }
 
-    fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
+    fn replace(&mut self, contents: &Contents, on_trial: OnTrial) -> Result<(), TableError> {
         let mut inner = self.inner();
         inner.call(Call::Replace(contents.len()))?;
         if inner.divided {
             return Err(divided());
         }
-        inner.tables.replace(contents)
+        inner.tables.replace(contents, on_trial)
     }
 
     fn put_back(&mut self) -> Result<(), TableError> {
@@ -191,6 +193,30 @@ impl PrefixTables for Kernel {
 
     fn forget_set(&mut self, set: SetId) -> Result<(), TableError> {
         self.inner().tables.forget_set(set)
+    }
+
+    fn trial_left(&self) -> Result<Option<Duration>, TableError> {
+        self.inner().tables.trial_left()
+    }
+
+    fn hold_trial(&mut self) -> Result<(), TableError> {
+        self.inner().tables.hold_trial()
+    }
+
+    fn resume_trial(&mut self) -> Result<(), TableError> {
+        self.inner().tables.resume_trial()
+    }
+
+    fn end_trial(&mut self) -> Result<(), TableError> {
+        self.inner().tables.end_trial()
+    }
+
+    fn forget_rules(&mut self, slots: &[u32]) -> Result<(), TableError> {
+        self.inner().tables.forget_rules(slots)
+    }
+
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        self.inner().tables.interface_index(name)
     }
 
     fn planner(&self) -> fn(&Contents) -> Result<Footprint, TableError> {

@@ -8,10 +8,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::error::EngineError;
+use super::kind::SetKind;
 use super::name::SetName;
 use super::state::{Origin, Set};
 use crate::interface::InterfaceMode;
-use crate::tables::{Footprint, Opened, SetId, TableKind, TableMemory};
+use crate::tables::{Footprint, Opened, SetId, TableMemory};
 
 /// The last second that RFC 3339 can write; no time lies behind it.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -191,7 +192,7 @@ pub struct SetSummary {
     /// Its number in the tables.
     pub id: SetId,
     /// What it is for.
-    pub kind: TableKind,
+    pub kind: SetKind,
     /// IPv4 prefixes.
     pub v4: usize,
     /// IPv6 prefixes.
@@ -278,6 +279,16 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
 pub(super) fn seconds_up(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs().saturating_add(u64::from(since.subsec_nanos() > 0)).min(LAST_SECOND)
+}
+
+/// Whole milliseconds of Unix time.
+pub(super) fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX).min(LAST_SECOND * 1000)
+}
+
+pub(super) fn time_ms(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(milliseconds.min(LAST_SECOND * 1000))
 }
 
 pub(super) fn time(seconds: u64) -> SystemTime {

@@ -28,7 +28,7 @@ impl Engine {
             let Some(kind) = self.state.set_by_id(id).map(|set| set.kind) else { continue };
             let steps = plan::steps(&self.state, kind, id, &[], &prefixes);
             let ended = prefixes.len();
-            match self.commit(kind, steps, vec![Step::Remove { set: id, prefixes }], How::OneByOne) {
+            match self.commit(steps, vec![Step::Remove { set: id, prefixes }], How::OneByOne) {
                 Ok(()) => count += ended,
                 // Why the others failed is mostly the same.
                 failed => first = first.and(failed),

@@ -18,10 +18,12 @@ mod file;
 mod format;
 mod lint;
 mod names;
+pub mod probe;
 mod problem;
 mod ranges;
 mod source;
 mod suggest;
+pub mod tables;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -100,10 +100,10 @@ impl Model {
         &mut self.sets.entry(set).or_insert_with(|| (free, BTreeMap::new())).1
     }
 
-    fn table(&self, kind: SetKind) -> Vec<(IpNet, SetId)> {
+    fn table(&self, kind: TableKind) -> Vec<(IpNet, SetId)> {
         let mut table: BTreeMap<IpNet, SetId> = BTreeMap::new();
         for (set, (id, entries)) in &self.sets {
-            for prefix in entries.keys().filter(|_| KINDS[*set] == kind) {
+            for prefix in entries.keys().filter(|_| KINDS[*set].is_in(kind)) {
                 let owner = table.entry(*prefix).or_insert(*id);
                 *owner = (*owner).min(*id);
             }
@@ -185,7 +185,7 @@ fn perform(engine: &mut Engine, operation: &Operation, now: u64) -> Result<(), E
 }
 
 fn check(engine: &Engine, rig: &Rig, model: &Model) {
-    for kind in SetKind::ALL {
+    for kind in TableKind::LISTS {
         let table = model.table(kind);
         let v4 = table.iter().filter(|(prefix, _)| matches!(prefix, IpNet::V4(_))).count();
         assert_eq!(engine.table_use(kind), TableUse { v4, v6: table.len() - v4 });

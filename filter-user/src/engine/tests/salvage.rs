@@ -105,7 +105,7 @@ fn wide_prefixes_that_come_back_joined_or_divided_stay_in_their_sets() {
         let held = ["10.0.0.0/23", "10.9.9.9/32", "172.16.0.0/17", "172.16.128.0/17", "2001:db8::/32"];
         let held = nets(&held).into_iter().map(|prefix| (prefix, 1));
         crate::tables::set_entries(&mut contents, TableKind::Block, held).unwrap();
-        inner.tables.replace(&contents).unwrap();
+        inner.tables.replace(&contents, OnTrial::Ends).unwrap();
     }
     let (engine, recovery) = rig.open_at(at(10)).unwrap();
     assert_eq!(listed(&engine, "a"), ["10.0.0.0/24", "10.0.1.0/24", "10.9.9.9/32", "172.16.0.0/16"]);

@@ -160,7 +160,7 @@ fn a_lost_state_takes_over_what_the_tables_hold_instead_of_emptying_them() {
     let mut engine = rig.open();
     add(&mut engine, "s", &["10.0.0.1/32", "2001:db8::/32"]).unwrap();
     let allowed = &nets(&["192.0.2.0/24"]);
-    engine.add(&name("a"), TableKind::AllowSource, allowed, &forever(), at(0)).unwrap();
+    engine.add(&name("a"), SetKind::AllowSource, allowed, &forever(), at(0)).unwrap();
     drop(engine);
     std::fs::remove_dir_all(rig.path()).unwrap();
     let (engine, recovery) = rig.open_at(at(1)).unwrap();

@@ -1,0 +1,131 @@
+//! A generation on trial: its programs run until a time, and then those of before, whatever becomes of the controller.
+//!
+//! On each interface lies a small program that asks the clock and calls one of the two (`filter-ebpf/src/bin/trial.rs`).
+//! Confirming puts the generation's own program in its place. Decides what runs when the time is over: what ran when the
+//! trial began, also where the tables are replaced meanwhile; on an interface that was not filtered then, nothing. Trusts
+//! the kernel's monotonic clock. Costs a packet the clock and a tail call while the trial lasts.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+use std::time::Duration;
+
+use aya::maps::{Array, ProgramArray};
+use aya::programs::ProgramInfo;
+use filter_common::abi::{FALLBACK, ON_TRIAL, map};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::DataplaneError;
+use super::link::pin_descriptor;
+use super::pins::{Pins, TrialPins};
+use super::program::{self, Loaded};
+use super::report::InterfaceReport;
+use super::values::{read_value, write_value};
+
+/// How long after the controller's own end of a trial the programs end it: it takes the former policy, and whatever lists
+/// have changed meanwhile, back in force by itself.
+const GRACE: Duration = Duration::from_millis(300);
+/// The end of a trial that is confirmed.
+const NEVER: u64 = u64::MAX;
+
+/// One interface's part of a trial, on no interface yet.
+pub(super) struct Trial {
+    loaded: Loaded,
+    pins: TrialPins,
+}
+
+impl Trial {
+    /// Loads what runs `next` on trial until that time of the monotonic clock, in nanoseconds, and pins all of it.
+    pub(super) fn load(
+        root: &Pins,
+        pins: &TrialPins,
+        next: &mut Loaded,
+        fallback: Option<&ProgramInfo>,
+        end_ns: u64,
+    ) -> Result<Self, DataplaneError> {
+        let directory = pins.directory();
+        std::fs::create_dir_all(directory).map_err(|error| root.failed("make", directory, error))?;
+        let mut loaded = program::load_trial(next.takes_frags())?;
+        let targets = loaded.take_map(map::TRIAL_TARGETS)?;
+        let wrong = || DataplaneError::map(map::TRIAL_TARGETS);
+        let mut targets = ProgramArray::try_from(targets).map_err(wrong())?;
+        targets.set(ON_TRIAL, &next.fd()?, 0).map_err(wrong())?;
+        if let Some(fallback) = fallback {
+            let program = fallback.fd()?;
+            targets.set(FALLBACK, &program, 0).map_err(wrong())?;
+            pin_descriptor(program.as_fd().as_raw_fd(), &pins.fallback())
+                .map_err(|error| root.failed("pin", &pins.fallback(), error))?;
+        }
+        let end = loaded.take_map(map::TRIAL_END)?;
+        let mut end = Array::<_, u64>::try_from(end).map_err(DataplaneError::map(map::TRIAL_END))?;
+        end.set(0, end_ns, 0).map_err(DataplaneError::map(map::TRIAL_END))?;
+        // Without a pin, the kernel empties an array of programs with its last descriptor.
+        let path = pins.targets();
+        targets.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+        let path = pins.end();
+        end.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+        loaded.pin(&pins.program())?;
+        Ok(Self { loaded, pins: pins.clone() })
+    }
+
+    /// What goes on the interface; the trial is to end at that time.
+    pub(super) fn begin(&mut self, end_ns: u64) -> Result<&mut Loaded, DataplaneError> {
+        set_end(&self.pins, Some(end_ns))?;
+        Ok(&mut self.loaded)
+    }
+}
+
+/// The end of a trial that begins now, in nanoseconds of the monotonic clock.
+pub(super) fn end_after(time: Duration) -> u64 {
+    now_ns().saturating_add(nanoseconds(time + GRACE))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(NEVER)
+}
+
+/// The clock that programs read, in nanoseconds.
+pub(super) fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or(0))
+}
+
+/// What runs on an interface when its trial is over: what runs there now, or, where that is a program on trial itself, what
+/// was to run when that is over.
+pub(super) fn fallback_of(
+    pins: &Pins,
+    generations: &[u32],
+    report: &InterfaceReport,
+) -> Result<Option<ProgramInfo>, DataplaneError> {
+    let trials = generations.iter().map(|number| pins.generation(*number).trial(report.ifindex));
+    for trial in trials {
+        if is_program(&trial.program(), report.program_id) {
+            let fallback = trial.fallback();
+            return if fallback.exists() { Ok(Some(ProgramInfo::from_pin(fallback)?)) } else { Ok(None) };
+        }
+    }
+    super::recovery::program(report.program_id).map(Some)
+}
+
+/// Whether the program pinned there has that number.
+pub(super) fn is_program(path: &Path, id: u32) -> bool {
+    path.exists() && ProgramInfo::from_pin(path).is_ok_and(|program| program.id() == id)
+}
+
+/// When the trial of a generation is over on an interface, in nanoseconds of the monotonic clock; none where it is not on
+/// trial there.
+pub(super) fn end_of(pins: &TrialPins) -> Result<Option<u64>, DataplaneError> {
+    let path = pins.end();
+    if path.exists() { read_value(map::TRIAL_END, &path).map(Some) } else { Ok(None) }
+}
+
+/// Lets a trial end then; `None` is never.
+pub(super) fn set_end(pins: &TrialPins, end_ns: Option<u64>) -> Result<(), DataplaneError> {
+    let path = pins.end();
+    if path.exists() { write_value(map::TRIAL_END, &path, end_ns.unwrap_or(NEVER)) } else { Ok(()) }
+}
+
+/// How much of a trial is left to its end; none where it is over.
+pub(super) fn left(end_ns: u64) -> Option<Duration> {
+    end_ns.checked_sub(now_ns()).filter(|left| *left > 0).map(Duration::from_nanos)
+}

@@ -1,0 +1,465 @@
+//! The policy in force: applying one, confirming it, going back.
+//!
+//! Decides when a policy counts: like every change it comes into the tables first and into the journal second, and is taken
+//! back where that fails. One that is applied on trial goes back by itself in two ways: the engine ends it when its time is
+//! over ([`Engine::end_trial_in_time`]), and, should nobody call that any more, the programs do. Rules that look at sets are
+//! compiled with what those hold, so a change of such a set makes new tables. Trusts the policy's own checks. Costs a
+//! generation of the tables for each of these.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use filter_common::policy::tables::PolicyTables;
+use ipnet::IpNet;
+
+use super::Engine;
+use super::error::EngineError;
+use super::kind::SetKind;
+use super::name::SetName;
+use super::plan;
+use super::policies::{PolicyRecord, Trial, slots};
+use super::record::{Change, Step};
+use super::sets::Sets;
+use super::types::{milliseconds, seconds, time, time_ms};
+use crate::policy::compile::Names;
+use crate::policy::tables::tables;
+use crate::policy::{Checked, InterfaceName, Policy, Rule};
+use crate::tables::{Contents, OnTrial, PrefixTables, TableKind};
+
+/// Who applies a policy, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyOrigin {
+    /// Who; at most 256 bytes are kept.
+    pub by: String,
+    /// What it was read from, in words.
+    pub file: String,
+}
+
+/// A policy that was applied and is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySummary {
+    /// Its number.
+    pub number: u32,
+    /// When it was applied.
+    pub applied: SystemTime,
+    /// Who applied it, and from where.
+    pub origin: PolicyOrigin,
+    /// Its text.
+    pub text: String,
+    /// Whether it is in force.
+    pub in_force: bool,
+    /// Until when it can be confirmed, where it is on trial.
+    pub trial_until: Option<SystemTime>,
+}
+
+/// What a policy would take, and take the place of.
+#[derive(Clone, Debug)]
+pub struct PolicyPlan {
+    /// The policy, compiled with what the sets hold now.
+    pub tables: Arc<PolicyTables>,
+    /// Bytes of the tables with it.
+    pub bytes: u64,
+    /// Bytes of the tables in force.
+    pub bytes_now: u64,
+    /// Bytes of the buckets of its limits.
+    pub bucket_bytes: u64,
+    /// Sets that it declares and that are yet to be made.
+    pub new_sets: Vec<SetName>,
+}
+
+/// The policy in force, as it was read.
+pub(super) struct InForce {
+    pub(super) checked: Checked,
+    /// Sets that its rules look at.
+    pub(super) uses: BTreeSet<SetName>,
+    seed: u64,
+    slots: Vec<u32>,
+}
+
+impl InForce {
+    fn new(checked: Checked, record: &PolicyRecord) -> Self {
+        let uses = checked.policy.sets_used().map(|used| used.set.clone()).collect();
+        Self { checked, uses, seed: record.seed, slots: record.slots.clone() }
+    }
+
+    /// What names each rule's counters.
+    fn keys(&self) -> Vec<(String, u32)> {
+        keys(&self.checked.policy).into_iter().zip(self.slots.iter().copied()).collect()
+    }
+}
+
+/// What tells a rule from others across policies: its own name, or all that it says.
+fn keys(policy: &Policy) -> Vec<String> {
+    let key = |rule: &Rule| match &rule.name {
+        Some(name) => format!("name {name}"),
+        None => rule.to_string(),
+    };
+    policy.rules.iter().map(key).collect()
+}
+
+impl Engine {
+    /// What `checked` would take, without applying it.
+    ///
+    /// # Errors
+    /// As [`Self::apply_policy`], as far as that can be told beforehand.
+    pub fn plan_policy(&self, checked: &Checked) -> Result<PolicyPlan, EngineError> {
+        let Prepared { tables, contents, creates, .. } = self.prepare(checked)?;
+        let bytes = self.tables.plan(&contents).map_err(|source| EngineError::Tables { source })?.bytes;
+        let new_sets = creates.into_iter().map(|(_, name, _)| name).collect();
+        let bucket_bytes = tables.bucket_bytes();
+        Ok(PolicyPlan { tables, bytes, bytes_now: self.tables.memory().live, bucket_bytes, new_sets })
+    }
+
+    /// Puts a policy in force; on trial where it is to be confirmed within `confirm`.
+    ///
+    /// # Errors
+    /// [`EngineError::OnTrial`] while another waits to be confirmed; [`EngineError::Policy`], [`EngineError::Rules`],
+    /// [`EngineError::OtherKind`], [`EngineError::TooManySets`], [`EngineError::Tables`] and [`EngineError::Journal`];
+    /// nothing changed then.
+    pub fn apply_policy(
+        &mut self,
+        checked: Checked,
+        text: &str,
+        origin: PolicyOrigin,
+        confirm: Option<Duration>,
+        now: SystemTime,
+    ) -> Result<PolicySummary, EngineError> {
+        if self.state.policies.trial.is_some() {
+            return Err(EngineError::OnTrial);
+        }
+        let Prepared { contents, creates, slots, fresh, seed, .. } = self.prepare(&checked)?;
+        self.journal.log_file().check()?;
+        self.now = seconds(now);
+        let refused = |source| EngineError::Tables { source };
+        self.tables.forget_rules(&fresh).map_err(refused)?;
+        for (id, _, _) in &creates {
+            self.tables.forget_set(*id).map_err(refused)?;
+        }
+        let record = PolicyRecord {
+            number: self.state.policies.next_number(),
+            at: self.now,
+            by: origin.by,
+            origin: origin.file,
+            text: text.to_owned(),
+            seed,
+            slots,
+        };
+        let until_ms = confirm.map(|confirm| milliseconds(now + confirm));
+        let on_trial = confirm.map_or(OnTrial::Ends, OnTrial::Begins);
+        let created = self.now;
+        let mut steps: Vec<Step> = creates
+            .into_iter()
+            .map(|(id, name, kind)| Step::CreateSet { id, name, kind: kind.into(), created })
+            .collect();
+        let policy = InForce::new(checked, &record);
+        steps.push(Step::ApplyPolicy { record, until_ms });
+        self.replace_and_record(&contents, on_trial, steps)?;
+        self.policy = Some(policy);
+        self.policies().pop().ok_or(EngineError::NoPolicy)
+    }
+
+    /// The policy on trial stays in force.
+    ///
+    /// # Errors
+    /// [`EngineError::NoTrial`] where there is none; [`EngineError::Tables`] and [`EngineError::Journal`]: it is on trial
+    /// still.
+    pub fn confirm_policy(&mut self, now: SystemTime) -> Result<PolicySummary, EngineError> {
+        if self.state.policies.trial.is_none_or(|trial| trial.until_ms <= milliseconds(now)) {
+            return Err(EngineError::NoTrial);
+        }
+        self.now = seconds(now);
+        self.tables.hold_trial().map_err(|source| EngineError::Tables { source })?;
+        if let Err(cause) = self.record(vec![Step::ConfirmPolicy]) {
+            return Err(match self.tables.resume_trial() {
+                Ok(()) => cause,
+                Err(source) => EngineError::NotUndone { cause: Box::new(cause), source },
+            });
+        }
+        if let Err(error) = self.tables.end_trial() {
+            // It is in force, at the price of asking the clock: the next tables do without.
+            tracing::warn!(%error, "a confirmed policy still runs as on trial");
+        }
+        self.policies().pop().ok_or(EngineError::NoPolicy)
+    }
+
+    /// Puts what was before the policy on trial in force again, if its time is over; says whether it did.
+    ///
+    /// # Errors
+    /// [`EngineError::Tables`] and [`EngineError::Journal`]: the programs end the trial by themselves, and this is to be
+    /// called again.
+    pub fn end_trial_in_time(&mut self, now: SystemTime) -> Result<bool, EngineError> {
+        if self.state.policies.trial.is_none_or(|trial| trial.until_ms > milliseconds(now)) {
+            return Ok(false);
+        }
+        self.now = seconds(now);
+        self.end_trial_now().map(|()| true)
+    }
+
+    /// Puts what was before the policy on trial in force again, without waiting for its time to be over.
+    ///
+    /// # Errors
+    /// As [`Self::end_trial_in_time`], and [`EngineError::NoTrial`].
+    pub fn abandon_trial(&mut self, now: SystemTime) -> Result<(), EngineError> {
+        if self.state.policies.trial.is_none() {
+            return Err(EngineError::NoTrial);
+        }
+        self.now = seconds(now);
+        self.end_trial_now()
+    }
+
+    fn end_trial_now(&mut self) -> Result<(), EngineError> {
+        let mut after = self.state.policies.clone();
+        after.end_trial();
+        let before = after.in_force().map(read).transpose()?;
+        let contents = self.contents_with(&self.state, &[], before.as_ref())?;
+        self.replace_and_record(&contents, OnTrial::Ends, vec![Step::EndTrial])?;
+        self.policy = before;
+        Ok(())
+    }
+
+    /// When [`Self::end_trial_in_time`] has something to do.
+    #[must_use]
+    pub fn trial_until(&self) -> Option<SystemTime> {
+        self.state.policies.trial.map(|Trial { until_ms, .. }| time_ms(until_ms))
+    }
+
+    /// The text of the policy that was in force so many policies before the one that is now.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchPolicy`], which says how many there are.
+    pub fn policy_before(&self, steps: usize) -> Result<(String, u32), EngineError> {
+        let policies = &self.state.policies;
+        if policies.in_force().is_some()
+            && steps == policies.count_before() + 1
+            && policies.records()[0].number == 1
+        {
+            return Ok((String::new(), 0));
+        }
+        let found = policies.before(steps).map(|record| (record.text.clone(), record.number));
+        found.ok_or(EngineError::NoSuchPolicy { steps, kept: policies.count_before() })
+    }
+
+    /// The policies that are kept, the oldest first.
+    #[must_use]
+    pub fn policies(&self) -> Vec<PolicySummary> {
+        let policies = &self.state.policies;
+        let summary = |record: &PolicyRecord| PolicySummary {
+            number: record.number,
+            applied: time(record.at),
+            origin: PolicyOrigin { by: record.by.clone(), file: record.origin.clone() },
+            text: record.text.clone(),
+            in_force: policies.is_in_force(record),
+            trial_until: self.trial_until().filter(|_| policies.is_in_force(record)),
+        };
+        policies.records().iter().map(summary).collect()
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Option<&Policy> {
+        self.policy.as_ref().map(|policy| &policy.checked.policy)
+    }
+
+    /// Names of its rules, what they say, and the numbers of their counters, in order.
+    #[must_use]
+    pub fn rules(&self) -> Vec<(String, Rule, u32)> {
+        let Some(InForce { checked, slots, .. }) = &self.policy else { return Vec::new() };
+        let rules = checked.policy.rules.iter().zip(slots).enumerate();
+        rules
+            .map(|(place, (rule, slot))| (checked.policy.rule_name(place).into_owned(), rule.clone(), *slot))
+            .collect()
+    }
+
+    /// Compiles a policy for the tables of now.
+    fn prepare(&self, checked: &Checked) -> Result<Prepared, EngineError> {
+        let known = self.state.sets().map(|set| set.name.clone()).collect();
+        checked.require_sets(&known).map_err(|errors| EngineError::Policy(Box::new(errors)))?;
+        let creates = self.declared(&checked.policy)?;
+        let in_force = self.state.policies.in_force();
+        let before = self.policy.as_ref().map(InForce::keys).unwrap_or_default();
+        let (slots, fresh) = slots(&keys(&checked.policy), &before);
+        let seed = in_force.map_or_else(|| RandomState::new().hash_one(0), |record| record.seed);
+        let tables = self.compile(&checked.policy, &self.state, &slots, seed)?;
+        let mut contents = plan::contents(&self.state, &[])?;
+        if !tables.is_empty() {
+            contents.set_policy(Arc::clone(&tables));
+        }
+        Ok(Prepared { tables, contents, creates, slots, fresh, seed })
+    }
+
+    /// Sets that a policy declares and that there are not, with the numbers that they get.
+    fn declared(&self, policy: &Policy) -> Result<Vec<(u32, SetName, SetKind)>, EngineError> {
+        let mut free = (1..=crate::tables::MAX_SET).filter(|id| self.state.set_by_id(*id).is_none());
+        let mut creates = Vec::new();
+        for (name, entry) in &policy.sets {
+            let asked = entry.action.unwrap_or(SetKind::Match);
+            match self.state.set(name) {
+                Some(set) if set.kind == asked => {}
+                Some(set) => return Err(EngineError::OtherKind { name: name.clone(), is: set.kind, asked }),
+                None => {
+                    let id = free.next().ok_or(EngineError::TooManySets)?;
+                    creates.push((id, name.clone(), asked));
+                }
+            }
+        }
+        Ok(creates)
+    }
+
+    fn compile(
+        &self,
+        policy: &Policy,
+        sets: &Sets,
+        slots: &[u32],
+        seed: u64,
+    ) -> Result<Arc<PolicyTables>, EngineError> {
+        let names = Known { sets, tables: self.tables.as_ref() };
+        tables(policy, &names, slots, seed).map(Arc::new).map_err(|source| EngineError::Rules { source })
+    }
+
+    /// What the tables hold with these sets and steps, and the policy in force.
+    pub(super) fn contents(&self, sets: &Sets, steps: &[plan::TableStep]) -> Result<Contents, EngineError> {
+        self.contents_with(sets, steps, self.policy.as_ref())
+    }
+
+    fn contents_with(
+        &self,
+        sets: &Sets,
+        steps: &[plan::TableStep],
+        policy: Option<&InForce>,
+    ) -> Result<Contents, EngineError> {
+        let mut contents = plan::contents(sets, steps)?;
+        if let Some(InForce { checked, slots, seed, .. }) = policy {
+            let tables = self.compile(&checked.policy, sets, slots, *seed)?;
+            if !tables.is_empty() {
+                contents.set_policy(tables);
+            }
+        }
+        Ok(contents)
+    }
+
+    /// The lists that allow, and a policy: what decides whom that policy cuts off.
+    ///
+    /// # Errors
+    /// [`EngineError::Tables`].
+    pub fn allowing(&self, policy: Arc<PolicyTables>) -> Result<Contents, EngineError> {
+        let mut contents = plan::contents(&self.state, &[])?;
+        contents.set_v4(TableKind::Block, Vec::new());
+        contents.set_v6(TableKind::Block, Vec::new());
+        contents.set_policy(policy);
+        Ok(contents)
+    }
+
+    /// Whether rules look at a set that these steps change.
+    pub(super) fn rules_look_at(&self, steps: &[Step]) -> bool {
+        let Some(InForce { uses, .. }) = &self.policy else { return false };
+        let is_used = |id: &u32| self.state.set_by_id(*id).is_some_and(|set| uses.contains(&set.name));
+        steps.iter().any(|step| match step {
+            Step::Put { set, .. }
+            | Step::Remove { set, .. }
+            | Step::Flush { set }
+            | Step::RemoveSet { set } => is_used(set),
+            Step::CreateSet { .. }
+            | Step::SetInterface { .. }
+            | Step::ClearInterface { .. }
+            | Step::ApplyPolicy { .. }
+            | Step::ConfirmPolicy
+            | Step::EndTrial
+            | Step::RestorePolicy { .. } => false,
+        })
+    }
+
+    /// The sets as they are after a change.
+    pub(super) fn sets_after(&self, steps: &[Step]) -> Sets {
+        let mut after = self.state.clone();
+        let fits = after.apply(&Change { at: self.now, steps: steps.to_vec() });
+        debug_assert_eq!(fits, Ok(()));
+        Sets::clone(&after)
+    }
+
+    /// Puts tables in force and then records why; where that fails, those of before are in force again.
+    fn replace_and_record(
+        &mut self,
+        contents: &Contents,
+        on_trial: OnTrial,
+        steps: Vec<Step>,
+    ) -> Result<(), EngineError> {
+        self.tables.replace(contents, on_trial).map_err(|source| self.not_replaced(source))?;
+        match self.record(steps) {
+            Ok(()) => {
+                self.tables.keep();
+                self.used.set(contents);
+                self.drifted = false;
+                Ok(())
+            }
+            Err(cause) => Err(match self.tables.put_back() {
+                Ok(()) => cause,
+                Err(source) => {
+                    self.drifted = true;
+                    EngineError::NotUndone { cause: Box::new(cause), source }
+                }
+            }),
+        }
+    }
+
+    /// Reads the policy that the journal names, and ends a trial whose time was over before this began.
+    pub(super) fn open_policy(&mut self) -> Result<(), EngineError> {
+        let refused = |source| EngineError::Tables { source };
+        if let Some(trial) = self.state.policies.trial {
+            let is_over = trial.until_ms <= milliseconds(time(self.now))
+                || self.tables.trial_left().map_err(refused)?.is_none();
+            if is_over {
+                self.record(vec![Step::EndTrial])?;
+            }
+        }
+        self.policy = self.state.policies.in_force().map(read).transpose()?;
+        Ok(())
+    }
+
+    /// Entries that the policy in force lets a set have, and the part of them that one refresh may change, in millionths.
+    #[must_use]
+    pub fn set_limits(&self, name: &SetName) -> (Option<u32>, Option<crate::policy::Ratio>) {
+        let declared = self.policy().and_then(|policy| policy.sets.get(name));
+        (declared.and_then(|set| set.max_entries), declared.and_then(|set| set.max_change))
+    }
+
+    /// Prefixes that the policy in force protects.
+    #[must_use]
+    pub fn protected(&self) -> Vec<IpNet> {
+        self.policy().map(|policy| policy.protect.clone()).unwrap_or_default()
+    }
+}
+
+/// A policy before it is in force.
+struct Prepared {
+    tables: Arc<PolicyTables>,
+    contents: Contents,
+    creates: Vec<(u32, SetName, SetKind)>,
+    slots: Vec<u32>,
+    fresh: Vec<u32>,
+    seed: u64,
+}
+
+/// A policy that was applied, and so had no error then.
+fn read(record: &PolicyRecord) -> Result<InForce, EngineError> {
+    let checked = Policy::parse(&record.origin, &record.text);
+    let checked = checked.map_err(|errors| EngineError::Policy(Box::new(errors)))?;
+    Ok(InForce::new(checked, record))
+}
+
+/// The names of a policy, as sets and tables have them.
+struct Known<'a> {
+    sets: &'a Sets,
+    tables: &'a dyn PrefixTables,
+}
+
+impl Names for Known<'_> {
+    fn set(&self, name: &SetName) -> Vec<IpNet> {
+        self.sets.set(name).map(|set| set.entries.keys().copied().collect()).unwrap_or_default()
+    }
+
+    fn interface_index(&self, name: &InterfaceName) -> Option<u32> {
+        self.tables.interface_index(name.as_str())
+    }
+}
