@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use filter_common::config::Switches;
 use filter_common::counters::Counters;
 use filter_common::pipeline::decide;
+use filter_common::stages::rules::NoRules;
 use filter_common::table::HostTables;
 use filter_common::verdict::Reason;
 use filter_user::tables::{TableKind, TablePrefix};
@@ -15,7 +16,7 @@ use harness::contract::Policy;
 /// The host's tables, with the same prefixes as the kernel's.
 pub fn host_tables(policy: &Policy) -> HostTables {
     let mut tables = HostTables::default();
-    for kind in TableKind::ALL {
+    for kind in TableKind::LISTS {
         for prefix in policy.prefixes(kind) {
             match TablePrefix::from(*prefix) {
                 TablePrefix::V4(prefix) => tables.insert_v4(kind, prefix, 1),
@@ -43,7 +44,7 @@ impl<'a> Both<'a> {
 
     /// Runs both on a frame, in the kernel with only the first `linear` bytes in the first buffer if told so.
     pub fn reason(&mut self, frame: &[u8], linear: Option<usize>) -> Result<Reason> {
-        let host = decide(&frame, self.host, &self.switches).reason;
+        let host = decide(&frame, self.host, &self.switches, &NoRules).reason;
         let kernel = match linear {
             None => self.kernel.reason(frame),
             Some(linear) => self.kernel.reason_split(frame, linear),

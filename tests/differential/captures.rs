@@ -11,7 +11,7 @@ use filter_common::config::Switches;
 use filter_common::counters::Counters;
 use filter_common::verdict::{Reason, Verdict};
 use filter_user::interface::InterfaceMode::Native;
-use filter_user::tables::PrefixTables as _;
+use filter_user::tables::{OnTrial, PrefixTables as _};
 use harness::contract::Policy;
 use harness::filter::ONE_BUFFER;
 use harness::{Attached, Sandbox, data};
@@ -46,7 +46,7 @@ fn replay(name: &str, packets: usize) -> Result<()> {
 
 /// Every frame through host and both programs; what the program for frames in several buffers counted.
 fn run(attached: &mut Attached, frames: &[Vec<u8>], policy: &Policy) -> Result<Counters> {
-    attached.opened.tables.replace(&policy.contents())?;
+    attached.opened.tables.replace(&policy.contents(), OnTrial::Ends)?;
     attached.opened.tables.keep();
     let host = host_tables(policy);
     let [several, one] = attached.both()?;

@@ -182,7 +182,7 @@ impl Opened {
         let (dataplane, adopted) = Dataplane::open(root)?;
         let dataplane = Arc::new(Mutex::new(dataplane));
         let mut tables = KernelTables::new(Arc::clone(&dataplane), LIMIT);
-        let opened = tables.found().and_then(|found| tables.open(&found));
+        let opened = tables.found().and_then(|found| tables.open(&found, false));
         opened.expect("the kernel gives memory for tables");
         Ok(Self { dataplane, tables, adopted })
     }
@@ -198,7 +198,7 @@ impl Opened {
         let (dataplane, adopted) = Dataplane::open(root)?;
         let dataplane = Arc::new(Mutex::new(dataplane));
         let mut tables = KernelTables::new(Arc::clone(&dataplane), LIMIT);
-        let opened = tables.open(contents).expect("the kernel gives memory for tables");
+        let opened = tables.open(contents, false).expect("the kernel gives memory for tables");
         Ok((Self { dataplane, tables, adopted }, opened))
     }
 
@@ -211,7 +211,7 @@ impl Opened {
         let Self { dataplane, tables, adopted } = self;
         let found = tables.found().expect("its own tables can be read");
         let mut tables = KernelTables::new(Arc::clone(&dataplane), limit);
-        tables.open(&found).expect("its own tables can be adopted");
+        tables.open(&found, false).expect("its own tables can be adopted");
         Self { dataplane, tables, adopted }
     }
 

@@ -45,6 +45,7 @@
 //! * [`levee`]: the real daemon and its command line.
 //! * [`data`]: real lists and captures, where somebody has put them.
 //! * [`contract`]: every row of the parser contract as a frame and the reason that it must end with.
+//! * [`policy`]: the same with a policy, and what its rules counted.
 //! * [`filter`]: the real program on a veth, and the one reason that a frame moved.
 //! * [`inject`]: frames of any bytes, sent as they are.
 //! * [`suite`], [`feature`]: tests that can say that they were skipped, and why.
@@ -62,6 +63,7 @@ pub mod measure;
 pub mod netns;
 pub mod object;
 pub mod packet;
+pub mod policy;
 pub mod runner;
 pub mod sandbox;
 pub mod source_table;
@@ -77,6 +79,7 @@ pub use levee::{Levee, LeveeOptions};
 pub use measure::{Measurement, Plan};
 pub use netns::Netns;
 pub use packet::Frame;
+pub use policy::Names;
 pub use runner::{Action, Outcome, Run};
 pub use sandbox::Sandbox;
 pub use source_table::SourceTable;

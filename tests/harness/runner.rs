@@ -42,7 +42,8 @@ impl Action {
         match self {
             Self::Drop => Some(Verdict::Drop),
             Self::Pass => Some(Verdict::Pass),
-            Self::Aborted | Self::Tx | Self::Redirect => None,
+            Self::Redirect => Some(Verdict::Redirect),
+            Self::Aborted | Self::Tx => None,
         }
     }
 }

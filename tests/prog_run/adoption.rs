@@ -18,7 +18,7 @@ use filter_common::counters::Counters;
 use filter_common::verdict::Reason;
 use filter_user::dataplane::{self, InterfaceReport};
 use filter_user::interface::InterfaceMode::{self, Generic, Native};
-use filter_user::tables::{self, Contents, PrefixTables as _, TableKind, entries, prefix_v4};
+use filter_user::tables::{self, Contents, OnTrial, PrefixTables as _, TableKind, entries, prefix_v4};
 use harness::contract::SOURCE_V4;
 use harness::filter::{INTERFACE, LiveCounters, Opened, only_reason, unless_busy};
 use harness::{Attached, Frame, Netns, RawSocket, Sandbox, VethOptions, VethPair};
@@ -195,11 +195,11 @@ fn killed_in_swap(sandbox: &Sandbox, moved: [bool; 2]) -> Result<(Attached, [Int
     VethPair::new(&attached.outside, SECOND, &attached.inside, SECOND, &options)?;
     let attach = || attached.opened.dataplane().attach(SECOND, Native, Switches::DEFAULT);
     let second = attached.inside.in_ns(attach)?;
-    attached.opened.tables.replace(&half(OLD))?;
+    attached.opened.tables.replace(&half(OLD), OnTrial::AsBefore)?;
     attached.opened.tables.keep();
     let old = attached.generation()?;
     let number: u32 = old.file_name().and_then(|name| name.to_str()).context("a number")?.parse()?;
-    attached.opened.tables.replace(&half(NEW))?;
+    attached.opened.tables.replace(&half(NEW), OnTrial::AsBefore)?;
     let reports = [attached.report.clone(), second];
     for (report, moved) in reports.iter().zip(moved) {
         let pins = attached.root().join("interfaces").join(report.ifindex.to_string());

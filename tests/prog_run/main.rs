@@ -8,6 +8,7 @@ mod contract;
 mod jumbo;
 mod prefixes;
 mod refusals;
+mod rules;
 mod swaps;
 mod tables;
 mod traffic;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         prefixes::allowed_source_prefixes_of_every_length_hold_exactly_their_addresses,
         prefixes::allowed_destination_prefixes_of_every_length_hold_exactly_their_addresses,
         prefixes::nested_prefixes_come_and_go_without_disturbing_each_other,
+        rules::a_rule_drops_what_it_matches_and_counts_it,
         tables::full_tables_refuse_aloud_and_larger_ones_take_their_place,
         tables::a_replacement_that_is_put_back_leaves_everything_as_it_was,
         tables::more_memory_than_allowed_is_refused_before_any_is_taken,

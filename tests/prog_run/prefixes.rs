@@ -34,6 +34,7 @@ fn question(kind: TableKind, address: IpAddr) -> (Frame, Reason) {
         TableKind::Block => (frame(address, other), Reason::BlockedSource),
         TableKind::AllowSource => (frame(address, other), Reason::AllowedSource),
         TableKind::AllowDestination => (frame(other, address), Reason::AllowedDestination),
+        TableKind::RuleSource | TableKind::RuleDestination => panic!("no frame asks {kind:?} alone"),
     }
 }
 

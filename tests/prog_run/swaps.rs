@@ -10,7 +10,7 @@ use filter_common::keys::{AddressV4, PrefixV4};
 use filter_common::verdict::Reason;
 use filter_user::dataplane::InterfaceReport;
 use filter_user::interface::InterfaceMode::Native;
-use filter_user::tables::{self, Contents, PrefixTables as _, TableError, TableKind};
+use filter_user::tables::{self, Contents, OnTrial, PrefixTables as _, TableError, TableKind};
 use harness::filter::{INTERFACE, LiveCounters, only_reason};
 use harness::{Attached, Frame, RawSocket, Sandbox, VethOptions, VethPair};
 
@@ -47,7 +47,7 @@ fn holding(source: Ipv4Addr, others: u32) -> Contents {
 
 fn replace(attached: &mut Attached, contents: &Contents) -> Result<(), TableError> {
     let Attached { inside, opened, .. } = attached;
-    inside.in_ns(|| opened.tables.replace(contents))
+    inside.in_ns(|| opened.tables.replace(contents, OnTrial::AsBefore))
 }
 
 fn link(attached: &Attached, report: &InterfaceReport) -> PathBuf {
@@ -144,7 +144,7 @@ pub fn a_swap_that_cannot_be_taken_back_either_is_told_and_repaired() -> Result<
 
     // As the engine does, whose sets are as they were.
     let Attached { inside, opened, .. } = &mut attached;
-    let opened = inside.in_ns(|| opened.tables.open(&holding(OLD, 0)))?;
+    let opened = inside.in_ns(|| opened.tables.open(&holding(OLD, 0), false))?;
     ensure!(opened == tables::Opened::Replaced, "tables that are not everywhere were adopted");
     attached.generation().context("one generation is pinned")?;
     both_drop(&attached, &reports, &[OLD])?;
@@ -190,7 +190,7 @@ pub fn a_replacement_that_cannot_be_put_back_everywhere_is_repaired() -> Result<
     // The other one went back all the same.
     ensure!(reason(&attached, SECOND, &reports[1], OLD)? == Reason::BlockedSource);
     let Attached { inside, opened, .. } = &mut attached;
-    inside.in_ns(|| opened.tables.open(&holding(OLD, 0)))?;
+    inside.in_ns(|| opened.tables.open(&holding(OLD, 0), false))?;
     attached.generation().context("one generation is pinned")?;
     both_drop(&attached, &reports, &[OLD])
 }

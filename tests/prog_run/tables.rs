@@ -9,7 +9,7 @@ use filter_common::keys::{AddressV4, PrefixV4};
 use filter_common::verdict::Reason;
 use filter_user::dataplane::KernelTables;
 use filter_user::interface::InterfaceMode::Native;
-use filter_user::tables::{Contents, PrefixTables as _, SetId, Settled, TableError, TableKind};
+use filter_user::tables::{Contents, OnTrial, PrefixTables as _, SetId, Settled, TableError, TableKind};
 use harness::{Attached, Frame, Probe, Sandbox};
 use ipnet::{IpNet, Ipv4Net};
 
@@ -47,7 +47,7 @@ pub fn full_tables_refuse_aloud_and_larger_ones_take_their_place() -> Result<()>
     let prefix = |number| PrefixV4::containing(AddressV4::from_bits(host(number).to_bits()), 32);
     contents.set_v4(TableKind::Block, (0..=fitted).map(|number| (prefix(number), 1)).collect());
     let tables = &mut attached.opened.tables;
-    tables.replace(&contents)?;
+    tables.replace(&contents, OnTrial::AsBefore)?;
     tables.keep();
     let after = tables.memory();
     ensure!(after.live > before.live && after.generation == before.generation + 1, "{after:?}");
@@ -64,7 +64,7 @@ pub fn a_replacement_that_is_put_back_leaves_everything_as_it_was() -> Result<()
     let mut attached = Attached::new(&sandbox, Native, Switches::DEFAULT)?;
     attached.opened.tables.insert(TableKind::Block, Ipv4Net::from(host(1)).into(), 1)?;
     let generation = attached.generation()?;
-    attached.opened.tables.replace(&Contents::default())?;
+    attached.opened.tables.replace(&Contents::default(), OnTrial::AsBefore)?;
     let during = attached.opened.dataplane().interfaces()?;
     attached.opened.tables.put_back()?;
     let after = attached.opened.dataplane().interfaces()?;
@@ -87,7 +87,7 @@ pub fn more_memory_than_allowed_is_refused_before_any_is_taken() -> Result<()> {
     let prefix = |number| PrefixV4::containing(AddressV4::from_bits(host(number).to_bits()), 32);
     contents.set_v4(TableKind::Block, (0..200_000).map(|number| (prefix(number), 1)).collect());
     let planned = opened.tables.plan(&contents)?;
-    match opened.tables.replace(&contents) {
+    match opened.tables.replace(&contents, OnTrial::AsBefore) {
         Err(TableError::OverLimit { needed, limit }) => {
             ensure!(needed == planned.bytes && limit == live.live + 4096, "{needed} of {limit}");
         }
@@ -106,7 +106,7 @@ pub fn a_plan_is_what_the_kernel_takes() -> Result<()> {
         |number| PrefixV4::containing(AddressV4::from_bits(host(number).to_bits()), 20 + (number % 13) as u8);
     contents.set_v4(TableKind::Block, (0..100_000).map(|number| (prefix(number), 1)).collect());
     let planned = attached.opened.tables.plan(&contents)?;
-    attached.opened.tables.replace(&contents)?;
+    attached.opened.tables.replace(&contents, OnTrial::AsBefore)?;
     attached.opened.tables.keep();
     ensure!(attached.opened.tables.memory().live == planned.bytes, "{planned:?}");
     let lines = aya::maps::MapInfo::from_pin(attached.generation()?.join(filter_common::abi::map::LINES))?;
@@ -143,7 +143,7 @@ pub fn what_rests_is_given_back_without_holding_the_tables() -> Result<()> {
 
     // What rested in other tables tells nothing about these.
     let waited = tables.resting().context("it rests still")?.wait()?;
-    tables.replace(&Contents::default())?;
+    tables.replace(&Contents::default(), OnTrial::AsBefore)?;
     tables.keep();
     ensure!(tables.resting().is_none());
     // As many changes as those have seen.
@@ -170,7 +170,7 @@ pub fn tables_answer_what_was_put_into_them() -> Result<()> {
     .into_iter()
     .map(|(prefix, set)| Ok((prefix.parse()?, set)))
     .collect::<Result<_>>()?;
-    for kind in TableKind::ALL {
+    for kind in TableKind::LISTS {
         for (prefix, set) in &put {
             attached.opened.tables.insert(kind, *prefix, *set)?;
         }

@@ -13,7 +13,7 @@ use filter_user::api::types::{
     Status,
 };
 use filter_user::tables::{
-    Contents, Footprint, MemoryTables, Opened, PrefixTables, Resting, RestingMark, SetId, Settled,
+    Contents, Footprint, MemoryTables, OnTrial, Opened, PrefixTables, Resting, RestingMark, SetId, Settled,
     TableError, TableKind, TableMemory, Waited,
 };
 use ipnet::IpNet;
@@ -69,9 +69,9 @@ impl Told {
 }
 
 impl PrefixTables for Told {
-    fn open(&mut self, contents: &Contents) -> Result<Opened, TableError> {
+    fn open(&mut self, contents: &Contents, on_trial: bool) -> Result<Opened, TableError> {
         self.divided()?;
-        self.with(|inner| inner.tables.open(contents))
+        self.with(|inner| inner.tables.open(contents, on_trial))
     }
 
     fn insert(&mut self, table: TableKind, prefix: IpNet, set: SetId) -> Result<(), TableError> {
@@ -112,13 +112,13 @@ impl PrefixTables for Told {
         })
     }
 
-    fn replace(&mut self, contents: &Contents) -> Result<(), TableError> {
+    fn replace(&mut self, contents: &Contents, on_trial: OnTrial) -> Result<(), TableError> {
         if let Some((begun, go_on)) = self.with(|inner| inner.gate.take()) {
             begun.send(()).unwrap();
             go_on.recv().unwrap();
         }
         self.divided()?;
-        self.with(|inner| inner.tables.replace(contents))
+        self.with(|inner| inner.tables.replace(contents, on_trial))
     }
 
     fn put_back(&mut self) -> Result<(), TableError> {
@@ -143,6 +143,30 @@ impl PrefixTables for Told {
 
     fn forget_set(&mut self, set: SetId) -> Result<(), TableError> {
         self.with(|inner| inner.tables.forget_set(set))
+    }
+
+    fn trial_left(&self) -> Result<Option<Duration>, TableError> {
+        self.with(|inner| inner.tables.trial_left())
+    }
+
+    fn hold_trial(&mut self) -> Result<(), TableError> {
+        self.with(|inner| inner.tables.hold_trial())
+    }
+
+    fn resume_trial(&mut self) -> Result<(), TableError> {
+        self.with(|inner| inner.tables.resume_trial())
+    }
+
+    fn end_trial(&mut self) -> Result<(), TableError> {
+        self.with(|inner| inner.tables.end_trial())
+    }
+
+    fn forget_rules(&mut self, slots: &[u32]) -> Result<(), TableError> {
+        self.with(|inner| inner.tables.forget_rules(slots))
+    }
+
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        self.with(|inner| inner.tables.interface_index(name))
     }
 
     fn planner(&self) -> fn(&Contents) -> Result<Footprint, TableError> {

@@ -69,11 +69,12 @@ pub struct Policy {
 impl Policy {
     /// The prefixes of one table.
     #[must_use]
-    pub const fn prefixes(&self, kind: TableKind) -> &Vec<IpNet> {
+    pub fn prefixes(&self, kind: TableKind) -> &[IpNet] {
         match kind {
             TableKind::Block => &self.block,
             TableKind::AllowSource => &self.allow_source,
             TableKind::AllowDestination => &self.allow_destination,
+            TableKind::RuleSource | TableKind::RuleDestination => &[],
         }
     }
 
@@ -82,7 +83,7 @@ impl Policy {
     /// # Errors
     /// When a table refuses.
     pub fn insert_into(&self, tables: &mut impl PrefixTables) -> Result<()> {
-        for kind in TableKind::ALL {
+        for kind in TableKind::LISTS {
             for prefix in self.prefixes(kind) {
                 tables.insert(kind, *prefix, 1)?;
             }
@@ -94,7 +95,7 @@ impl Policy {
     #[must_use]
     pub fn contents(&self) -> Contents {
         let mut contents = Contents::default();
-        for kind in TableKind::ALL {
+        for kind in TableKind::LISTS {
             let (mut v4, mut v6) = (Vec::new(), Vec::new());
             for prefix in self.prefixes(kind) {
                 match TablePrefix::from(*prefix) {
@@ -113,7 +114,7 @@ impl Policy {
     /// # Errors
     /// When a table refuses, or one is not there.
     pub fn remove_from(&self, tables: &mut impl PrefixTables) -> Result<()> {
-        for kind in TableKind::ALL {
+        for kind in TableKind::LISTS {
             for prefix in self.prefixes(kind) {
                 anyhow::ensure!(tables.remove(kind, *prefix)?, "{prefix} is not in {kind:?} any more");
             }
