@@ -5,6 +5,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod engine;
 pub mod feeds;
+pub mod guard;
 pub mod interface;
 pub mod object;
 pub mod policy;
