@@ -306,7 +306,7 @@ fn add_until(levee: &Levee, done: impl Fn() -> Result<bool>) -> Result<u32> {
     for index in FIRST..sources.count() {
         let source = sources.address(index).context("a formula makes it")?;
         let (prefixes, action) = (vec![source.to_string()], Action::Block);
-        let request = AddRequest { action, prefixes, ttl: None, reason: None };
+        let request = AddRequest { action, prefixes, ttl: None, reason: None, force: false };
         let changed: Changed = runtime.block_on(client.post("/v1/sets/x/add", &request))?;
         ensure!(changed.added == 1, "{changed:?}");
         if index % 64 == 0 && done()? {
@@ -344,6 +344,7 @@ pub fn an_address_that_is_handed_from_prefix_to_prefix_is_never_let_through() ->
             remove: list(remove),
             ttl: None,
             reason: None,
+            force: false,
         };
         let done = runtime.block_on(client.change("block", &request))?;
         ensure!((done.added, done.removed) == (1, 1), "{done:?}");

@@ -28,8 +28,10 @@ pub use self::error::ClientError;
 
 use self::connection::Connection;
 use self::error::BoxError;
+use super::peer::SESSION_HEADER;
 use super::problem::ErrorBody;
 use super::types::{ChangeRequest, ImportQuery, Imported, SetChanged};
+use crate::guard::Session;
 
 /// How long an answer may take. Loading programs on a slow kernel is the longest thing that is asked for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,6 +44,8 @@ pub struct Client {
     socket: PathBuf,
     /// SIGINT ends the wait for a change, and not the process.
     catches_interrupt: bool,
+    /// The SSH session that it is used from, for [`SESSION_HEADER`].
+    session: Option<Session>,
     has_changed: Arc<AtomicBool>,
 }
 
@@ -80,13 +84,19 @@ impl Client {
     /// The API on `socket`. Nothing is opened yet.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), catches_interrupt: false, has_changed: Arc::default() }
+        Self { socket: socket.into(), catches_interrupt: false, session: None, has_changed: Arc::default() }
     }
 
     /// The same, whose changes SIGINT ends in [`ClientError::Interrupted`], which says what is known of them.
     #[must_use]
     pub fn catching_interrupt(self) -> Self {
         Self { catches_interrupt: true, ..self }
+    }
+
+    /// The same, which tells the daemon of the SSH session that it is used from, so that no change cuts it off.
+    #[must_use]
+    pub fn within(self, session: Option<Session>) -> Self {
+        Self { session, ..self }
     }
 
     /// Whether a change was made.
@@ -226,7 +236,10 @@ impl Client {
         T: DeserializeOwned,
     {
         let Call { method, path, content_type, body, timeout, sent, is_stream, .. } = call;
-        let request = request(method, &path, content_type, body)?;
+        let mut request = request(method, &path, content_type, body)?;
+        if let Some(session) = self.session.and_then(|session| session.to_string().parse().ok()) {
+            request.headers_mut().insert(SESSION_HEADER, session);
+        }
         let connection = self.connection().await?;
         if !is_stream {
             sent.store(true, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //!
 //! Three locks, always taken in this order: engine, dataplane, view. What is asked of the daemon as a whole is answered
 //! from the view and under the dataplane's lock alone, so answers come also while an import is applied. Lists are
-//! parsed before any lock is taken.
+//! parsed, and who must stay reachable is looked up, before any lock is taken.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::dropped::Dropped;
 use super::error::{ApiError, chain};
+use super::guards::{Look, Lookout};
 use super::problem::Problem;
 use super::restore::Unfiltered;
 use super::types::{
@@ -124,6 +125,7 @@ pub struct Controller {
     interfaces: Mutex<Box<dyn Interfaces>>,
     view: Mutex<Arc<View>>,
     unfiltered: Mutex<Unfiltered>,
+    pub(super) lookout: Lookout,
     state_dir: PathBuf,
     started: SystemTime,
     /// What is to be known for as long as this runs.
@@ -141,6 +143,7 @@ impl Controller {
             engine: Mutex::new(engine),
             interfaces: Mutex::new(interfaces),
             unfiltered: Mutex::default(),
+            lookout: Lookout::default(),
             state_dir: state_dir.to_owned(),
             started: SystemTime::now(),
             notes: Vec::new(),
@@ -153,6 +156,12 @@ impl Controller {
     pub fn noting(mut self, note: Option<String>) -> Self {
         self.notes.extend(note);
         self
+    }
+
+    /// The same, which refuses changes that would cut off whom `look` names; without it nobody is guarded.
+    #[must_use]
+    pub fn guarded_by(self, look: Look) -> Self {
+        Self { lookout: Lookout::new(look), ..self }
     }
 
     /// Repairs tables that have drifted, removes entries whose time is over, and shortens the journal when that is due;

@@ -11,6 +11,7 @@ use super::types::{Action, SCHEMA};
 use crate::dataplane::DataplaneError;
 use crate::engine::{EngineError, SetNameError};
 use crate::feeds::{BAD_KEPT, FeedError, FeedProblem};
+use crate::guard::GuardError;
 use crate::tables::TableError;
 
 /// A request that was refused or failed. Nothing was changed, unless the text says so.
@@ -104,6 +105,23 @@ pub enum ApiError {
         /// What is allowed.
         percent: u8,
     },
+    /// Prefixes to block that would cut off who must stay reachable, or are broader than can be meant.
+    #[error(
+        "this would block who must stay reachable, or more than can be meant ({found} {}); nothing was changed. An allow \
+         entry keeps an address reachable whatever is blocked, and `--force` (`force` in the API) blocks all the same",
+        if *found == 1 { "case" } else { "cases" }
+    )]
+    CutsOff {
+        /// The first of them.
+        reasons: Vec<Problem>,
+        /// How many there are.
+        found: usize,
+    },
+    /// The host does not tell who must stay reachable.
+    #[error(
+        "it cannot be told who must stay reachable, so nothing was changed; `--force` (`force` in the API) does without"
+    )]
+    Guard(#[from] GuardError),
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -183,6 +201,8 @@ impl ApiError {
             Self::OtherAction { .. } => (StatusCode::CONFLICT, "other_action"),
             Self::ReservedName { .. } => (StatusCode::CONFLICT, "reserved_name"),
             Self::TooMuchChange { .. } => (StatusCode::CONFLICT, "max_change"),
+            Self::CutsOff { .. } => (StatusCode::CONFLICT, "cuts_off"),
+            Self::Guard(_) => (StatusCode::INTERNAL_SERVER_ERROR, "guard"),
             Self::Engine(error) => engine(error),
             Self::Dataplane(error) => dataplane(error),
             Self::HalfDone { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "half_done"),
@@ -194,7 +214,7 @@ impl ApiError {
 
     fn problems(&self) -> Vec<Problem> {
         match self {
-            Self::BadPrefixes { problems, .. } => problems.clone(),
+            Self::BadPrefixes { problems, .. } | Self::CutsOff { reasons: problems, .. } => problems.clone(),
             Self::Contradiction { prefixes } => {
                 prefixes.iter().take(MAX_PROBLEMS).map(contradiction).collect()
             }
@@ -210,6 +230,7 @@ impl ApiError {
         let mut details = self.problems();
         let problems = match self {
             Self::BadPrefixes { bad, .. } => *bad,
+            Self::CutsOff { found, .. } => *found,
             Self::Contradiction { prefixes } => prefixes.len(),
             _ => details.len(),
         };

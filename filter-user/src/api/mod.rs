@@ -16,6 +16,7 @@ mod dropped;
 pub mod error;
 mod export;
 mod extract;
+pub mod guards;
 mod handlers;
 mod pace;
 pub mod peer;

@@ -200,7 +200,8 @@ fn connection(
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
     let peer = Peer::of(&stream);
     let service = router.map_request(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer.clone());
+        let peer = peer.clone().told(request.headers());
+        request.extensions_mut().insert(peer);
         request
     });
     hyper::server::conn::http1::Builder::new()

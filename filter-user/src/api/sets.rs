@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::controller::{Controller, action, parse};
 use super::error::{ApiError, list_problem};
+use super::guards::refuse;
 use super::peer::Peer;
 use super::problem::Problem;
 use super::server::MAX_LIST_BYTES;
@@ -25,15 +26,21 @@ impl Controller {
     /// Adds prefixes to a set.
     ///
     /// # Errors
-    /// When one of them is no prefix, or the set does something else, or the table is full; nothing changes then.
+    /// When one of them is no prefix, or would cut off who must stay reachable, or the set does something else, or the
+    /// table is full; nothing changes then.
     pub fn add(&self, name: &str, request: AddRequest, peer: &Peer) -> Result<Changed, ApiError> {
-        let AddRequest { action, prefixes, ttl, reason } = request;
+        let AddRequest { action, prefixes, ttl, reason, force } = request;
         let name = SetName::try_from(name)?;
         check_name(&name, action)?;
         let prefixes = parse(&prefixes)?;
         let now = SystemTime::now();
         let provenance = provenance(peer, reason, ttl, now)?;
-        let report = self.engine()?.add(&name, action.table(), &prefixes, &provenance, now)?;
+        let guards = self.guards(action, force, peer)?;
+        let violations = guards.against(&prefixes);
+        let mut engine = self.engine()?;
+        refuse(&engine, &violations)?;
+        let report = engine.add(&name, action.table(), &prefixes, &provenance, now)?;
+        drop(engine);
         self.announce(&provenance);
         Ok(changed(&name, action, &prefixes, &report, ChangeOutcome::AlreadyPresent))
     }
@@ -67,10 +74,10 @@ impl Controller {
     /// Adds prefixes to a set and removes others from it.
     ///
     /// # Errors
-    /// When one of them is no prefix or is in both lists, or the set does something else, or the table is full, or
-    /// there is nothing to add and no such set; nothing changes then.
+    /// When one of them is no prefix or is in both lists, or one to add would cut off who must stay reachable, or the
+    /// set does something else, or the table is full, or there is nothing to add and no such set; nothing changes then.
     pub fn change(&self, name: &str, request: ChangeRequest, peer: &Peer) -> Result<SetChanged, ApiError> {
-        let ChangeRequest { action, add, remove, ttl, reason } = request;
+        let ChangeRequest { action, add, remove, ttl, reason, force } = request;
         let name = SetName::try_from(name)?;
         check_name(&name, action)?;
         check([("add", &add), ("remove", &remove)])?;
@@ -86,13 +93,18 @@ impl Controller {
         }
         let now = SystemTime::now();
         let provenance = provenance(peer, reason, ttl, now)?;
-        let report = match self.engine()?.change(&name, action.table(), &add, &remove, &provenance, now) {
+        let guards = self.guards(action, force, peer)?;
+        let violations = guards.against(&add);
+        let mut engine = self.engine()?;
+        refuse(&engine, &violations)?;
+        let report = match engine.change(&name, action.table(), &add, &remove, &provenance, now) {
             // A set that is there by default is empty until something is added to it.
             Err(EngineError::UnknownSet { .. }) if action.default_set() == name.as_str() => {
                 ChangeReport { unchanged: remove, ..ChangeReport::default() }
             }
             outcome => outcome?,
         };
+        drop(engine);
         self.announce(&provenance);
         Ok(SetChanged {
             schema: SCHEMA,
@@ -108,7 +120,8 @@ impl Controller {
     /// Imports a list into a set, or tells what that would do.
     ///
     /// # Errors
-    /// When the list has a bad line (unless those are skipped), is too long, or does not fit; nothing changes then.
+    /// When the list has a bad line (unless those are skipped), is too long, would cut off who must stay reachable, or
+    /// does not fit; nothing changes then.
     pub fn import(
         &self,
         name: &str,
@@ -116,7 +129,8 @@ impl Controller {
         list: impl Read,
         peer: &Peer,
     ) -> Result<Imported, ApiError> {
-        let ImportQuery { action, replace, ttl, reason, skip_bad, source, dry_run, max_change } = query;
+        let ImportQuery { action, replace, ttl, reason, skip_bad, source, dry_run, max_change, force } =
+            query;
         let name = SetName::try_from(name)?;
         check_name(&name, action)?;
         let source = source.unwrap_or_else(|| "(list)".to_owned());
@@ -133,9 +147,12 @@ impl Controller {
         let now = SystemTime::now();
         let provenance = provenance(peer, reason, ttl, now)?;
         let (table, prefixes) = (action.table(), &list.prefixes);
+        let guards = self.guards(action, force, peer)?;
+        let violations = guards.against(prefixes);
         let (report, memory) = if dry_run {
             let engine = self.asked()?;
             check_change(&engine, &name, prefixes, replace, max_change)?;
+            refuse(&engine, &violations)?;
             let planner = engine.planner();
             drop(engine);
             let plan = planner.plan_import(&name, table, prefixes, replace, &provenance, now)?;
@@ -143,6 +160,7 @@ impl Controller {
         } else {
             let mut engine = self.engine()?;
             check_change(&engine, &name, prefixes, replace, max_change)?;
+            refuse(&engine, &violations)?;
             let report = engine.import(&name, table, prefixes, replace, &provenance, now)?;
             drop(engine);
             self.announce(&provenance);

@@ -82,7 +82,7 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
     match args.command {
         Command::Add { add, target } => {
             let (set, action) = target.resolve();
-            entries::add(add, &set, action, client, out).await
+            entries::add(add, &set, action, false, client, out).await
         }
         Command::Del { del, target } => {
             let (set, action) = target.resolve();

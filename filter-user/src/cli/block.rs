@@ -28,9 +28,14 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Drop packets from these sources
+    ///
+    /// Refused where that would cut off who must stay reachable: this host's own addresses, its default gateways, the
+    /// far ends of SSH sessions; and for prefixes that are broader than any network has (IPv4 /8, IPv6 /16). What an
+    /// allow entry covers stays reachable, and may be covered.
     #[command(after_help = "\
 Example:
   levee block add 203.0.113.0/24 2001:db8::/32 --ttl 1h --reason 'SYN flood'
+  levee block add 192.0.2.0/24 --force      # although somebody who must stay reachable is in it
   grep attack /var/log/app | cut -d' ' -f1 | levee block add - --set app")]
     Add {
         #[command(flatten)]
@@ -38,6 +43,9 @@ Example:
         /// The set that they go into
         #[arg(long, value_name = "NAME", default_value = "block", value_parser = super::set_name)]
         set: String,
+        /// Block also who must stay reachable
+        #[arg(long)]
+        force: bool,
     },
     /// Remove exactly these prefixes from a set
     #[command(after_help = "\
@@ -91,7 +99,7 @@ impl Args {
 
 pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Outcome> {
     match args.command {
-        Command::Add { add, set } => entries::add(add, &set, Action::Block, client, out).await,
+        Command::Add { add, set, force } => entries::add(add, &set, Action::Block, force, client, out).await,
         Command::Del { del, set } => entries::del(&del, &set, Action::Block, client, out).await,
         Command::List { set, json } => {
             entries::list(&[Action::Block], set.as_deref(), json, client, out).await

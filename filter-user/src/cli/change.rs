@@ -37,10 +37,14 @@ pub struct Args {
     /// Why; kept with what is added
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Block also who must stay reachable: this host's own addresses, its default gateways, the far ends of SSH sessions,
+    /// prefixes that are broader than any network has. Without it such a list is refused
+    #[arg(long)]
+    force: bool,
 }
 
 pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Outcome> {
-    let Args { name, add_from, remove_from, action, ttl, reason } = args;
+    let Args { name, add_from, remove_from, action, ttl, reason, force } = args;
     if add_from.as_deref() == Some("-") && remove_from.as_deref() == Some("-") {
         return Err(Usage("standard input can be one of the lists only; name a file for the other").into());
     }
@@ -50,7 +54,7 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
         writeln!(out, "{name}: nothing to change, as the lists are empty")?;
         return Ok(Outcome::Done);
     }
-    let request = ChangeRequest { action, add, remove, ttl, reason };
+    let request = ChangeRequest { action, add, remove, ttl, reason, force };
     let changed = client.change(&name, &request).await;
     let changed = changed.map_err(|error| Refusal::from_client(error, |_| None))?;
     writeln!(out, "{}", summary(&changed))?;

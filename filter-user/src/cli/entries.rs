@@ -39,12 +39,13 @@ pub async fn add(
     args: AddArgs,
     set: &str,
     action: Action,
+    force: bool,
     client: &Client,
     out: &mut impl Write,
 ) -> Result<Outcome> {
     let AddArgs { prefixes, ttl, reason } = args;
     let inputs = input::prefixes(&prefixes)?;
-    let request = AddRequest { action, prefixes: inputs.texts.clone(), ttl, reason };
+    let request = AddRequest { action, prefixes: inputs.texts.clone(), ttl, reason, force };
     change(&format!("/v1/sets/{}/add", encode(set)), &request, &inputs, client, out).await
 }
 

@@ -35,6 +35,7 @@ use crate::api::error::{ApiError, chain};
 use crate::api::problem::ErrorDetail;
 use crate::engine::{SetName, SetNameError};
 use crate::feeds::FeedError;
+use crate::guard;
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/levee/levee.sock";
@@ -117,7 +118,8 @@ fn set_name(text: &str) -> Result<String, SetNameError> {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let is_question = cli.command.is_question();
-    let client = Client::new(&cli.socket).catching_interrupt();
+    let session = guard::session_of(std::process::id());
+    let client = Client::new(&cli.socket).catching_interrupt().within(session);
     let mut out = std::io::BufWriter::new(anstream::stdout().lock());
     let result = dispatch(cli, &client, &mut out).and_then(|outcome| {
         out.flush()?;

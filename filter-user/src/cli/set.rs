@@ -42,6 +42,7 @@ Example:
   curl -s https://example.org/list.gz | levee set import example - --ttl 1d
   levee set import partners partners.txt --action allow
   levee set import ipsum ipsum.txt --replace --dry-run
+  levee set import bogons fullbogons.txt --force     # although this host has an address of those
   curl -sSf https://example.org/list | levee set import example - --replace --max-change 30%")]
     Import(ImportArgs),
     /// Add what one list names to a set and remove what another names: all of it, or nothing
@@ -53,7 +54,8 @@ Example:
     #[command(after_help = "\
 Example:
   levee set change ipsum --add-from new.txt --remove-from gone.txt
-  comm -13 yesterday today | levee set change feed --add-from - --ttl 1d")]
+  comm -13 yesterday today | levee set change feed --add-from - --ttl 1d
+  levee set change bogons --add-from new.txt --force     # although this host has an address of those")]
     Change(change::Args),
     /// List the sets
     ///
@@ -175,6 +177,10 @@ struct ImportArgs {
     /// How the list is written
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
+    /// Block also who must stay reachable: this host's own addresses, its default gateways, the far ends of SSH sessions,
+    /// prefixes that are broader than any network has. Without it such a list is refused
+    #[arg(long)]
+    force: bool,
     /// Import nothing: read and check the list, and tell what an import would do and what the tables would take;
     /// refused where the import is, or may be
     #[arg(long)]
@@ -198,6 +204,7 @@ impl ImportArgs {
             source: Some(self.file.clone()),
             dry_run: self.dry_run,
             max_change: self.max_change,
+            force: self.force,
         })
     }
 }

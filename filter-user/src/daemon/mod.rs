@@ -110,6 +110,7 @@ fn open(options: &Options, handover: &mut Handover) -> Result<Arc<Controller>> {
     tell(recovery);
     let lost = lost(&recovery);
     let controller = Controller::new(engine, Box::new(dataplane), state_dir).noting(lost);
+    let controller = controller.guarded_by(Box::new(crate::guard::look));
     let controller = Arc::new(controller);
     for warning in controller.warnings() {
         warn!("{warning}");

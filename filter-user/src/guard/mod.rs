@@ -69,6 +69,14 @@ pub struct Guarded {
     pub session: Option<Session>,
 }
 
+/// As `SSH_CONNECTION` has it: the other end, then this one.
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { local, peer } = self;
+        write!(f, "{} {} {} {}", peer.ip(), peer.port(), local.ip(), local.port())
+    }
+}
+
 impl Guarded {
     /// A prefix that the policy protects.
     #[must_use]

@@ -23,7 +23,7 @@ async fn change(
     remove: &[&str],
 ) -> Result<SetChanged, ClientError> {
     let (add, remove) = (list(add), list(remove));
-    let request = ChangeRequest { action: Action::Block, add, remove, ttl: None, reason: None };
+    let request = ChangeRequest { action: Action::Block, add, remove, ttl: None, reason: None, force: false };
     daemon.client.change(set, &request).await
 }
 
@@ -149,7 +149,14 @@ async fn a_million_prefixes_fit_into_one_request_however_they_are_written() {
     assert!(1_000_000 * longest < server::MAX_JSON_BYTES);
     let address = |index: u32| IpNet::from(std::net::IpAddr::from(Ipv4Addr::from_bits(0xc000_0000 + index)));
     let add: PrefixList = (0..1_000_000).map(address).collect::<Vec<IpNet>>().into();
-    let request = ChangeRequest { action: Action::Block, add, remove: list(&[]), ttl: None, reason: None };
+    let request = ChangeRequest {
+        action: Action::Block,
+        add,
+        remove: list(&[]),
+        ttl: None,
+        reason: None,
+        force: false,
+    };
     let (status, detail) = refusal(daemon.client.change("x", &request).await);
     assert_eq!((status, detail.code.as_str()), (409, "no_room"));
     assert!(daemon.sets().await.sets.is_empty());

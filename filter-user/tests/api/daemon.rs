@@ -11,6 +11,7 @@ use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters};
 use filter_user::api::client::{Client, ClientError};
 use filter_user::api::controller::{Controller, Interfaces};
+use filter_user::api::guards::Look;
 use filter_user::api::server::{self, Limits};
 use filter_user::api::types::{Action, AddRequest, Changed, SetList, TestRequest, Tested};
 use filter_user::dataplane::{DataplaneError, InterfaceReport, Place, Reading, Trouble};
@@ -107,11 +108,24 @@ pub fn daemon_within(limits: Limits) -> Daemon {
 
 /// Starts one on these tables, with these limits.
 pub fn daemon_on(tables: Box<dyn PrefixTables>, limits: Limits) -> Daemon {
+    start(tables, limits, None)
+}
+
+/// Starts one that guards whom `look` names.
+pub fn daemon_guarding(look: Look) -> Daemon {
+    start(Box::new(MemoryTables::new(1000, 1000)), Limits::default(), Some(look))
+}
+
+fn start(tables: Box<dyn PrefixTables>, limits: Limits, look: Option<Look>) -> Daemon {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("levee.sock");
     let state = dir.path().join("state");
     let (engine, _) = Engine::open(&state, tables, SystemTime::now()).unwrap();
-    let controller = Arc::new(Controller::new(engine, Box::new(Host::default()), &state));
+    let mut controller = Controller::new(engine, Box::new(Host::default()), &state);
+    if let Some(look) = look {
+        controller = controller.guarded_by(look);
+    }
+    let controller = Arc::new(controller);
     let listener = UnixListener::bind(&socket).unwrap();
     tokio::spawn(server::serve(listener, Arc::clone(&controller), limits, std::future::pending()));
     Daemon { client: Client::new(&socket), dir, socket, controller }
@@ -120,7 +134,8 @@ pub fn daemon_on(tables: Box<dyn PrefixTables>, limits: Limits) -> Daemon {
 impl Daemon {
     pub async fn add(&self, action: Action, set: &str, prefixes: &[&str]) -> Result<Changed, ClientError> {
         let prefixes = prefixes.iter().map(|&prefix| prefix.to_owned()).collect();
-        let request = AddRequest { action, prefixes, ttl: None, reason: Some("test".to_owned()) };
+        let request =
+            AddRequest { action, prefixes, ttl: None, reason: Some("test".to_owned()), force: false };
         self.client.post(&format!("/v1/sets/{set}/add"), &request).await
     }
 

@@ -4,6 +4,7 @@
 mod change;
 mod daemon;
 mod export;
+mod guard;
 mod limits;
 mod meaning;
 mod view;
@@ -142,6 +143,7 @@ async fn entries_go_when_their_time_is_over() {
         prefixes: vec!["192.0.2.1".to_owned()],
         ttl: Some("1s".parse().unwrap()),
         reason: None,
+        force: false,
     };
     daemon.client.post::<_, Changed>("/v1/sets/block/add", &request).await.unwrap();
     let next = daemon.controller.expire().unwrap().unwrap();

@@ -86,6 +86,10 @@ pub struct AddRequest {
     /// Why, in the caller's words.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Blocked all the same, also where that cuts off who must stay reachable: the host's own addresses, its default
+    /// gateways, SSH sessions.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// Removes prefixes from a set: exactly these prefixes, not what they cover.
@@ -168,6 +172,10 @@ pub struct ChangeRequest {
     /// Why they are added, in the caller's words.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Blocked all the same, also where that cuts off who must stay reachable: the host's own addresses, its default
+    /// gateways, SSH sessions.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// The answer to [`ChangeRequest`]: counts, however many prefixes there are.
@@ -221,6 +229,10 @@ pub struct ImportQuery {
     #[serde(default)]
     #[param(maximum = 100)]
     pub max_change: Option<u8>,
+    /// Blocked all the same, also where that cuts off who must stay reachable: the host's own addresses, its default
+    /// gateways, SSH sessions.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// What a dry run says about the kernel memory of the prefix tables, in bytes.
