@@ -11,6 +11,7 @@ mod field;
 mod garbage;
 mod generations;
 mod gone;
+mod guard;
 mod import;
 mod lifetime;
 mod lost;
@@ -86,6 +87,13 @@ fn main() -> ExitCode {
         gone::a_deleted_interface_keeps_no_other_from_a_bulk_change,
         gone::when_the_last_interface_is_deleted_changes_go_on_and_no_pin_stays,
         gone::interfaces_that_are_deleted_in_the_middle_of_a_swap_do_not_stop_it,
+        guard::blocking_the_own_address_the_gateway_or_everything_is_refused_and_done_by_force,
+        guard::a_list_that_holds_one_such_prefix_is_refused_whole,
+        guard::whoever_has_an_ssh_session_is_not_cut_off,
+        guard::an_ssh_daemon_is_found_on_any_port,
+        guard::the_host_tells_its_addresses_and_gateways_of_every_kind,
+        guard::the_session_that_a_process_comes_from_is_found_through_its_ancestors,
+        guard::nobody_cuts_off_the_session_that_the_command_is_typed_in,
         set_counters::sets_count_exactly_by_interface_and_through_swaps,
         set_counters::a_source_in_two_sets_counts_for_the_lower_number_while_that_has_it,
         set_counters::a_set_that_takes_over_a_number_counts_from_zero,
@@ -103,6 +111,7 @@ fn main() -> ExitCode {
         traffic::allowing_a_source_or_destination_saves_it_from_the_block_list,
         traffic::an_entry_passes_again_when_its_time_is_over,
         unit::the_capabilities_of_the_unit_are_enough_for_everything,
+        unit::sessions_are_not_cut_off_under_the_unit_either,
         real::every_entry_of_the_real_lists_is_blocked,
         real::no_packet_of_a_spoofed_syn_flood_passes_in_native_mode,
         real::no_packet_of_an_snmp_amplification_passes_in_native_mode,

@@ -1,11 +1,13 @@
 //! The systemd unit that is shipped: what it leaves to the daemon is enough.
 
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::levee::{Said, binary};
 
-use crate::field::{BLOCKED_MAC, Field, INTERFACE, programs_on, wait_until};
+use crate::field::{BLOCKED_MAC, Field, INTERFACE, programs_on, refused, wait_until};
+use crate::guard::add_from_session;
 
 const UNIT: &str = include_str!("../../scripts/levee.service");
 
@@ -64,6 +66,23 @@ pub fn the_capabilities_of_the_unit_are_enough_for_everything() -> Result<()> {
     ok(&["status"])?;
     ok(&["detach", "--all"])?;
     ensure!(programs_on(&field.victim, INTERFACE)?.is_empty());
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+/// It may read the environment and the sockets of no other process.
+pub fn sessions_are_not_cut_off_under_the_unit_either() -> Result<()> {
+    let field = Field::new("unit_guard")?;
+    let state = field.directory()?.join("state").to_string_lossy().into_owned();
+    let mut child = start(&field, &state)?;
+    refused(&field.alone(&["block", "add", "192.0.2.2"])?, &["eth0's own address"])?;
+    let listener = field.victim.in_ns(|| TcpListener::bind("192.0.2.2:22"))?;
+    let _session = field.attacker.in_ns(|| TcpStream::connect("192.0.2.2:22"))?;
+    refused(&field.alone(&["block", "add", "192.0.2.1"])?, &["the SSH session from 192.0.2.1 to port 22"])?;
+    drop(listener);
+    let said = add_from_session(&field, "198.51.100.7 40000 192.0.2.2 2222", "198.51.100.7")?;
+    refused(&said, &["your own SSH session from 198.51.100.7 to port 2222"])?;
     child.kill()?;
     child.wait()?;
     Ok(())
