@@ -65,7 +65,7 @@ pub fn imports_adds_and_attachments_at_once_end_in_one_of_their_orders() -> Resu
     let field = Field::new("everything_at_once")?;
     let levee = field.levee()?;
     let list =
-        field.file("list", (0..=255_u8).map(|last| format!("192.0.2.{last}\n")).collect::<String>())?;
+        field.file("list", (0..=255_u8).map(|last| format!("198.18.2.{last}\n")).collect::<String>())?;
     let tasks: [&[&str]; 4] = [
         &["set", "import", "x", &list, "--replace"],
         &["block", "add", "198.51.100.1", "--set", "y"],

@@ -38,33 +38,38 @@ pub fn duplicates_and_overlaps_are_fine_and_counted() -> Result<()> {
     let field = Field::new("duplicates")?;
     let levee = field.attached("native")?;
     let list =
-        "192.0.2.1\n192.0.2.1/32\n192.0.2.0/24\n2001:db8::/32\n2001:db8::1\n192.0.2.1\n198.51.100.0/25\n";
+        "198.18.2.1\n198.18.2.1/32\n198.18.2.0/24\n2001:db8::/32\n2001:db8::1\n198.18.2.1\n198.51.100.0/25\n";
     let words = ["5 added", "2 duplicates", "2 overlapping", "5 prefixes in the set"];
     imports(&levee, &["x", "-"], list.as_bytes(), &words)?;
     ensure!(in_block_tables(&levee)? == (3, 2), "{:?}", in_block_tables(&levee)?);
-    imports(&levee, &["x", "-"], b"192.0.2.1\n203.0.113.1\n", &["1 added", "1 already there", "6 prefixes"])?;
+    imports(
+        &levee,
+        &["x", "-"],
+        b"198.18.2.1\n203.0.113.1\n",
+        &["1 added", "1 already there", "6 prefixes"],
+    )?;
     // Another set may hold the same; the tables hold it once.
-    imports(&levee, &["y", "-"], b"192.0.2.1\n", &["1 added", "1 prefixes in the set"])?;
+    imports(&levee, &["y", "-"], b"198.18.2.1\n", &["1 added", "1 prefixes in the set"])?;
     ensure!(in_block_tables(&levee)? == (4, 2));
     levee.ok(&["set", "rm", "x"])?;
-    ensure!(in_block_tables(&levee)? == (1, 0) && entries(&levee, "y")? == ["192.0.2.1/32"]);
-    levee.ok(&["block", "test", "192.0.2.1"])?;
+    ensure!(in_block_tables(&levee)? == (1, 0) && entries(&levee, "y")? == ["198.18.2.1/32"]);
+    levee.ok(&["block", "test", "198.18.2.1"])?;
     Ok(())
 }
 
 pub fn every_way_to_write_a_list_is_understood() -> Result<()> {
     let field = Field::new("ways_to_write")?;
     let levee = field.levee()?;
-    let text = "\u{feff}# a list\r\n; of everything\r\n192.0.2.1\t7\r\n192.0.2.2 # why\r\n\r\n  192.0.2.3;because\r\n\
-                192.0.2.16-192.0.2.31\r\n192.0.2.5 - 192.0.2.6\r\n10.0.0.0/8\r\n2001:DB8::1\r\n2001:db8:1::/48\t3";
+    let text = "\u{feff}# a list\r\n; of everything\r\n198.18.2.1\t7\r\n198.18.2.2 # why\r\n\r\n  198.18.2.3;because\r\n\
+                198.18.2.16-198.18.2.31\r\n198.18.2.5 - 198.18.2.6\r\n10.0.0.0/8\r\n2001:DB8::1\r\n2001:db8:1::/48\t3";
     let expected = [
         "10.0.0.0/8",
-        "192.0.2.1/32",
-        "192.0.2.2/32",
-        "192.0.2.3/32",
-        "192.0.2.5/32",
-        "192.0.2.6/32",
-        "192.0.2.16/28",
+        "198.18.2.1/32",
+        "198.18.2.2/32",
+        "198.18.2.3/32",
+        "198.18.2.5/32",
+        "198.18.2.6/32",
+        "198.18.2.16/28",
         "2001:db8::1/128",
         "2001:db8:1::/48",
     ];
@@ -146,15 +151,15 @@ pub fn bad_lines_can_be_skipped_and_are_reported() -> Result<()> {
 pub fn replace_makes_the_set_the_list() -> Result<()> {
     let field = Field::new("replace")?;
     let levee = field.attached("native")?;
-    imports(&levee, &["x", "-"], b"192.0.2.1\n192.0.2.2\n192.0.2.3\n", &["3 added"])?;
-    levee.ok(&["block", "add", "192.0.2.1", "--set", "y"])?;
+    imports(&levee, &["x", "-"], b"198.18.2.1\n198.18.2.2\n198.18.2.3\n", &["3 added"])?;
+    levee.ok(&["block", "add", "198.18.2.1", "--set", "y"])?;
     let words = ["1 added", "1 already there", "2 removed", "2 prefixes in the set"];
-    imports(&levee, &["x", "-", "--replace"], b"192.0.2.3\n192.0.2.4\n", &words)?;
-    ensure!(entries(&levee, "x")? == ["192.0.2.3/32", "192.0.2.4/32"]);
+    imports(&levee, &["x", "-", "--replace"], b"198.18.2.3\n198.18.2.4\n", &words)?;
+    ensure!(entries(&levee, "x")? == ["198.18.2.3/32", "198.18.2.4/32"]);
     ensure!(in_block_tables(&levee)? == (3, 0), "another set keeps what it shares");
-    let tested = levee.cmd(&["block", "test", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"])?;
+    let tested = levee.cmd(&["block", "test", "198.18.2.1", "198.18.2.2", "198.18.2.3", "198.18.2.4"])?;
     ensure!(tested.code == Some(1) && tested.stdout.contains("3 blocked, 1 not blocked"), "{tested:?}");
-    ensure!(tested.stdout.contains("192.0.2.1 blocked by 192.0.2.1/32 (set y)"), "{tested:?}");
+    ensure!(tested.stdout.contains("198.18.2.1 blocked by 198.18.2.1/32 (set y)"), "{tested:?}");
     Ok(())
 }
 
@@ -267,7 +272,7 @@ pub fn adopted_tables_that_take_more_than_they_may_are_warned_of() -> Result<()>
     // What is in force goes on, and what takes less comes into force.
     levee.ok(&["block", "test", "11.0.0.0"])?;
     refuses(&levee, &["y", "-"], list(1).as_bytes(), &["the limit is 7 MiB"])?;
-    imports(&levee, &["x", "-", "--replace"], b"192.0.2.1\n192.0.2.2\n", &["300,000 removed"])?;
+    imports(&levee, &["x", "-", "--replace"], b"198.18.2.1\n198.18.2.2\n", &["300,000 removed"])?;
     ensure!(status(&levee)?.controller.warnings.is_empty());
     Ok(())
 }
@@ -324,7 +329,7 @@ pub fn a_file_of_ten_gigabytes_is_refused() -> Result<()> {
 pub fn a_set_that_is_exported_can_be_checked_and_imported_again() -> Result<()> {
     let field = Field::new("export")?;
     let levee = field.attached("native")?;
-    let list = "11.0.0.1\n192.0.2.0/24\n2001:db8::1\n2001:db8:1::/48\n";
+    let list = "11.0.0.1\n198.18.2.0/24\n2001:db8::1\n2001:db8:1::/48\n";
     imports(&levee, &["x", "-", "--ttl", "1h"], list.as_bytes(), &["4 added"])?;
     let exported = levee.ok(&["set", "export", "x"])?;
     ensure!(exported == list, "{exported}");
