@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use filter_common::abi::ABI_VERSION;
 use filter_common::config::Switches;
+use filter_common::counters::RuleCounter;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
@@ -31,6 +32,8 @@ use crate::tables::Settled;
 
 /// How soon tables that could not be repaired are tried again.
 const REPAIR_SLEEP: Duration = Duration::from_secs(3);
+/// How soon the end of a trial that failed is tried again.
+const TRIAL_SLEEP: Duration = Duration::from_millis(200);
 /// How soon entries that could not be removed are tried again, at the earliest, where others end sooner.
 const STUCK_SLEEP: Duration = Duration::from_secs(1);
 /// How often in a row what rests is tried to be given back.
@@ -74,6 +77,12 @@ pub trait Interfaces: Send {
     /// When the kernel refuses.
     fn look(&self, look: &mut dyn FnMut(Vec<Reading>)) -> Result<(), DataplaneError>;
 
+    /// What the rules with these numbers of counters counted, on each interface, by name.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn rule_counters(&self, slots: &[u32]) -> Result<Vec<(String, Vec<RuleCounter>)>, DataplaneError>;
+
     /// Looks whether every interface still has the program; tells what has gone wrong since the last look.
     ///
     /// # Errors
@@ -107,6 +116,10 @@ impl Interfaces for Arc<Mutex<Dataplane>> {
         let dataplane = held(self);
         look(dataplane.readings()?);
         Ok(())
+    }
+
+    fn rule_counters(&self, slots: &[u32]) -> Result<Vec<(String, Vec<RuleCounter>)>, DataplaneError> {
+        held(self).rule_counters(slots)
     }
 
     fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {
@@ -181,6 +194,24 @@ impl Controller {
                 return Ok(Some(REPAIR_SLEEP));
             }
         }
+        match engine.end_trial_in_time(now) {
+            Ok(true) => {
+                tracing::warn!("the policy was not confirmed in time, and what was before is in force again")
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(
+                    error = %chain(&error),
+                    "what was before the policy that was not confirmed cannot be put in force yet, it is tried again"
+                );
+                return Ok(Some(TRIAL_SLEEP));
+            }
+        }
+        let soonest = |next: Option<SystemTime>, trial: Option<SystemTime>| match (next, trial) {
+            (Some(next), Some(trial)) => Some(next.min(trial)),
+            (next, trial) => next.or(trial),
+        };
+        let trial = engine.trial_until();
         let next = match engine.expire(now) {
             Ok(0) => engine.next_expiry(),
             Ok(expired) => {
@@ -190,10 +221,12 @@ impl Controller {
             Err(error) => {
                 tracing::error!(error = %chain(&error), "entries whose time is over cannot be removed, it is tried again");
                 let other = engine.next_expiry_after(now);
-                return Ok(other.map(|next| next.duration_since(now).unwrap_or_default().max(STUCK_SLEEP)));
+                let next = other.map(|next| next.duration_since(now).unwrap_or_default().max(STUCK_SLEEP));
+                let trial = trial.map(|trial| trial.duration_since(now).unwrap_or_default());
+                return Ok(next.into_iter().chain(trial).min());
             }
         };
-        Ok(next.map(|next| next.duration_since(now).unwrap_or_default()))
+        Ok(soonest(next, trial).map(|next| next.duration_since(now).unwrap_or_default()))
     }
 
     /// Gives back what rests in the tables. Programs that may look at it still are waited for without the engine, so no

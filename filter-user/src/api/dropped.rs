@@ -52,7 +52,7 @@ impl Dropped {
 
     /// Every set, with what it dropped.
     pub(super) fn summaries(&self, view: &View) -> Vec<SetSummary> {
-        let blocks = |set: &engine::SetSummary| set.kind == crate::tables::TableKind::Block;
+        let blocks = |set: &engine::SetSummary| set.kind == engine::SetKind::Block;
         let dropped = |set: &engine::SetSummary| if blocks(set) { self.of(set.id) } else { Count::default() };
         let summary = |set: &engine::SetSummary| SetSummary {
             name: set.name.to_string(),

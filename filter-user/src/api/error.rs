@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 
+use super::cuts::Cut;
 use super::problem::{ErrorBody, ErrorDetail, MAX_PROBLEMS, Problem};
 use super::server::MAX_JSON_BYTES;
 use super::types::{Action, SCHEMA};
@@ -12,6 +13,7 @@ use crate::dataplane::DataplaneError;
 use crate::engine::{EngineError, SetNameError};
 use crate::feeds::{BAD_KEPT, FeedError, FeedProblem};
 use crate::guard::GuardError;
+use crate::policy::{Drawing, PolicyErrors};
 use crate::tables::TableError;
 
 /// A request that was refused or failed. Nothing was changed, unless the text says so.
@@ -122,6 +124,27 @@ pub enum ApiError {
         "it cannot be told who must stay reachable, so nothing was changed; `--force` (`force` in the API) does without"
     )]
     Guard(#[from] GuardError),
+    /// A policy with errors.
+    #[error("{}", _0.render(Drawing::Plain))]
+    BadPolicy(Box<PolicyErrors>),
+    /// A policy that would cut off who must stay reachable.
+    #[error(
+        "this policy would cut off who must stay reachable ({} {}); nothing was changed. With `--confirm 60s` (`confirm` in the          API) it goes back by itself unless it is confirmed, and `--force` (`force`) applies it all the same",
+        .cuts.len(),
+        if .cuts.len() == 1 { "case" } else { "cases" }
+    )]
+    PolicyCutsOff {
+        /// Each of them.
+        cuts: Vec<Cut>,
+    },
+    /// An interface that a policy names runs otherwise than the policy says.
+    #[error(
+        "{name} is attached with another mode or other checks than the policy says; `levee detach {name}` first"
+    )]
+    AttachedOtherwise {
+        /// The interface.
+        name: String,
+    },
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -165,6 +188,7 @@ const fn command(action: Action) -> &'static str {
         Action::Block => "levee block add",
         Action::Allow => "levee allow add",
         Action::AllowDestination => "levee allow add --destination",
+        Action::Match => "levee set import --action match",
     }
 }
 
@@ -203,6 +227,9 @@ impl ApiError {
             Self::TooMuchChange { .. } => (StatusCode::CONFLICT, "max_change"),
             Self::CutsOff { .. } => (StatusCode::CONFLICT, "cuts_off"),
             Self::Guard(_) => (StatusCode::INTERNAL_SERVER_ERROR, "guard"),
+            Self::BadPolicy(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_policy"),
+            Self::PolicyCutsOff { .. } => (StatusCode::CONFLICT, "cuts_off"),
+            Self::AttachedOtherwise { .. } => (StatusCode::CONFLICT, "attached_otherwise"),
             Self::Engine(error) => engine(error),
             Self::Dataplane(error) => dataplane(error),
             Self::HalfDone { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "half_done"),
@@ -219,6 +246,9 @@ impl ApiError {
                 prefixes.iter().take(MAX_PROBLEMS).map(contradiction).collect()
             }
             Self::BadList(error) => error.all().map(list_problem).collect(),
+            Self::PolicyCutsOff { cuts } => {
+                cuts.iter().map(|cut| Problem { message: cut.to_string(), ..Problem::default() }).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -303,6 +333,13 @@ fn engine(error: &EngineError) -> (StatusCode, &'static str) {
         EngineError::Divided { .. } | EngineError::NotUndone { .. } => {
             (StatusCode::INTERNAL_SERVER_ERROR, "half_done")
         }
+        EngineError::Policy(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_policy"),
+        EngineError::Rules { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_rules"),
+        EngineError::OnTrial => (StatusCode::CONFLICT, "on_trial"),
+        EngineError::NoTrial => (StatusCode::CONFLICT, "no_trial"),
+        EngineError::NoPolicy | EngineError::NoSuchPolicy { .. } => (StatusCode::NOT_FOUND, "no_such_policy"),
+        EngineError::SetInUse { .. } => (StatusCode::CONFLICT, "set_in_use"),
+        EngineError::TooManyEntries { .. } => (StatusCode::CONFLICT, "too_many_entries"),
         EngineError::TooManySets => (StatusCode::CONFLICT, "too_many_sets"),
         EngineError::AlreadyExpired => (StatusCode::UNPROCESSABLE_ENTITY, "already_expired"),
         EngineError::TextTooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "text_too_long"),

@@ -86,19 +86,22 @@ impl Controller {
         if force || action != Action::Block {
             return Ok(Guards(None));
         }
+        let protected = self.view()?.protected.clone();
+        Ok(Guards(Some(self.guarded(&protected, peer)?)))
+    }
+
+    /// Who must stay reachable when `peer` changes something, these prefixes among them.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    pub(super) fn guarded(&self, protected: &[IpNet], peer: &Peer) -> Result<Vec<Guarded>, ApiError> {
         let mut guarded = Vec::clone(&*self.lookout.seen(peer.pid())?);
         if let Some(session) = peer.session() {
             guarded.retain(|it| it.session != Some(session));
             guarded.push(Guarded::peer_of(session, Why::ApiPeer));
         }
-        guarded.extend(self.protected().into_iter().map(Guarded::protected));
-        Ok(Guards(Some(guarded)))
-    }
-
-    /// Prefixes that must not be blocked, as the policy in force names them. There is none in force yet.
-    #[expect(clippy::unused_self, reason = "the policy in force will be the controller's")]
-    pub(super) fn protected(&self) -> Vec<IpNet> {
-        Vec::new()
+        guarded.extend(protected.iter().copied().map(Guarded::protected));
+        Ok(guarded)
     }
 }
 

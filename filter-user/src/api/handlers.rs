@@ -21,8 +21,9 @@ use super::extract::{Json, Path, Query};
 use super::peer::Peer;
 use super::problem::ErrorBody;
 use super::types::{
-    AddRequest, AttachRequest, Attached, ChangeRequest, Changed, DetachRequest, Detached, Health,
-    ImportQuery, Imported, RemoveRequest, SetChanged, SetEntries, SetList, SetRemoved, Stats, Status,
+    AddRequest, Applied, ApplyRequest, AttachRequest, Attached, ChangeRequest, Changed, CheckRequest,
+    DetachRequest, Detached, Health, ImportQuery, Imported, PolicyCheck, PolicyList, PolicyText,
+    RemoveRequest, RollbackRequest, RuleList, SetChanged, SetEntries, SetList, SetRemoved, Stats, Status,
     TestRequest, Tested,
 };
 
@@ -55,6 +56,13 @@ pub fn router() -> Router<Arc<Controller>> {
         .routes(routes!(flush))
         .routes(routes!(import))
         .routes(routes!(export))
+        .routes(routes!(policy))
+        .routes(routes!(policies))
+        .routes(routes!(check_policy))
+        .routes(routes!(apply_policy))
+        .routes(routes!(confirm_policy))
+        .routes(routes!(rollback_policy))
+        .routes(routes!(rules))
         .split_for_parts();
     let description = axum::Json(description);
     router
@@ -210,4 +218,62 @@ async fn import(
     let list = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
     let list = SyncIoBridge::new(list);
     blocking(controller, move |controller| controller.import(&name, query, list, &peer)).await.map(axum::Json)
+}
+
+/// The policy in force.
+#[utoipa::path(get, path = "/v1/policy", responses((status = OK, body = PolicyText)))]
+async fn policy(State(controller): Shared) -> Answer<PolicyText> {
+    blocking(controller, Controller::policy).await.map(axum::Json)
+}
+
+/// The policies that were in force and are kept, the oldest first.
+#[utoipa::path(get, path = "/v1/policy/history", responses((status = OK, body = PolicyList)))]
+async fn policies(State(controller): Shared) -> Answer<PolicyList> {
+    blocking(controller, Controller::policies).await.map(axum::Json)
+}
+
+/// Tells what a policy would take and whom it would cut off. Changes nothing.
+#[utoipa::path(post, path = "/v1/policy/check", request_body = CheckRequest,
+    responses((status = OK, body = PolicyCheck), (status = "4XX", body = ErrorBody)))]
+async fn check_policy(
+    State(controller): Shared,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<CheckRequest>,
+) -> Answer<PolicyCheck> {
+    blocking(controller, move |controller| controller.check_policy(&request, &peer)).await.map(axum::Json)
+}
+
+/// Puts a policy in force: in one step for the packets of each interface. With `confirm`, what was before is in force again
+/// unless it is confirmed in time.
+#[utoipa::path(post, path = "/v1/policy/apply", request_body = ApplyRequest,
+    responses((status = OK, body = Applied), (status = "4XX", body = ErrorBody)))]
+async fn apply_policy(
+    State(controller): Shared,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<ApplyRequest>,
+) -> Answer<Applied> {
+    blocking(controller, move |controller| controller.apply_policy(&request, &peer)).await.map(axum::Json)
+}
+
+/// Keeps the policy that waits to be confirmed.
+#[utoipa::path(post, path = "/v1/policy/confirm", responses((status = OK, body = Applied), (status = "4XX", body = ErrorBody)))]
+async fn confirm_policy(State(controller): Shared) -> Answer<Applied> {
+    blocking(controller, Controller::confirm_policy).await.map(axum::Json)
+}
+
+/// Gives up the policy that waits to be confirmed, or goes back to one that was in force before.
+#[utoipa::path(post, path = "/v1/policy/rollback", request_body = RollbackRequest,
+    responses((status = OK, body = Applied), (status = "4XX", body = ErrorBody)))]
+async fn rollback_policy(
+    State(controller): Shared,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<RollbackRequest>,
+) -> Answer<Applied> {
+    blocking(controller, move |controller| controller.rollback_policy(&request, &peer)).await.map(axum::Json)
+}
+
+/// The rules of the policy in force, with what they counted.
+#[utoipa::path(get, path = "/v1/rules", responses((status = OK, body = RuleList), (status = "5XX", body = ErrorBody)))]
+async fn rules(State(controller): Shared) -> Answer<RuleList> {
+    blocking(controller, Controller::rules).await.map(axum::Json)
 }

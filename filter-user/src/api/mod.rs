@@ -12,6 +12,7 @@
 mod attach;
 pub mod client;
 pub mod controller;
+mod cuts;
 mod dropped;
 pub mod error;
 mod export;
@@ -20,6 +21,7 @@ pub mod guards;
 mod handlers;
 mod pace;
 pub mod peer;
+mod policy;
 pub mod problem;
 pub mod restore;
 pub mod server;

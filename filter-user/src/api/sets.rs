@@ -39,7 +39,7 @@ impl Controller {
         let violations = guards.against(&prefixes);
         let mut engine = self.engine()?;
         refuse(&engine, &violations)?;
-        let report = engine.add(&name, action.table(), &prefixes, &provenance, now)?;
+        let report = engine.add(&name, action.kind(), &prefixes, &provenance, now)?;
         drop(engine);
         self.announce(&provenance);
         Ok(changed(&name, action, &prefixes, &report, ChangeOutcome::AlreadyPresent))
@@ -97,7 +97,7 @@ impl Controller {
         let violations = guards.against(&add);
         let mut engine = self.engine()?;
         refuse(&engine, &violations)?;
-        let report = match engine.change(&name, action.table(), &add, &remove, &provenance, now) {
+        let report = match engine.change(&name, action.kind(), &add, &remove, &provenance, now) {
             // A set that is there by default is empty until something is added to it.
             Err(EngineError::UnknownSet { .. }) if action.default_set() == name.as_str() => {
                 ChangeReport { unchanged: remove, ..ChangeReport::default() }
@@ -146,7 +146,7 @@ impl Controller {
         tracing::debug!(lines = list.lines, ms = begun.elapsed().as_millis(), "read a list");
         let now = SystemTime::now();
         let provenance = provenance(peer, reason, ttl, now)?;
-        let (table, prefixes) = (action.table(), &list.prefixes);
+        let (table, prefixes) = (action.kind(), &list.prefixes);
         let guards = self.guards(action, force, peer)?;
         let violations = guards.against(prefixes);
         let (report, memory) = if dry_run {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::chain;
 use super::types::{Action, Memory, TableStatus};
-use crate::engine::{Engine, LogFile, SetSummary};
+use crate::engine::{Engine, LogFile, SetKind, SetSummary};
 use crate::tables::TableKind;
 
 /// The engine as of the last change.
@@ -19,6 +19,8 @@ pub(super) struct View {
     pub memory: Memory,
     /// Names of the interfaces that the filter should be on.
     pub wanted: Vec<String>,
+    /// Prefixes that no list may block, as the policy in force names them.
+    pub protected: Vec<ipnet::IpNet>,
     warnings: Vec<String>,
     log: LogFile,
 }
@@ -28,9 +30,10 @@ impl View {
         let memory = engine.table_memory();
         Self {
             sets: engine.sets().collect(),
-            tables: TableKind::ALL.into_iter().flat_map(|kind| tables(engine, kind)).collect(),
+            tables: TableKind::LISTS.into_iter().flat_map(|kind| tables(engine, kind)).collect(),
             memory: Memory { tables: memory.live, limit: memory.limit },
             wanted: engine.interfaces().keys().cloned().collect(),
+            protected: engine.protected(),
             warnings: warnings(engine),
             log: engine.log_file().clone(),
         }
@@ -38,7 +41,7 @@ impl View {
 
     /// The sets that drop packets.
     pub(super) fn blocks(&self) -> impl Iterator<Item = &SetSummary> {
-        self.sets.iter().filter(|set| set.kind == TableKind::Block)
+        self.sets.iter().filter(|set| set.kind == SetKind::Block)
     }
 
     /// What the operator should look at, as of now.
@@ -51,7 +54,7 @@ impl View {
 fn tables(engine: &Engine, kind: TableKind) -> [TableStatus; 2] {
     let table = engine.table_use(kind);
     [("IPv4", table.v4), ("IPv6", table.v6)].map(|(family, entries)| TableStatus {
-        kind: Action::from(kind).name().to_owned(),
+        kind: Action::from(SetKind::from(kind)).name().to_owned(),
         family: family.to_owned(),
         entries: entries as u64,
     })
@@ -76,6 +79,7 @@ fn warnings(engine: &Engine) -> Vec<String> {
              start levee run with more, or remove entries"
         ));
     }
+    warnings.extend(super::policy::trial_warning(engine));
     let adopted: Vec<String> = engine.adopted_sets().map(ToString::to_string).collect();
     if let Some(first) = adopted.first() {
         warnings.push(format!(

@@ -97,9 +97,15 @@ pub fn traffic(now: &Traffic, before: Option<(&Traffic, Duration)>) -> String {
     };
     let earlier = before.map(|(traffic, _)| traffic);
     row("received".to_owned(), now.rx, earlier.map(|traffic| traffic.rx));
-    for verdict in [Verdict::Pass, Verdict::Drop] {
-        let of = |traffic: &Traffic| if verdict == Verdict::Pass { traffic.pass } else { traffic.drop };
-        let name = if verdict == Verdict::Pass { "passed" } else { "dropped" };
+    for verdict in [Verdict::Pass, Verdict::Drop, Verdict::Redirect] {
+        let (name, of): (_, fn(&Traffic) -> Count) = match verdict {
+            Verdict::Pass => ("passed", |traffic| traffic.pass),
+            Verdict::Drop => ("dropped", |traffic| traffic.drop),
+            Verdict::Redirect => ("redirected", |traffic| traffic.redirect),
+        };
+        if verdict == Verdict::Redirect && of(now).packets == 0 {
+            continue;
+        }
         row(name.to_owned(), of(now), earlier.map(of));
         for reason in Reason::ALL.iter().filter(|reason| reason.verdict() == verdict) {
             let count = now.of(*reason);

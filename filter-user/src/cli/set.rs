@@ -122,6 +122,8 @@ enum NamedAction {
     Block,
     /// Pass packets from these sources.
     Allow,
+    /// Nothing by itself: rules of the policy look at it.
+    Match,
 }
 
 impl SetAction {
@@ -130,7 +132,8 @@ impl SetAction {
             (NamedAction::Block, false) => Action::Block,
             (NamedAction::Allow, false) => Action::Allow,
             (NamedAction::Allow, true) => Action::AllowDestination,
-            (NamedAction::Block, true) => {
+            (NamedAction::Match, false) => Action::Match,
+            (NamedAction::Block | NamedAction::Match, true) => {
                 return Err(
                     Usage("--destination goes with --action allow: only sources can be blocked").into()
                 );

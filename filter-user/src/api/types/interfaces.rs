@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::interface::InterfaceMode;
+use crate::policy::InterfaceEntry;
 
 /// How the program runs on the interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
@@ -112,6 +113,17 @@ pub struct AttachRequest {
 }
 
 impl AttachRequest {
+    /// As a policy has it.
+    pub(in crate::api) fn of(entry: &InterfaceEntry) -> Self {
+        let skipped = [(entry.bad_tcp_flags, Check::BadTcpFlags), (entry.bogon_source, Check::BogonSource)];
+        Self {
+            interfaces: vec![entry.name.as_str().to_owned()],
+            mode: entry.mode.into(),
+            skip_checks: skipped.into_iter().filter(|(is_on, _)| !is_on).map(|(_, check)| check).collect(),
+            fragments: Fragments::Pass,
+        }
+    }
+
     /// The switches that the programs are loaded with.
     #[must_use]
     pub fn switches(&self) -> Switches {

@@ -4,6 +4,7 @@
 //! fields within a `schema`; removing or changing one raises it.
 
 mod interfaces;
+mod policy;
 mod prefixes;
 mod sets;
 mod status;
@@ -12,6 +13,10 @@ mod verdict;
 
 pub use interfaces::{
     AttachRequest, Attached, Check, Checks, DetachRequest, Detached, Fragments, InterfaceChange, Mode,
+};
+pub use policy::{
+    Applied, ApplyRequest, CheckRequest, PolicyCheck, PolicyEntry, PolicyList, PolicyMemory, PolicyText,
+    RollbackRequest, RuleList, RuleStats,
 };
 pub use prefixes::PrefixList;
 pub use sets::{

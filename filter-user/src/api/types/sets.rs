@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Count, PrefixList, Span, Timestamp};
 use crate::api::problem::Problem;
-use crate::tables::TableKind;
+use crate::engine::SetKind;
 
 /// What a set does to the packets that its prefixes match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
@@ -20,6 +20,8 @@ pub enum Action {
     /// Passes packets to these destinations.
     #[value(skip)]
     AllowDestination,
+    /// Nothing by itself: rules of the policy look at it.
+    Match,
 }
 
 impl Action {
@@ -30,6 +32,7 @@ impl Action {
             Self::Block => "block",
             Self::Allow => "allow",
             Self::AllowDestination => "allow-destination",
+            Self::Match => "match",
         }
     }
 
@@ -40,32 +43,37 @@ impl Action {
             Self::Block => "block",
             Self::Allow => "allow",
             Self::AllowDestination => "allow-dst",
+            Self::Match => "match",
         }
     }
 
     /// The action whose default set has that name: no set of another may go by it.
     #[must_use]
     pub fn of_default_set(name: &str) -> Option<Self> {
-        [Self::Block, Self::Allow, Self::AllowDestination].into_iter().find(|it| it.default_set() == name)
+        [Self::Block, Self::Allow, Self::AllowDestination, Self::Match]
+            .into_iter()
+            .find(|it| it.default_set() == name)
     }
 
-    /// The table that the set's prefixes go into.
+    /// What the engine calls it.
     #[must_use]
-    pub const fn table(self) -> TableKind {
+    pub const fn kind(self) -> SetKind {
         match self {
-            Self::Block => TableKind::Block,
-            Self::Allow => TableKind::AllowSource,
-            Self::AllowDestination => TableKind::AllowDestination,
+            Self::Block => SetKind::Block,
+            Self::Allow => SetKind::AllowSource,
+            Self::AllowDestination => SetKind::AllowDestination,
+            Self::Match => SetKind::Match,
         }
     }
 }
 
-impl From<TableKind> for Action {
-    fn from(kind: TableKind) -> Self {
+impl From<SetKind> for Action {
+    fn from(kind: SetKind) -> Self {
         match kind {
-            TableKind::Block => Self::Block,
-            TableKind::AllowSource => Self::Allow,
-            TableKind::AllowDestination => Self::AllowDestination,
+            SetKind::Block => Self::Block,
+            SetKind::AllowSource => Self::Allow,
+            SetKind::AllowDestination => Self::AllowDestination,
+            SetKind::Match => Self::Match,
         }
     }
 }

@@ -45,7 +45,7 @@ pub struct Traffic {
     pub drop: Count,
     /// Sent back out of the interface; always zero, as nothing does so yet.
     pub tx: Count,
-    /// Sent to another interface; always zero, as nothing does so yet.
+    /// Sent to another interface by a rule.
     pub redirect: Count,
     /// Every reason there is, also those at zero.
     pub reasons: BTreeMap<String, Count>,
@@ -60,6 +60,7 @@ impl From<&Counters> for Traffic {
             match reason.verdict() {
                 Verdict::Pass => traffic.pass.add(count),
                 Verdict::Drop => traffic.drop.add(count),
+                Verdict::Redirect => traffic.redirect.add(count),
             }
             traffic.reasons.insert(reason.name().to_owned(), count);
         }

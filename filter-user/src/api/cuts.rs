@@ -1,0 +1,194 @@
+//! Whom a policy would cut off: told by the walk that packets would take, before any of them does.
+//!
+//! Decides what has to stay reachable: connections that SSH and API peers have now, first packets of new ones from protected
+//! prefixes, address resolution from the gateway and from anybody. A policy that drops a first packet to port 22 from wherever
+//! it comes is broad, whoever is connected now. What lists block is not asked here. Trusts [`crate::guard`] for who there is.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use filter_common::config::Switches;
+use filter_common::policy::tables::PolicyTables;
+use filter_common::verdict::{Reason, Verdict};
+
+use super::error::ApiError;
+use crate::engine::Engine;
+use crate::guard::{Guarded, Why};
+use crate::policy::probe::Probe;
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+/// The port that a broad policy leaves nobody to come in by.
+const SSH: u16 = 22;
+/// Sources that stand for anybody.
+const ANYBODY: u32 = 16;
+
+/// Somebody that a policy would cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Who, in words.
+    who: String,
+    /// What would become of their packets.
+    reason: Reason,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "it drops {} ({}: {})", self.who, self.reason.name(), self.reason.meaning())
+    }
+}
+
+/// Whom a policy would cut off, with the lists that allow as they are.
+pub(super) fn cuts(
+    engine: &Engine,
+    policy: &Arc<PolicyTables>,
+    guarded: &[Guarded],
+) -> Result<Vec<Cut>, ApiError> {
+    if policy.is_empty() {
+        return Ok(Vec::new());
+    }
+    let contents = engine.allowing(Arc::clone(policy))?;
+    let probe = Probe::new(&contents).map_err(|source| crate::engine::EngineError::Tables { source })?;
+    let interfaces: Vec<&str> = engine.interfaces().keys().map(String::as_str).collect();
+    let asked = Asked { probe, interfaces };
+    let own: Vec<IpAddr> = guarded
+        .iter()
+        .filter(|guarded| matches!(guarded.why, Why::OwnAddress { .. }))
+        .map(|guarded| guarded.prefix.addr())
+        .collect();
+    let mut cuts: Vec<Cut> = guarded.iter().filter_map(|guarded| asked.cut_off(guarded, &own)).collect();
+    cuts.extend(asked.broad(&own));
+    cuts.dedup();
+    Ok(cuts)
+}
+
+struct Asked<'a> {
+    probe: Probe,
+    interfaces: Vec<&'a str>,
+}
+
+impl Asked<'_> {
+    /// What drops a frame that comes in by any of the interfaces.
+    fn drops(&self, frame: &[u8]) -> Option<Reason> {
+        // What senders do wrong is not the policy's: those checks are the interface's own.
+        let switches = Switches { bad_tcp_flags: 0, bogon_source: 0, ..Switches::DEFAULT };
+        let names = if self.interfaces.is_empty() { &[""][..] } else { &self.interfaces };
+        let mut reasons = names.iter().map(|name| self.probe.reason(name, frame, &switches));
+        reasons.find(|reason| reason.verdict() != Verdict::Pass)
+    }
+
+    fn cut_off(&self, guarded: &Guarded, own: &[IpAddr]) -> Option<Cut> {
+        let address = guarded.prefix.addr();
+        let cut = |who: String, reason| Some(Cut { who, reason });
+        match (&guarded.why, guarded.session) {
+            (Why::SshPeer | Why::ApiPeer, Some(session)) => {
+                let reason = self.drops(&tcp(session.peer, session.local, ACK)?)?;
+                cut(format!("{}, from {} to {}", guarded.why, session.peer, session.local), reason)
+            }
+            (Why::Gateway { .. }, _) => {
+                let reason = self.drops(&resolution(address))?;
+                cut(format!("address resolution from {} ({address})", guarded.why), reason)
+            }
+            (Why::SshPeer | Why::ApiPeer | Why::Protected, _) => {
+                let to = own.iter().find(|own| own.is_ipv4() == address.is_ipv4());
+                let to = to.copied().unwrap_or_else(|| somewhere(address));
+                let frame = tcp(SocketAddr::new(address, 50_000), SocketAddr::new(to, SSH), SYN)?;
+                let reason = self.drops(&frame)?;
+                cut(format!("connections to port {SSH} from {}, {}", guarded.prefix, guarded.why), reason)
+            }
+            (Why::OwnAddress { .. }, _) => None,
+        }
+    }
+
+    /// Whether nobody could come in any more.
+    fn broad(&self, own: &[IpAddr]) -> Option<Cut> {
+        [Ipv4Addr::UNSPECIFIED.into(), IpAddr::V6(Ipv6Addr::UNSPECIFIED)].into_iter().find_map(|family| {
+            let to = own.iter().find(|own| own.is_ipv4() == family.is_ipv4());
+            let to = to.copied().unwrap_or_else(|| somewhere(family));
+            let mut reasons = (0..ANYBODY).map(|number| {
+                let from = SocketAddr::new(anybody(number, family.is_ipv4()), 50_000);
+                tcp(from, SocketAddr::new(to, SSH), SYN).and_then(|frame| self.drops(&frame))
+            });
+            let first = reasons.next().flatten()?;
+            let family = if family.is_ipv4() { "IPv4" } else { "IPv6" };
+            let who = format!("connections to port {SSH} from every {family} address");
+            reasons.all(|reason| reason.is_some()).then_some(Cut { who, reason: first })
+        })
+    }
+}
+
+/// An address for documentation, of a family.
+fn somewhere(like: IpAddr) -> IpAddr {
+    if like.is_ipv4() {
+        IpAddr::from([198, 51, 100, 1])
+    } else {
+        IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])
+    }
+}
+
+/// One of many addresses, far from each other.
+fn anybody(number: u32, is_v4: bool) -> IpAddr {
+    let spread = number.wrapping_add(1).wrapping_mul(0x9e37_79b9);
+    if is_v4 {
+        // From 16.0.0.0 to 111.255.255.255: not private, loopback or multicast.
+        let [first, rest @ ..] = spread.to_be_bytes();
+        IpAddr::from([16 + first % 96, rest[0], rest[1], rest[2]])
+    } else {
+        let [a, b, c, d] = spread.to_be_bytes();
+        IpAddr::from([0x20 | a & 0x1f, b, c, d, b, c, d, a, 0, 0, 0, 0, a, b, c, d])
+    }
+}
+
+const ETHERNET: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+
+/// A TCP segment without data; none between two families.
+fn tcp(from: SocketAddr, to: SocketAddr, flags: u8) -> Option<Vec<u8>> {
+    let mut segment = Vec::with_capacity(20);
+    segment.extend(from.port().to_be_bytes());
+    segment.extend(to.port().to_be_bytes());
+    segment.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    ip(from.ip(), to.ip(), 6, 64, &segment)
+}
+
+fn ip(from: IpAddr, to: IpAddr, protocol: u8, hops: u8, payload: &[u8]) -> Option<Vec<u8>> {
+    let mut frame = ETHERNET.to_vec();
+    let length = u16::try_from(payload.len()).ok()?;
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            frame.extend([0x08, 0x00, 0x45, 0]);
+            frame.extend((20 + length).to_be_bytes());
+            frame.extend([0, 1, 0x40, 0, hops, protocol, 0, 0]);
+            frame.extend(from.octets());
+            frame.extend(to.octets());
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend(length.to_be_bytes());
+            frame.extend([protocol, hops]);
+            frame.extend(from.octets());
+            frame.extend(to.octets());
+        }
+        _ => return None,
+    }
+    frame.extend(payload);
+    Some(frame)
+}
+
+/// What a neighbour says of its Ethernet address: an ARP reply, or a neighbour advertisement.
+fn resolution(from: IpAddr) -> Vec<u8> {
+    match from {
+        IpAddr::V4(from) => {
+            let mut frame = ETHERNET.to_vec();
+            frame.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2, 2, 0, 0, 0, 0, 1]);
+            frame.extend(from.octets());
+            frame.extend([2, 0, 0, 0, 0, 2, 198, 51, 100, 1]);
+            frame
+        }
+        IpAddr::V6(from) => {
+            let mut message = vec![136, 0, 0, 0, 0x60, 0, 0, 0];
+            message.extend(from.octets());
+            ip(from.into(), somewhere(from.into()), 58, 255, &message).unwrap_or_default()
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The policy, as requests change it and ask about it.
+//!
+//! Decides what applying one takes: it is read, whom it would cut off is looked for, the interfaces that it names are attached,
+//! and then it is put in force; where a step fails, nothing has changed. Whom it cuts off is told on the host by the walk that
+//! the program takes ([`super::cuts`]). Without a time to confirm it, such a policy is refused; with one, it goes back by itself.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use filter_common::config::Switches;
+use filter_common::counters::RuleCounter;
+
+use super::controller::Controller;
+use super::cuts::{Cut, cuts};
+use super::error::ApiError;
+use super::peer::Peer;
+use super::types::{
+    Applied, ApplyRequest, AttachRequest, CheckRequest, Count, DetachRequest, PolicyCheck, PolicyEntry,
+    PolicyList, PolicyMemory, PolicyText, RollbackRequest, RuleList, RuleStats, SCHEMA, Timestamp,
+};
+use crate::engine::{Engine, PolicyOrigin, PolicySummary};
+use crate::policy::{Checked, Drawing, InterfaceEntry, Mode, Policy, Verdict};
+
+/// A policy that is confirmed in less time than this could not be told of in time.
+const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
+/// Longest time to confirm one.
+const LONGEST_TRIAL: Duration = Duration::from_secs(24 * 3600);
+
+impl Controller {
+    /// What a policy would take and whom it would cut off, without applying it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_policy(&self, request: &CheckRequest, peer: &Peer) -> Result<PolicyCheck, ApiError> {
+        let checked = read(&request.file, &request.policy)?;
+        let guarded = self.guarded(&checked.policy.protect, peer)?;
+        let engine = self.asked()?;
+        let plan = engine.plan_policy(&checked)?;
+        let cuts = cuts(&engine, &plan.tables, &guarded)?;
+        Ok(PolicyCheck {
+            schema: SCHEMA,
+            file: request.file.clone(),
+            rules: checked.policy.rules.len(),
+            stages: stages(&checked.policy),
+            memory: PolicyMemory { tables: plan.bytes, now: plan.bytes_now, buckets: plan.bucket_bytes },
+            new_sets: plan.new_sets.iter().map(ToString::to_string).collect(),
+            warnings: drawn(&checked),
+            cuts: cuts.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// Puts a policy in force.
+    ///
+    /// # Errors
+    /// What is wrong with it, or whom it would cut off; nothing was changed then.
+    pub fn apply_policy(&self, request: &ApplyRequest, peer: &Peer) -> Result<Applied, ApiError> {
+        let origin = PolicyOrigin { by: peer.name().to_owned(), file: request.file.clone() };
+        let checked = read(&request.file, &request.policy)?;
+        let confirm = request.confirm.map(|confirm| trial(confirm.0)).transpose()?;
+        self.put_in_force(checked, &request.policy, origin, confirm, request.force, peer)
+    }
+
+    /// Keeps the policy that is on trial.
+    ///
+    /// # Errors
+    /// Where none is, or it cannot be journalled.
+    pub fn confirm_policy(&self) -> Result<Applied, ApiError> {
+        let policy = self.engine()?.confirm_policy(SystemTime::now())?;
+        tracing::info!(policy = policy.number, "the policy is confirmed");
+        Ok(Applied { schema: SCHEMA, policy: Some(policy.into()), warnings: Vec::new() })
+    }
+
+    /// Gives up the policy on trial, or goes back to one that was in force before.
+    ///
+    /// # Errors
+    /// Where there is none, or as [`Self::apply_policy`].
+    pub fn rollback_policy(&self, request: &RollbackRequest, peer: &Peer) -> Result<Applied, ApiError> {
+        let mut engine = self.engine()?;
+        if engine.trial_until().is_some() {
+            if request.steps.is_some() {
+                return Err(ApiError::Meaningless(
+                    "a policy waits to be confirmed: `levee rollback` without a number gives it up, and then a number can go further",
+                ));
+            }
+            engine.abandon_trial(SystemTime::now())?;
+            tracing::info!("the policy on trial was given up");
+            let policy = engine.policies().into_iter().find(|policy| policy.in_force).map(PolicyEntry::from);
+            return Ok(Applied { schema: SCHEMA, policy, warnings: Vec::new() });
+        }
+        let steps = request.steps.unwrap_or(1);
+        let (text, number) = engine.policy_before(usize::try_from(steps).unwrap_or(usize::MAX))?;
+        drop(engine);
+        let file = if number == 0 { "no policy".to_owned() } else { format!("policy {number}") };
+        let checked = read(&file, &text)?;
+        let origin = PolicyOrigin { by: peer.name().to_owned(), file };
+        let confirm = request.confirm.map(|confirm| trial(confirm.0)).transpose()?;
+        self.put_in_force(checked, &text, origin, confirm, request.force, peer)
+    }
+
+    fn put_in_force(
+        &self,
+        checked: Checked,
+        text: &str,
+        origin: PolicyOrigin,
+        confirm: Option<Duration>,
+        force: bool,
+        peer: &Peer,
+    ) -> Result<Applied, ApiError> {
+        let guarded = self.guarded(&checked.policy.protect, peer)?;
+        let cuts = {
+            let engine = self.asked()?;
+            let plan = engine.plan_policy(&checked)?;
+            cuts(&engine, &plan.tables, &guarded)?
+        };
+        if !cuts.is_empty() && !force && confirm.is_none() {
+            return Err(ApiError::PolicyCutsOff { cuts });
+        }
+        let mut warnings = drawn(&checked);
+        warnings.extend(cuts.iter().map(Cut::to_string));
+        self.attach_named(&checked.policy.interfaces)?;
+        let file = origin.file.clone();
+        let policy = self.engine()?.apply_policy(checked, text, origin, confirm, SystemTime::now())?;
+        let until = policy.trial_until.map_or_else(String::new, |until| Timestamp(until).to_string());
+        tracing::info!(policy = policy.number, file, on_trial_until = until, "the policy is in force");
+        // The end of a trial is a new time for whoever waits for the next thing to do.
+        self.changed.notify_one();
+        Ok(Applied { schema: SCHEMA, policy: Some(policy.into()), warnings })
+    }
+
+    /// Attaches the interfaces that a policy names and that are not yet: all of them, or none.
+    fn attach_named(&self, entries: &[InterfaceEntry]) -> Result<(), ApiError> {
+        let running = self.dataplane()?.interfaces()?;
+        let mut missing: Vec<&InterfaceEntry> = Vec::new();
+        for entry in entries {
+            let name = entry.name.as_str();
+            match running.iter().find(|report| report.name.as_deref() == Some(name)) {
+                None => missing.push(entry),
+                Some(report) => {
+                    let Switches { bad_tcp_flags, bogon_source, .. } = report.switches;
+                    let asked = (Some(entry.mode), entry.bad_tcp_flags, entry.bogon_source);
+                    if (report.mode, bad_tcp_flags != 0, bogon_source != 0) != asked {
+                        return Err(ApiError::AttachedOtherwise { name: name.to_owned() });
+                    }
+                }
+            }
+        }
+        let mut attached: Vec<String> = Vec::new();
+        for entry in missing {
+            let request = AttachRequest::of(entry);
+            if let Err(error) = self.attach(&request) {
+                for name in &attached {
+                    let undo = DetachRequest { interfaces: vec![name.clone()], all: false };
+                    if let Err(error) = self.detach(&undo) {
+                        tracing::error!(%error, interface = name, "cannot take the filter off again");
+                    }
+                }
+                return Err(error);
+            }
+            attached.push(entry.name.as_str().to_owned());
+        }
+        Ok(())
+    }
+
+    /// The policies that are kept.
+    ///
+    /// # Errors
+    /// After a panic.
+    pub fn policies(&self) -> Result<PolicyList, ApiError> {
+        let policies = self.asked()?.policies().into_iter().map(PolicyEntry::from).collect();
+        Ok(PolicyList { schema: SCHEMA, policies })
+    }
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// After a panic.
+    pub fn policy(&self) -> Result<PolicyText, ApiError> {
+        let found = self.asked()?.policies().into_iter().find(|policy| policy.in_force);
+        let text = found.as_ref().map(|policy| policy.text.clone()).unwrap_or_default();
+        Ok(PolicyText { schema: SCHEMA, policy: found.map(PolicyEntry::from), text })
+    }
+
+    /// The rules of the policy in force, with what they counted.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn rules(&self) -> Result<RuleList, ApiError> {
+        let (rules, default, policy) = {
+            let engine = self.asked()?;
+            let number =
+                engine.policies().into_iter().find(|policy| policy.in_force).map(|policy| policy.number);
+            (engine.rules(), engine.policy().map_or(Verdict::Pass, |policy| policy.default), number)
+        };
+        let slots: Vec<u32> = rules.iter().map(|(.., slot)| *slot).collect();
+        let counted = self.dataplane()?.rule_counters(&slots)?;
+        let clock = Clock::now();
+        let of = |(place, (name, rule, _)): (usize, (String, crate::policy::Rule, u32))| {
+            let mut total = RuleCounter::default();
+            let interfaces = counted.iter().map(|(interface, counters)| {
+                total.add(counters[place]);
+                (interface.clone(), Count::from(counters[place].hits))
+            });
+            let interfaces = interfaces.collect();
+            RuleStats {
+                name,
+                mode: if rule.mode == Mode::Count { "count" } else { "enforce" }.to_owned(),
+                rule: rule.to_string(),
+                count: total.hits.into(),
+                last_hit: clock.time(total.last_ns).map(Timestamp),
+                interfaces,
+            }
+        };
+        let default = if default == Verdict::Drop { "drop" } else { "pass" }.to_owned();
+        Ok(RuleList {
+            schema: SCHEMA,
+            policy,
+            default,
+            rules: rules.into_iter().enumerate().map(of).collect(),
+        })
+    }
+}
+
+/// The programs' coarse clock beside that of the world.
+struct Clock {
+    coarse_ns: u64,
+    world: SystemTime,
+}
+
+impl Clock {
+    fn now() -> Self {
+        let coarse = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        let parts = (u64::try_from(coarse.tv_sec), u64::try_from(coarse.tv_nsec));
+        let coarse_ns = parts.0.unwrap_or(0) * 1_000_000_000 + parts.1.unwrap_or(0);
+        Self { coarse_ns, world: SystemTime::now() }
+    }
+
+    /// The time of a reading of the coarse clock; none for that of a rule that never counted.
+    fn time(&self, read_ns: u64) -> Option<SystemTime> {
+        let ago = Duration::from_nanos(self.coarse_ns.saturating_sub(read_ns));
+        (read_ns != 0).then(|| self.world.checked_sub(ago).unwrap_or(UNIX_EPOCH))
+    }
+}
+
+fn read(file: &str, text: &str) -> Result<Checked, ApiError> {
+    Policy::parse(file, text).map_err(|errors| ApiError::BadPolicy(Box::new(errors)))
+}
+
+fn drawn(checked: &Checked) -> Vec<String> {
+    checked.warnings.iter().map(|warning| warning.render(Drawing::Plain)).collect()
+}
+
+fn trial(time: Duration) -> Result<Duration, ApiError> {
+    if (SHORTEST_TRIAL..=LONGEST_TRIAL).contains(&time) {
+        Ok(time)
+    } else {
+        Err(ApiError::Meaningless("the time to confirm a policy in has to be between 1s and 24h"))
+    }
+}
+
+/// The stages that packets meet, in order.
+pub(super) fn stages(policy: &Policy) -> Vec<String> {
+    let mut stages = vec!["parse", "allow", "sanity", "block"];
+    if policy.rules.iter().any(|rule| matches!(rule.action, crate::policy::Action::Ban(_))) {
+        stages.push("bans");
+    }
+    if !policy.rules.is_empty() {
+        stages.push("rules");
+    }
+    if policy.rules.iter().any(|rule| matches!(rule.action, crate::policy::Action::Limit(_))) {
+        stages.push("limits");
+    }
+    if policy.fragments == Verdict::Drop {
+        stages.push("fragments");
+    }
+    stages.push(if policy.default == Verdict::Drop { "drop" } else { "pass" });
+    stages.into_iter().map(str::to_owned).collect()
+}
+
+impl From<PolicySummary> for PolicyEntry {
+    fn from(policy: PolicySummary) -> Self {
+        Self {
+            number: policy.number,
+            applied: Timestamp(policy.applied),
+            by: policy.origin.by,
+            file: policy.origin.file,
+            in_force: policy.in_force,
+            confirm_until: policy.trial_until.map(Timestamp),
+        }
+    }
+}
+
+/// What warnings tell of a policy on trial.
+pub(super) fn trial_warning(engine: &Engine) -> Option<String> {
+    let until = engine.trial_until()?;
+    let number =
+        engine.policies().into_iter().find(|policy| policy.in_force).map_or(0, |policy| policy.number);
+    Some(format!(
+        "policy {number} waits to be confirmed until {}: `levee confirm` keeps it; else what was before is in force again",
+        Timestamp(until)
+    ))
+}
