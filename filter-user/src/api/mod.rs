@@ -29,5 +29,7 @@ mod sets;
 pub mod types;
 mod upload;
 
+pub use self::policy::stages;
+
 mod verdict;
 mod view;

@@ -17,7 +17,7 @@ use super::types::{
     Applied, ApplyRequest, AttachRequest, CheckRequest, Count, DetachRequest, PolicyCheck, PolicyEntry,
     PolicyList, PolicyMemory, PolicyText, RollbackRequest, RuleList, RuleStats, SCHEMA, Timestamp,
 };
-use crate::engine::{Engine, PolicyOrigin, PolicySummary};
+use crate::engine::{Engine, InterfaceIntent, PolicyOrigin, PolicySummary};
 use crate::policy::{Checked, Drawing, InterfaceEntry, Mode, Policy, Verdict};
 
 /// A policy that is confirmed in less time than this could not be told of in time.
@@ -57,6 +57,34 @@ impl Controller {
         let checked = read(&request.file, &request.policy)?;
         let confirm = request.confirm.map(|confirm| trial(confirm.0)).transpose()?;
         self.put_in_force(checked, &request.policy, origin, confirm, request.force, peer)
+    }
+
+    /// Puts the policy that the daemon was started with in force, unless it is; whom it cuts off is not asked. Interfaces that
+    /// it names are wanted from now on, and attached as they come.
+    ///
+    /// # Errors
+    /// What is wrong with it; what was in force is then.
+    pub fn configure(&self, file: &str, text: &str) -> Result<(), ApiError> {
+        let checked = read(file, text)?;
+        for warning in drawn(&checked) {
+            tracing::warn!("{warning}");
+        }
+        let mut engine = self.engine()?;
+        for entry in &checked.policy.interfaces {
+            let request = AttachRequest::of(entry);
+            let intent = InterfaceIntent { mode: entry.mode, switches: request.switches() };
+            if !engine.interfaces().contains_key(entry.name.as_str()) {
+                engine.set_interface(entry.name.as_str(), intent)?;
+            }
+        }
+        let in_force = engine.policies().into_iter().find(|policy| policy.in_force);
+        if in_force.is_some_and(|policy| policy.text == text) {
+            return Ok(());
+        }
+        let origin = PolicyOrigin { by: "levee run --config".to_owned(), file: file.to_owned() };
+        let policy = engine.apply_policy(checked, text, origin, None, SystemTime::now())?;
+        tracing::info!(policy = policy.number, file, "the configured policy is in force");
+        Ok(())
     }
 
     /// Keeps the policy that is on trial.
@@ -257,7 +285,8 @@ fn trial(time: Duration) -> Result<Duration, ApiError> {
 }
 
 /// The stages that packets meet, in order.
-pub(super) fn stages(policy: &Policy) -> Vec<String> {
+#[must_use]
+pub fn stages(policy: &Policy) -> Vec<String> {
     let mut stages = vec!["parse", "allow", "sanity", "block"];
     if policy.rules.iter().any(|rule| matches!(rule.action, crate::policy::Action::Ban(_))) {
         stages.push("bans");

@@ -1,4 +1,4 @@
-//! `levee check`: what is in lists, and what they would take, without a daemon.
+//! `levee check`: what is in lists, and what they would take, without a daemon; and whether policies can be used.
 //!
 //! Lists are read as an import reads them; each bad line is named, as whoever repairs a list wants to see them all.
 
@@ -11,28 +11,48 @@ use serde::Serialize;
 
 use super::render::{grouped, size};
 use super::set::open;
-use super::{Outcome, Refusal, table};
+use super::{Outcome, Refusal, Usage, check_policy, policy_file, table};
+use crate::api::client::Client;
 use crate::api::server::MAX_LIST_BYTES;
 use crate::api::types::SCHEMA;
 use crate::feeds::{ParseOptions, ParsedList, parse_list};
 use crate::tables::{Contents, MAX_SET, SetId, TableKind, footprint, set_entries};
 
-/// Check lists without a daemon: what is in them, and the kernel memory that tables of just these take
+/// Check lists or policies: what is in them, the kernel memory that they take, whom a policy would cut off
+///
+/// Files whose names end in `.toml` are policies, all others are lists. Lists are checked without a daemon; of a policy the
+/// daemon, if one answers, tells more: what its rules make of the sets that there are, and whom it would cut off.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   levee check ipsum.txt drop.txt.gz
+  levee check policy.toml
   curl -s https://example.org/list.gz | levee check - -j
 
-Exit codes: 0 all of them are good, 1 one cannot be read or has a bad line.
+Exit codes: 0 all of them are good, 1 one cannot be read, has a bad line or an error.
 Bad lines are named by file, line and column, the first 100 of each list.")]
 pub struct Args {
-    /// A list, in any format that `levee set import` takes, or `-` for standard input
-    #[arg(value_name = "LIST", required = true)]
+    /// A list, in any format that `levee set import` takes, or `-` for one on standard input; or a policy
+    #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
     /// Print JSON
     #[arg(short, long)]
     json: bool,
+}
+
+impl Args {
+    /// Whether any of the files is a policy.
+    pub fn has_policies(&self) -> bool {
+        self.files.iter().any(|file| policy_file::is_policy(file))
+    }
+
+    /// Checks policies, which all of the files have to be.
+    pub async fn policies(&self, client: &Client, out: &mut impl Write) -> Result<Outcome> {
+        if !self.files.iter().all(|file| policy_file::is_policy(file)) {
+            return Err(Usage("lists and policies (`.toml`) are checked apart").into());
+        }
+        check_policy::run(&self.files, self.json, client, out).await
+    }
 }
 
 /// What is in every list, and in all of them together.

@@ -5,18 +5,26 @@
 //! the API's own JSON; notes and errors go to standard error. Colour goes to terminals only.
 
 mod allow;
+mod apply;
 mod attach;
 mod block;
 mod change;
 mod check;
+mod check_policy;
 mod completions;
+mod confirm;
 mod detach;
+mod diff;
 mod entries;
 mod imported;
 mod input;
 mod man;
+mod policy;
+mod policy_file;
 mod progress;
 mod render;
+mod rollback;
+mod rules;
 mod run;
 mod set;
 mod stats;
@@ -81,6 +89,12 @@ enum Command {
     Allow(allow::Args),
     Set(set::Args),
     Check(check::Args),
+    Diff(diff::Args),
+    Apply(apply::Args),
+    Confirm(confirm::Args),
+    Rollback(rollback::Args),
+    Policy(policy::Args),
+    Rules(rules::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -174,7 +188,7 @@ fn dispatch(cli: Cli, client: &Client, out: &mut impl Write) -> Result<Outcome> 
     let Cli { socket, command } = cli;
     match command {
         Command::Run(args) => return run::run(args, socket).map(|()| Outcome::Done),
-        Command::Check(args) => return check::run(&args, out),
+        Command::Check(args) if !args.has_policies() => return check::run(&args, out),
         Command::Completions(args) => return completions::run(&args, out).map(|()| Outcome::Done),
         Command::Man(args) => return man::run(&args, out).map(|()| Outcome::Done),
         _ => {}
@@ -190,9 +204,14 @@ fn dispatch(cli: Cli, client: &Client, out: &mut impl Write) -> Result<Outcome> 
             Command::Block(args) => block::run(args, client, out).await,
             Command::Allow(args) => allow::run(args, client, out).await,
             Command::Set(args) => set::run(args, client, out).await,
-            Command::Run(_) | Command::Check(_) | Command::Completions(_) | Command::Man(_) => {
-                Ok(Outcome::Done)
-            }
+            Command::Check(args) => args.policies(client, out).await,
+            Command::Diff(args) => diff::run(args, client, out).await,
+            Command::Apply(args) => apply::run(args, client, out).await,
+            Command::Confirm(args) => confirm::run(args, client, out).await,
+            Command::Rollback(args) => rollback::run(args, client, out).await,
+            Command::Policy(args) => policy::run(args, client, out).await,
+            Command::Rules(args) => rules::run(args, client, out).await,
+            Command::Run(_) | Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
         }
     });
     // After an interrupt a thread may still wait for standard input.

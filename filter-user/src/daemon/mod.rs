@@ -4,6 +4,7 @@
 //! Everything that can refuse is asked before anything is changed.
 //! Stopping leaves the dataplane as it is: attached interfaces go on filtering with their last tables.
 
+mod config;
 mod handover;
 mod privileges;
 mod signals;
@@ -18,6 +19,8 @@ use anyhow::{Context as _, Result};
 use tokio::net::UnixListener;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
+
+pub use self::config::{Config, Given};
 
 use self::handover::Handover;
 use self::signals::Signals;
@@ -41,6 +44,8 @@ pub struct Options {
     pub bpffs: PathBuf,
     /// Bytes of kernel memory that the prefix tables may take.
     pub max_memory: u64,
+    /// The policy that is to be in force.
+    pub config: Option<Config>,
 }
 
 /// How often the daemon looks whether its socket is there.
@@ -157,6 +162,15 @@ async fn serve(socket: Bound, controller: Arc<Controller>, options: &Options) ->
     let signals = Signals::listen()?;
     let mut watcher = Watcher::new(Arc::clone(&controller));
     watcher.look(true).await;
+    if let Some(config) = options.config.clone() {
+        let configured = Arc::clone(&controller);
+        let done =
+            tokio::task::spawn_blocking(move || configured.configure(&config.file, &config.text)).await;
+        if let Err(error) = done.context("putting the configured policy in force panicked")? {
+            error!(error = %chain(&error), "the configured policy is not in force, what was before is");
+        }
+        watcher.look(true).await;
+    }
     let watch = tokio::spawn(watcher.run());
     let expiry = tokio::spawn(expire(Arc::clone(&controller)));
     let (renews, renewed) = tokio::sync::mpsc::channel(1);

@@ -276,7 +276,7 @@ impl PrefixTables for KernelTables {
     }
 
     fn interface_index(&self, name: &str) -> Option<u32> {
-        super::netlink::interface(name).ok().map(|interface| interface.index)
+        super::interface_index(name)
     }
 
     fn put_back(&mut self) -> Result<(), TableError> {

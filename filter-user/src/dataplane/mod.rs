@@ -59,6 +59,12 @@ use self::watch::Held;
 use crate::interface::InterfaceMode;
 use crate::tables::SetId;
 
+/// The kernel's index of an interface of this network namespace; none where there is none of that name.
+#[must_use]
+pub fn interface_index(name: &str) -> Option<u32> {
+    netlink::interface(name).ok().map(|interface| interface.index)
+}
+
 /// The right to change a dataplane.
 pub struct Dataplane {
     pins: Pins,

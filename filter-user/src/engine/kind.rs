@@ -33,8 +33,9 @@ impl SetKind {
         self.table() == Some(table)
     }
 
-    /// What errors call it: the action that the command line and the policy know.
-    pub(super) const fn name(self) -> &'static str {
+    /// Its name: the action that the command line and the policy know.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Block => "block",
             Self::AllowSource => "allow",

@@ -7,6 +7,45 @@ use super::names::{self, Names};
 use super::ranges::Ranges;
 use super::text::lexer::is_word;
 use super::value::{InterfaceName, Limit, Payload, Per, Rate, Ratio, TcpFlags};
+use super::{Policy, Verdict};
+use crate::engine::SetKind;
+
+/// A policy in lines, its settings and then its rules in order: equal for policies that mean the same.
+#[must_use]
+pub fn canonical(policy: &Policy) -> Vec<String> {
+    let verdict = |verdict| if verdict == Verdict::Drop { "drop" } else { "pass" };
+    let mut lines = vec![
+        format!("default = {}", verdict(policy.default)),
+        format!("fragments = {}", verdict(policy.fragments)),
+    ];
+    lines.extend(policy.protect.iter().map(|prefix| format!("protect = {prefix}")));
+    let daemon = &policy.daemon;
+    let path = |key: &str, path: &Option<std::path::PathBuf>| {
+        path.as_ref().map(|path| format!("daemon.{key} = {}", path.display()))
+    };
+    lines.extend(path("socket", &daemon.socket));
+    lines.extend(path("state-dir", &daemon.state_dir));
+    lines.extend(path("bpffs", &daemon.bpffs));
+    lines.extend(daemon.max_memory.map(|bytes| format!("daemon.max-memory = {bytes}")));
+    for entry in &policy.interfaces {
+        let on = |is_on| if is_on { "on" } else { "off" };
+        lines.push(format!(
+            "interface {}: mode {}, bad-tcp-flags {}, bogon-source {}",
+            entry.name.as_str(),
+            entry.mode.name(),
+            on(entry.bad_tcp_flags),
+            on(entry.bogon_source)
+        ));
+    }
+    for (name, entry) in &policy.sets {
+        let kind = entry.action.unwrap_or(SetKind::Match);
+        let entries = entry.max_entries.map_or_else(String::new, |most| format!(", max-entries {most}"));
+        let change = entry.max_change.map_or_else(String::new, |most| format!(", max-change {most}"));
+        lines.push(format!("set {name}: {}{entries}{change}", kind.name()));
+    }
+    lines.extend(policy.rules.iter().map(ToString::to_string));
+    lines
+}
 
 impl Display for Rule {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {

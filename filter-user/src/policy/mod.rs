@@ -41,6 +41,7 @@ pub use self::ast::{Action, Addresses, Field, Match, Matches, Mode, Negatable, R
 pub use self::bounds::{FRAME_BITS, MAX_NAME, MAX_PAYLOAD, MAX_PROTECTED, MAX_RULES, MAX_TEXT, MAX_VALUES};
 pub use self::draft::RuleSpans;
 pub use self::error::{Fault, Notice};
+pub use self::format::canonical;
 pub use self::problem::{Drawing, PolicyError, PolicyErrors, PolicyWarning, Problem, Related};
 pub use self::ranges::{Number, Ranges};
 pub use self::source::{Position, Source, Span};

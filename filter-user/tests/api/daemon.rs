@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use filter_common::config::Switches;
-use filter_common::counters::{Counter, Counters};
+use filter_common::counters::{Counter, Counters, RuleCounter};
 use filter_user::api::client::{Client, ClientError};
 use filter_user::api::controller::{Controller, Interfaces};
 use filter_user::api::guards::Look;
@@ -68,6 +68,14 @@ impl Interfaces for Host {
 
     fn interfaces(&self) -> Result<Vec<InterfaceReport>, DataplaneError> {
         Ok(self.0.values().cloned().collect())
+    }
+
+    fn rule_counters(&self, slots: &[u32]) -> Result<Vec<(String, Vec<RuleCounter>)>, DataplaneError> {
+        let hits = |slot: &u32| RuleCounter {
+            hits: Counter { packets: u64::from(*slot) + 1, bytes: 100 },
+            last_ns: u64::from(*slot),
+        };
+        Ok(vec![("eth0".to_owned(), slots.iter().map(hits).collect())])
     }
 
     fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {
