@@ -9,7 +9,7 @@ use std::process::Command as Process;
 use assert_cmd::Command;
 use assert_cmd::cargo::{cargo_bin, cargo_bin_cmd};
 use filter_user::feeds::ParseOptions;
-use predicates::prelude::PredicateBooleanExt as _;
+use predicates::prelude::{PredicateBooleanExt as _, predicate};
 use predicates::str::{contains, is_empty};
 use tempfile::TempDir;
 
@@ -84,7 +84,17 @@ fn the_help_names_exit_codes_and_the_limits_of_lists() {
     let limit = ParseOptions::default().max_entries;
     assert_eq!(limit, 4_194_304);
     help(&["set", "import", "--help"]).stdout(contains("4,194,304 prefixes").and(contains("256 MiB")));
-    help(&["block", "add", "--help"]).stdout(contains("while it is dead, entries stay"));
+    // Wherever the lines are broken.
+    let says = |words: &'static str| {
+        predicate::function(move |help: &str| {
+            help.split_whitespace().collect::<Vec<_>>().join(" ").contains(words)
+        })
+    };
+    help(&["block", "add", "--help"]).stdout(says("while it is dead, entries stay"));
+    for blocks in [["block", "add"], ["set", "import"], ["set", "change"]] {
+        let whom = says("this host's own addresses, its default gateways, the far ends of SSH sessions");
+        help(&[&blocks[..], &["--help"]].concat()).stdout(whom.and(contains("--force")));
+    }
 }
 
 #[test]

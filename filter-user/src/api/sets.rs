@@ -136,11 +136,7 @@ impl Controller {
         let source = source.unwrap_or_else(|| "(list)".to_owned());
         let options = ParseOptions { skip_bad, max_bytes: MAX_LIST_BYTES, ..ParseOptions::default() };
         // What a long list would be refused for anyway is asked before it is read.
-        if let Ok(is) = self::action(&*self.asked()?, &name)
-            && is != action
-        {
-            return Err(ApiError::OtherAction { name: name.to_string(), is, asked: action });
-        }
+        check_action(&*self.asked()?, &name, action)?;
         let begun = Instant::now();
         let list = parse_list(list, &source, options).map_err(ApiError::BadList)?;
         tracing::debug!(lines = list.lines, ms = begun.elapsed().as_millis(), "read a list");
@@ -249,6 +245,14 @@ fn check_change(
         return Ok(());
     }
     Err(ApiError::TooMuchChange { name: name.to_string(), before, added, removed, percent })
+}
+
+/// Refuses a set that does something else; one that is not there may do anything.
+fn check_action(engine: &Engine, name: &SetName, asked: Action) -> Result<(), ApiError> {
+    match action(engine, name) {
+        Ok(is) if is != asked => Err(ApiError::OtherAction { name: name.to_string(), is, asked }),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses the name of a default set to a set that does something else: what is added without a name would meet it.
