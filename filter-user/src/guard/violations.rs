@@ -1,8 +1,9 @@
 //! Which prefixes of a list would cut off somebody, and which are too broad to be meant.
 //!
 //! Decides by the prefixes alone; what is blocked or allowed already is not known here. A prefix cuts off what it covers,
-//! and of what the policy protects also what is wider than itself. Costs a binary search among the guarded for each prefix
-//! of the list, and one more for each length of what is protected: some 10 ms for a million prefixes.
+//! and of what the policy protects also what is wider than itself. Costs a comparison or two with the guarded for each prefix
+//! of a list that is in order, a binary search among them for others, and one more for each length of what is protected:
+//! some 10 ms for a million prefixes in order.
 
 use ipnet::IpNet;
 
@@ -34,7 +35,7 @@ pub enum Cause<'a> {
 
 /// Every reason not to block `prefixes`, in their order; of one prefix that it is broad, then whom it cuts off, by address.
 pub fn violations(prefixes: impl Iterator<Item = IpNet>, guarded: &[Guarded]) -> Vec<Violation<'_>> {
-    let families = [false, true].map(|v6| Family::of(guarded, v6));
+    let mut families = [false, true].map(|v6| Family::of(guarded, v6));
     let mut found = Vec::new();
     for prefix in prefixes {
         let block = Block::of(&prefix);
@@ -57,6 +58,9 @@ fn is_broad(prefix: &IpNet) -> bool {
         IpNet::V6(_) => length < SHORTEST_V6 && first < 0x4000 << 112 && last >= 0x2000 << 112,
     }
 }
+
+/// How many are gone through one by one before they are searched.
+const NEAR: usize = 4;
 
 /// A prefix as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +92,11 @@ struct Family<'a> {
     width: u8,
     /// By [`Block::key`].
     guarded: Vec<(Block, &'a Guarded)>,
-    /// Lengths of those that are protected, the shortest first, each once.
+    /// Where the search among them ended last.
+    at: usize,
+    /// Those of them that are protected.
+    protected: Vec<(Block, &'a Guarded)>,
+    /// Their lengths, the shortest first, each once.
     lengths: Vec<u8>,
 }
 
@@ -98,27 +106,38 @@ impl<'a> Family<'a> {
         let mut guarded: Vec<_> =
             guarded.iter().filter(is_of).map(|it| (Block::of(&it.prefix), it)).collect();
         guarded.sort_by_key(|(block, _)| block.key());
-        let protected = guarded.iter().filter(|(_, it)| it.why == Why::Protected);
-        let mut lengths: Vec<u8> = protected.map(|(block, _)| block.length).collect();
+        let mut protected = guarded.clone();
+        protected.retain(|(_, it)| it.why == Why::Protected);
+        let mut lengths: Vec<u8> = protected.iter().map(|(block, _)| block.length).collect();
         lengths.sort_unstable();
         lengths.dedup();
-        Self { width: if v6 { 128 } else { 32 }, guarded, lengths }
+        Self { width: if v6 { 128 } else { 32 }, guarded, at: 0, protected, lengths }
     }
 
     /// Tells each of those that blocking `block` would cut off.
-    fn meet(&self, block: Block, mut tell: impl FnMut(&'a Guarded)) {
+    fn meet(&mut self, block: Block, mut tell: impl FnMut(&'a Guarded)) {
         for length in self.lengths.iter().take_while(|length| **length < block.length) {
-            let first = block.first & self.mask(*length);
-            let wider = self.from((first, *length)).take_while(|(it, _)| it.key() == (first, *length));
-            wider.filter(|(_, it)| it.why == Why::Protected).for_each(|(_, it)| tell(it));
+            let key = (block.first & self.mask(*length), *length);
+            let from = self.protected.partition_point(|(it, _)| it.key() < key);
+            let wider = self.protected[from..].iter().take_while(|(it, _)| it.key() == key);
+            wider.for_each(|(_, it)| tell(it));
         }
+        self.seek(block.key());
         // Whatever begins within it and is not wider ends within it.
-        self.from(block.key()).take_while(|(it, _)| it.first <= block.last).for_each(|(_, it)| tell(it));
+        let within = self.guarded[self.at..].iter().take_while(|(it, _)| it.first <= block.last);
+        within.for_each(|(_, it)| tell(it));
     }
 
-    fn from(&self, key: (u128, u8)) -> impl Iterator<Item = &(Block, &'a Guarded)> {
-        let at = self.guarded.partition_point(|(block, _)| block.key() < key);
-        self.guarded[at..].iter()
+    /// Goes to the first that is not before `key`. In a list that is in order that is where the last search ended, or near.
+    fn seek(&mut self, key: (u128, u8)) {
+        let is_before = |(block, _): &(Block, &Guarded)| block.key() < key;
+        let from = if self.guarded[..self.at].last().is_none_or(is_before) { self.at } else { 0 };
+        let behind = &self.guarded[from..];
+        self.at = from
+            + match behind.iter().take(NEAR).position(|it| !is_before(it)) {
+                Some(near) => near,
+                None => behind.partition_point(is_before),
+            };
     }
 
     /// The bits of a network of that length.
