@@ -11,8 +11,8 @@ use super::{Guarded, Why};
 
 /// Broader IPv4 prefixes are nobody's: the largest blocks that one network was ever given are /8s.
 pub const SHORTEST_V4: u8 = 8;
-/// Broader IPv6 prefixes are nobody's: lists of countries hold an /18 (240e::/18), and the registries have given out
-/// some /16s, but nothing larger, to one network.
+/// Broader IPv6 prefixes are taken for nobody's: lists of countries hold an /18 (240e::/18), and this leaves room for
+/// networks four times as large.
 pub const SHORTEST_V6: u8 = 16;
 
 /// A prefix that should not be blocked.
