@@ -15,6 +15,7 @@ mod guard;
 mod import;
 mod lifetime;
 mod lost;
+mod policy;
 mod real;
 mod refusals;
 mod set_counters;
@@ -35,6 +36,17 @@ fn main() -> ExitCode {
         lifetime::a_socket_that_somebody_removed_is_made_again,
         lifetime::commands_right_after_a_kill_do_without_the_daemon,
         lifetime::after_a_reboot_the_daemon_attaches_again_and_fills_the_tables,
+        policy::lockout::a_session_that_a_policy_cuts_off_is_back_when_nobody_confirms,
+        policy::lockout::a_session_that_a_policy_cuts_off_is_back_also_when_the_daemon_is_killed,
+        policy::lockout::a_confirmed_policy_stays_and_one_that_is_given_up_goes_at_once,
+        policy::lockout::ssh_sessions_and_protected_prefixes_are_not_cut_off_unless_forced,
+        policy::use_of::rules_count_and_keep_their_counters_from_one_policy_to_the_next,
+        policy::use_of::a_set_that_rules_look_at_takes_effect_and_is_not_removed,
+        policy::use_of::a_bad_policy_is_refused_with_its_place_and_changes_nothing,
+        policy::use_of::twelve_policies_back_is_not_too_far,
+        policy::use_of::check_and_diff_tell_what_a_policy_would_do_and_do_nothing,
+        policy::use_of::the_policy_that_the_daemon_is_started_with_is_in_force,
+        policy::crash::killing_the_daemon_at_any_step_of_a_policy_leaves_the_one_of_before_or_of_after,
         detach::detach_leaves_no_pin_no_program_and_no_object,
         detach::detach_all_works_through_the_daemon_and_takes_off_every_interface,
         detach::detach_all_works_without_a_daemon,

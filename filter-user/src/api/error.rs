@@ -92,7 +92,7 @@ pub enum ApiError {
     },
     /// A list that would change more of a set than the caller allows.
     #[error(
-        "the list would add {added} prefixes to the {before} of `{name}` and remove {removed}, and --max-change (max_change) allows \
+        "the list would add {added} prefixes to the {before} of `{name}` and remove {removed}, and --max-change (max_change) or the policy allows \
          {percent}% of them each; nothing was changed"
     )]
     TooMuchChange {
@@ -129,7 +129,7 @@ pub enum ApiError {
     BadPolicy(Box<PolicyErrors>),
     /// A policy that would cut off who must stay reachable.
     #[error(
-        "this policy would cut off who must stay reachable ({} {}); nothing was changed. With `--confirm 60s` (`confirm` in the          API) it goes back by itself unless it is confirmed, and `--force` (`force`) applies it all the same",
+        "this policy would cut off who must stay reachable ({} {}); nothing was changed. With `--confirm 60s` (`confirm` in the API) it goes back by itself unless it is confirmed, and `--force` (`force`) applies it all the same",
         .cuts.len(),
         if .cuts.len() == 1 { "case" } else { "cases" }
     )]

@@ -232,7 +232,12 @@ fn check_change(
     replace: bool,
     max_change: Option<u8>,
 ) -> Result<(), ApiError> {
-    let Some(percent) = max_change else { return Ok(()) };
+    // What the policy in force says counts for a set that is refreshed whole, unless the caller says otherwise.
+    let declared = engine.set_limits(name).1.filter(|_| replace);
+    let declared = declared.map(|part| (part.part() as usize, part.whole() as usize));
+    let Some((part, whole)) = max_change.map(|percent| (usize::from(percent), 100)).or(declared) else {
+        return Ok(());
+    };
     let Ok(entries) = engine.entries(name) else { return Ok(()) };
     let listed: HashSet<IpNet> = prefixes.iter().map(IpNet::trunc).collect();
     let (mut before, mut kept) = (0, 0);
@@ -241,9 +246,10 @@ fn check_change(
         kept += usize::from(listed.contains(&prefix));
     }
     let (added, removed) = (listed.len() - kept, if replace { before - kept } else { 0 });
-    if before == 0 || added.max(removed).saturating_mul(100) <= before.saturating_mul(percent.into()) {
+    if before == 0 || added.max(removed).saturating_mul(whole) <= before.saturating_mul(part) {
         return Ok(());
     }
+    let percent = u8::try_from((part * 100).div_ceil(whole)).unwrap_or(u8::MAX);
     Err(ApiError::TooMuchChange { name: name.to_string(), before, added, removed, percent })
 }
 

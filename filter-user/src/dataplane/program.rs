@@ -218,9 +218,11 @@ fn refused(interface: &str, mode: InterfaceMode, error: ProgramError) -> Datapla
     DataplaneError::ModeRefused { name: interface.to_owned(), mode, hint, source }
 }
 
-/// The system's refusal for lack of rights, if that is what lies at the bottom of an error.
+/// The system's refusal for lack of rights, if that is what lies at the bottom of an error. The verifier's refusal is EACCES,
+/// and is told with its reasons.
 fn not_permitted(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
-    os_error(error).filter(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    let lacking = Some(rustix::io::Errno::PERM.raw_os_error());
+    os_error(error).filter(|error| error.raw_os_error() == lacking)
 }
 
 /// Whether a link refused a program because its interface is gone for good.

@@ -73,6 +73,8 @@ impl Engine {
         let begun = Instant::now();
         let Put { id, is_new, expires, report, steps } =
             sort_put(&self.state, name, kind, prefixes, leaving, provenance, now)?;
+        let most = self.set_limits(name).0;
+        check_entries(&self.state, name, &report, most)?;
         debug!(steps = steps.len(), ms = begun.elapsed().as_millis(), "sorted out a change");
         self.now = seconds(now);
         let mut journalled = Vec::new();
@@ -294,6 +296,22 @@ pub(super) fn sort_put(
     };
     let steps = plan::steps(sets, kind, id, &report.added, &report.removed);
     Ok(Put { id, is_new: set.is_none(), expires, report, steps })
+}
+
+/// Refuses a change after which a set would have more entries than it may, and more than it has.
+pub(super) fn check_entries(
+    sets: &Sets,
+    name: &SetName,
+    report: &ChangeReport,
+    most: Option<u32>,
+) -> Result<(), EngineError> {
+    let Some(limit) = most else { return Ok(()) };
+    let held = sets.set(name).map_or(0, |set| set.entries.len());
+    let would = held + report.added.len() - report.removed.len();
+    if would > held && would > limit as usize {
+        return Err(EngineError::TooManyEntries { name: name.clone(), would, limit });
+    }
+    Ok(())
 }
 
 /// Tells what becomes of each prefix of a change. Both lists are in order, and so is the set: where they are long, all

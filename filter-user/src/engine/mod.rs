@@ -272,7 +272,8 @@ impl Engine {
     #[must_use]
     pub fn planner(&self) -> Planner {
         let (sets, footprint) = (Sets::clone(&self.state), self.tables.planner());
-        Planner { sets, used: self.used.all(), memory: self.tables.memory(), footprint }
+        let limits = self.entry_limits();
+        Planner { sets, used: self.used.all(), memory: self.tables.memory(), limits, footprint }
     }
 
     /// The wanted interfaces, by name.

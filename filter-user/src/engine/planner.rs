@@ -1,10 +1,11 @@
 //! What an import would do, told without the engine: on a copy of its sets, so that no change waits meanwhile.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use ipnet::IpNet;
 
-use super::change::{Leaving, distinct, is_at_once, sort_put};
+use super::change::{Leaving, check_entries, distinct, is_at_once, sort_put};
 use super::error::EngineError;
 use super::kind::SetKind;
 use super::name::SetName;
@@ -19,6 +20,8 @@ pub struct Planner {
     /// Entries in all tables.
     pub(super) used: usize,
     pub(super) memory: TableMemory,
+    /// Entries that sets may have, where the policy in force says so.
+    pub(super) limits: BTreeMap<SetName, u32>,
     pub(super) footprint: fn(&Contents) -> Result<Footprint, TableError>,
 }
 
@@ -39,6 +42,7 @@ impl Planner {
     ) -> Result<ImportPlan, EngineError> {
         let leaving = if replace { Leaving::Others } else { Leaving::None };
         let put = sort_put(&self.sets, set, kind, distinct(prefixes), &leaving, provenance, now)?;
+        check_entries(&self.sets, set, &put.report, self.limits.get(set).copied())?;
         let contents = plan::contents(&self.sets, &put.steps)?;
         let footprint = (self.footprint)(&contents).map_err(|source| EngineError::Tables { source })?;
         let memory = self.memory;

@@ -6,7 +6,7 @@
 //! compiled with what those hold, so a change of such a set makes new tables. Trusts the policy's own checks. Costs a
 //! generation of the tables for each of these.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -422,6 +422,12 @@ impl Engine {
     pub fn set_limits(&self, name: &SetName) -> (Option<u32>, Option<crate::policy::Ratio>) {
         let declared = self.policy().and_then(|policy| policy.sets.get(name));
         (declared.and_then(|set| set.max_entries), declared.and_then(|set| set.max_change))
+    }
+
+    /// Entries that sets may have, where the policy in force says so.
+    pub(super) fn entry_limits(&self) -> BTreeMap<SetName, u32> {
+        let sets = self.policy().map(|policy| policy.sets.iter()).into_iter().flatten();
+        sets.filter_map(|(name, entry)| Some((name.clone(), entry.max_entries?))).collect()
     }
 
     /// Prefixes that the policy in force protects.
