@@ -196,7 +196,7 @@ impl Controller {
         }
         match engine.end_trial_in_time(now) {
             Ok(true) => {
-                tracing::warn!("the policy was not confirmed in time, and what was before is in force again")
+                tracing::warn!("the policy was not confirmed in time, and what was before is in force again");
             }
             Ok(false) => {}
             Err(error) => {

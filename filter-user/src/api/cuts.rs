@@ -4,6 +4,7 @@
 //! prefixes, address resolution from the gateway and from anybody. A policy that drops a first packet to port 22 from wherever
 //! it comes is broad, whoever is connected now. What lists block is not asked here. Trusts [`crate::guard`] for who there is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,9 +13,12 @@ use filter_common::config::Switches;
 use filter_common::policy::tables::PolicyTables;
 use filter_common::verdict::{Reason, Verdict};
 
+use ipnet::IpNet;
+
 use super::error::ApiError;
 use crate::engine::Engine;
 use crate::guard::{Guarded, Why};
+use crate::policy::Policy;
 use crate::policy::probe::Probe;
 
 const SYN: u8 = 0x02;
@@ -42,80 +46,143 @@ impl fmt::Display for Cut {
 /// Whom a policy would cut off, with the lists that allow as they are.
 pub(super) fn cuts(
     engine: &Engine,
-    policy: &Arc<PolicyTables>,
+    policy: &Policy,
+    tables: &Arc<PolicyTables>,
     guarded: &[Guarded],
 ) -> Result<Vec<Cut>, ApiError> {
-    if policy.is_empty() {
+    if tables.is_empty() {
         return Ok(Vec::new());
     }
-    let contents = engine.allowing(Arc::clone(policy))?;
+    let contents = engine.allowing(Arc::clone(tables))?;
     let probe = Probe::new(&contents).map_err(|source| crate::engine::EngineError::Tables { source })?;
-    let interfaces: Vec<&str> = engine.interfaces().keys().map(String::as_str).collect();
-    let asked = Asked { probe, interfaces };
-    let own: Vec<IpAddr> = guarded
-        .iter()
-        .filter(|guarded| matches!(guarded.why, Why::OwnAddress { .. }))
-        .map(|guarded| guarded.prefix.addr())
-        .collect();
-    let mut cuts: Vec<Cut> = guarded.iter().filter_map(|guarded| asked.cut_off(guarded, &own)).collect();
-    cuts.extend(asked.broad(&own));
+    let named = policy.interfaces.iter().map(|entry| entry.name.as_str().to_owned());
+    let filtered: BTreeSet<String> = engine.interfaces().keys().cloned().chain(named).collect();
+    let asked = Asked { probe, filtered, guarded };
+    let mut cuts: Vec<Cut> = guarded.iter().filter_map(|guarded| asked.cut_off(guarded)).collect();
+    cuts.extend(asked.broad());
     cuts.dedup();
     Ok(cuts)
 }
 
 struct Asked<'a> {
     probe: Probe,
-    interfaces: Vec<&'a str>,
+    /// Interfaces that are filtered, or will be.
+    filtered: BTreeSet<String>,
+    guarded: &'a [Guarded],
 }
 
 impl Asked<'_> {
-    /// What drops a frame that comes in by any of the interfaces.
-    fn drops(&self, frame: &[u8]) -> Option<Reason> {
-        // What senders do wrong is not the policy's: those checks are the interface's own.
-        let switches = Switches { bad_tcp_flags: 0, bogon_source: 0, ..Switches::DEFAULT };
-        let names = if self.interfaces.is_empty() { &[""][..] } else { &self.interfaces };
-        let mut reasons = names.iter().map(|name| self.probe.reason(name, frame, &switches));
-        reasons.find(|reason| reason.verdict() != Verdict::Pass)
+    /// What drops a frame that comes in by that interface; nothing, where it is not filtered.
+    fn drops_on(&self, interface: &str, frame: &[u8]) -> Option<Reason> {
+        self.filtered.contains(interface).then(|| self.dropped(interface, frame)).flatten()
     }
 
-    fn cut_off(&self, guarded: &Guarded, own: &[IpAddr]) -> Option<Cut> {
+    /// What drops a frame whichever of the interfaces it comes in by.
+    fn drops_everywhere(&self, frame: &[u8]) -> Option<Reason> {
+        if self.filtered.is_empty() {
+            return self.dropped("", frame);
+        }
+        let mut reasons = self.filtered.iter().map(|interface| self.dropped(interface, frame));
+        let first = reasons.next().flatten()?;
+        reasons.all(|reason| reason.is_some()).then_some(first)
+    }
+
+    fn dropped(&self, interface: &str, frame: &[u8]) -> Option<Reason> {
+        // What senders do wrong is not the policy's: those checks are the interface's own.
+        let switches = Switches { bad_tcp_flags: 0, bogon_source: 0, ..Switches::DEFAULT };
+        Some(self.probe.reason(interface, frame, &switches))
+            .filter(|reason| reason.verdict() != Verdict::Pass)
+    }
+
+    /// The interface that has an address of this host: packets to it mostly come in there.
+    fn interface_of(&self, address: IpAddr) -> Option<&str> {
+        self.guarded.iter().find_map(|guarded| match &guarded.why {
+            Why::OwnAddress { interface } if guarded.prefix.addr() == address => Some(interface.as_str()),
+            _ => None,
+        })
+    }
+
+    /// An address of this host of the same family; where there is none, one for documentation.
+    fn own(&self, like: IpAddr) -> IpAddr {
+        let mut own = self.guarded.iter().filter(|guarded| matches!(guarded.why, Why::OwnAddress { .. }));
+        let found = own.find(|own| own.prefix.addr().is_ipv4() == like.is_ipv4());
+        found.map_or_else(|| somewhere(like), |own| own.prefix.addr())
+    }
+
+    /// Ports that people come in by.
+    fn ports(&self) -> BTreeSet<u16> {
+        let sessions = self.guarded.iter().filter_map(|guarded| guarded.session);
+        sessions.map(|session| session.local.port()).chain([SSH]).collect()
+    }
+
+    fn cut_off(&self, guarded: &Guarded) -> Option<Cut> {
         let address = guarded.prefix.addr();
         let cut = |who: String, reason| Some(Cut { who, reason });
         match (&guarded.why, guarded.session) {
             (Why::SshPeer | Why::ApiPeer, Some(session)) => {
-                let reason = self.drops(&tcp(session.peer, session.local, ACK)?)?;
-                cut(format!("{}, from {} to {}", guarded.why, session.peer, session.local), reason)
+                let frame = tcp(session.peer, session.local, ACK)?;
+                let reason = match self.interface_of(session.local.ip()) {
+                    Some(interface) => self.drops_on(interface, &frame),
+                    None => self.drops_everywhere(&frame),
+                };
+                cut(format!("{}, from {} to {}", guarded.why, session.peer, session.local), reason?)
             }
-            (Why::Gateway { .. }, _) => {
-                let reason = self.drops(&resolution(address))?;
+            (Why::Gateway { interface }, _) => {
+                let reason = self.drops_on(interface, &resolution(address))?;
                 cut(format!("address resolution from {} ({address})", guarded.why), reason)
             }
             (Why::SshPeer | Why::ApiPeer | Why::Protected, _) => {
-                let to = own.iter().find(|own| own.is_ipv4() == address.is_ipv4());
-                let to = to.copied().unwrap_or_else(|| somewhere(address));
-                let frame = tcp(SocketAddr::new(address, 50_000), SocketAddr::new(to, SSH), SYN)?;
-                let reason = self.drops(&frame)?;
-                cut(format!("connections to port {SSH} from {}, {}", guarded.prefix, guarded.why), reason)
+                let reason = within(guarded.prefix).find_map(|from| self.refused(from))?;
+                cut(format!("connections from {}, {}", guarded.prefix, guarded.why), reason)
             }
             (Why::OwnAddress { .. }, _) => None,
         }
     }
 
-    /// Whether nobody could come in any more.
-    fn broad(&self, own: &[IpAddr]) -> Option<Cut> {
-        [Ipv4Addr::UNSPECIFIED.into(), IpAddr::V6(Ipv6Addr::UNSPECIFIED)].into_iter().find_map(|family| {
-            let to = own.iter().find(|own| own.is_ipv4() == family.is_ipv4());
-            let to = to.copied().unwrap_or_else(|| somewhere(family));
-            let mut reasons = (0..ANYBODY).map(|number| {
-                let from = SocketAddr::new(anybody(number, family.is_ipv4()), 50_000);
-                tcp(from, SocketAddr::new(to, SSH), SYN).and_then(|frame| self.drops(&frame))
-            });
-            let first = reasons.next().flatten()?;
-            let family = if family.is_ipv4() { "IPv4" } else { "IPv6" };
-            let who = format!("connections to port {SSH} from every {family} address");
-            reasons.all(|reason| reason.is_some()).then_some(Cut { who, reason: first })
-        })
+    /// What drops first packets of connections from there to every port that people come in by.
+    fn refused(&self, from: IpAddr) -> Option<Reason> {
+        let to = self.own(from);
+        let mut first = None;
+        for port in self.ports() {
+            let frame = tcp(SocketAddr::new(from, 50_000), SocketAddr::new(to, port), SYN)?;
+            first = first.or(Some(self.drops_everywhere(&frame)?));
+        }
+        first
     }
+
+    /// Whether nobody could come in any more, by family.
+    fn broad(&self) -> Vec<Cut> {
+        let of = |is_v4| {
+            let mut reasons = (0..ANYBODY).map(|number| self.refused(anybody(number, is_v4)));
+            let first = reasons.next().flatten()?;
+            let ports: Vec<String> = self.ports().iter().map(u16::to_string).collect();
+            let family = if is_v4 { "IPv4" } else { "IPv6" };
+            let who = format!("connections to port {} from every {family} address", ports.join(" and "));
+            reasons.all(|reason| reason.is_some()).then_some(Cut { who, reason: first })
+        };
+        [true, false].into_iter().filter_map(of).collect()
+    }
+}
+
+/// Addresses of a prefix: both ends, and some between.
+fn within(prefix: IpNet) -> impl Iterator<Item = IpAddr> {
+    let (first, last) = (prefix.network(), prefix.broadcast());
+    let inner = (0..ANYBODY).map(move |number| {
+        let spread = u128::from(number.wrapping_add(1).wrapping_mul(0x9e37_79b9));
+        match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                let room = u128::from(last.to_bits() - first.to_bits());
+                let step = u32::try_from((room * spread) >> 32).unwrap_or(0);
+                IpAddr::from(Ipv4Addr::from_bits(first.to_bits() + step))
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                let step = (last.to_bits() - first.to_bits()) / (1 << 32) * spread;
+                IpAddr::from(Ipv6Addr::from_bits(first.to_bits() + step))
+            }
+            _ => first,
+        }
+    });
+    [first, last].into_iter().chain(inner)
 }
 
 /// An address for documentation, of a family.

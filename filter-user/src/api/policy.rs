@@ -17,7 +17,7 @@ use super::types::{
     Applied, ApplyRequest, AttachRequest, CheckRequest, Count, DetachRequest, PolicyCheck, PolicyEntry,
     PolicyList, PolicyMemory, PolicyText, RollbackRequest, RuleList, RuleStats, SCHEMA, Timestamp,
 };
-use crate::engine::{Engine, InterfaceIntent, PolicyOrigin, PolicySummary};
+use crate::engine::{Engine, EngineError, InterfaceIntent, PolicyOrigin, PolicySummary};
 use crate::policy::{Checked, Drawing, InterfaceEntry, Mode, Policy, Verdict};
 
 /// A policy that is confirmed in less time than this could not be told of in time.
@@ -35,7 +35,7 @@ impl Controller {
         let guarded = self.guarded(&checked.policy.protect, peer)?;
         let engine = self.asked()?;
         let plan = engine.plan_policy(&checked)?;
-        let cuts = cuts(&engine, &plan.tables, &guarded)?;
+        let cuts = cuts(&engine, &checked.policy, &plan.tables, &guarded)?;
         Ok(PolicyCheck {
             schema: SCHEMA,
             file: request.file.clone(),
@@ -136,17 +136,21 @@ impl Controller {
         let guarded = self.guarded(&checked.policy.protect, peer)?;
         let cuts = {
             let engine = self.asked()?;
+            if engine.trial_until().is_some() {
+                return Err(EngineError::OnTrial.into());
+            }
             let plan = engine.plan_policy(&checked)?;
-            cuts(&engine, &plan.tables, &guarded)?
+            cuts(&engine, &checked.policy, &plan.tables, &guarded)?
         };
         if !cuts.is_empty() && !force && confirm.is_none() {
             return Err(ApiError::PolicyCutsOff { cuts });
         }
         let mut warnings = drawn(&checked);
         warnings.extend(cuts.iter().map(Cut::to_string));
-        self.attach_named(&checked.policy.interfaces)?;
+        let attached = self.attach_named(&checked.policy.interfaces)?;
         let file = origin.file.clone();
-        let policy = self.engine()?.apply_policy(checked, text, origin, confirm, SystemTime::now())?;
+        let applied = self.engine()?.apply_policy(checked, text, origin, confirm, SystemTime::now());
+        let policy = applied.inspect_err(|_| self.detach_again(&attached))?;
         let until = policy.trial_until.map_or_else(String::new, |until| Timestamp(until).to_string());
         tracing::info!(policy = policy.number, file, on_trial_until = until, "the policy is in force");
         // The end of a trial is a new time for whoever waits for the next thing to do.
@@ -154,8 +158,8 @@ impl Controller {
         Ok(Applied { schema: SCHEMA, policy: Some(policy.into()), warnings })
     }
 
-    /// Attaches the interfaces that a policy names and that are not yet: all of them, or none.
-    fn attach_named(&self, entries: &[InterfaceEntry]) -> Result<(), ApiError> {
+    /// Attaches the interfaces that a policy names and that are not yet: all of them, or none. Names them.
+    fn attach_named(&self, entries: &[InterfaceEntry]) -> Result<Vec<String>, ApiError> {
         let running = self.dataplane()?.interfaces()?;
         let mut missing: Vec<&InterfaceEntry> = Vec::new();
         for entry in entries {
@@ -175,17 +179,23 @@ impl Controller {
         for entry in missing {
             let request = AttachRequest::of(entry);
             if let Err(error) = self.attach(&request) {
-                for name in &attached {
-                    let undo = DetachRequest { interfaces: vec![name.clone()], all: false };
-                    if let Err(error) = self.detach(&undo) {
-                        tracing::error!(%error, interface = name, "cannot take the filter off again");
-                    }
-                }
+                self.detach_again(&attached);
                 return Err(error);
             }
             attached.push(entry.name.as_str().to_owned());
         }
-        Ok(())
+        Ok(attached)
+    }
+
+    /// Takes the filter off interfaces that it was put on for a policy that did not come into force.
+    fn detach_again(&self, names: &[String]) {
+        if names.is_empty() {
+            return;
+        }
+        let undo = DetachRequest { interfaces: names.to_vec(), all: false };
+        if let Err(error) = self.detach(&undo) {
+            tracing::error!(%error, interfaces = names.join(", "), "cannot take the filter off again");
+        }
     }
 
     /// The policies that are kept.

@@ -100,6 +100,11 @@ impl Controller {
     /// When the kernel does not tell what it has.
     pub fn watch(&self, changed: bool) -> Result<(), ApiError> {
         self.look_after(self.dataplane()?.as_mut())?;
+        if changed && self.engine()?.follow_interfaces()? {
+            info!(
+                "an interface that rules redirect to has come, gone or changed, and the tables are made anew"
+            );
+        }
         let is_due = !self.unfiltered()?.failed.is_empty();
         if is_due || (changed && self.differs_in_interfaces()) {
             let restored = self.restore()?;

@@ -27,9 +27,9 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
     let applied = client.post::<_, Applied>("/v1/policy/confirm", &serde_json::json!({})).await;
     let applied = applied.map_err(|error| Refusal::from_client(error, |_| None))?;
     if args.json {
-        table::json(out, &applied)?
+        table::json(out, &applied)?;
     } else {
-        told(&applied, 0, out)?
+        told(&applied, 0, out)?;
     }
     Ok(Outcome::Done)
 }

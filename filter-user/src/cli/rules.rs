@@ -27,9 +27,9 @@ pub struct Args {
 pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Outcome> {
     let rules: RuleList = client.get("/v1/rules").await?;
     if args.json {
-        table::json(out, &rules)?
+        table::json(out, &rules)?;
     } else {
-        out.write_all(text(&rules).as_bytes())?
+        out.write_all(text(&rules).as_bytes())?;
     }
     Ok(Outcome::Done)
 }

@@ -141,7 +141,7 @@ pub enum EngineError {
     },
     /// A policy is on trial.
     #[error(
-        "a policy waits to be confirmed; `levee confirm` keeps it and `levee rollback` gives it up, and before that no other          can be applied"
+        "a policy waits to be confirmed; `levee confirm` keeps it and `levee rollback` gives it up, and before that no other can be applied"
     )]
     OnTrial,
     /// No policy is on trial.

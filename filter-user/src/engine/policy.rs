@@ -25,7 +25,7 @@ use super::sets::Sets;
 use super::types::{milliseconds, seconds, time, time_ms};
 use crate::policy::compile::Names;
 use crate::policy::tables::tables;
-use crate::policy::{Checked, InterfaceName, Policy, Rule};
+use crate::policy::{Action, Checked, InterfaceName, Policy, Rule};
 use crate::tables::{Contents, OnTrial, PrefixTables, TableKind};
 
 /// Who applies a policy, and from where.
@@ -76,12 +76,27 @@ pub(super) struct InForce {
     pub(super) uses: BTreeSet<SetName>,
     seed: u64,
     slots: Vec<u32>,
+    /// Interfaces that its rules redirect to, as they were when the tables were made.
+    redirected: Vec<Option<u32>>,
 }
 
 impl InForce {
-    fn new(checked: Checked, record: &PolicyRecord) -> Self {
+    fn new(checked: Checked, record: &PolicyRecord, tables: &dyn PrefixTables) -> Self {
         let uses = checked.policy.sets_used().map(|used| used.set.clone()).collect();
-        Self { checked, uses, seed: record.seed, slots: record.slots.clone() }
+        let (seed, slots) = (record.seed, record.slots.clone());
+        let mut policy = Self { checked, uses, seed, slots, redirected: Vec::new() };
+        policy.redirected = policy.redirects(tables);
+        policy
+    }
+
+    /// Indexes of the interfaces that rules redirect to, by rule.
+    fn redirects(&self, tables: &dyn PrefixTables) -> Vec<Option<u32>> {
+        let rules = self.checked.policy.rules.iter();
+        let of = |rule: &Rule| match &rule.action {
+            Action::Redirect(interface) => Some(tables.interface_index(interface.as_str())),
+            _ => None,
+        };
+        rules.filter_map(of).collect()
     }
 
     /// What names each rule's counters.
@@ -153,7 +168,7 @@ impl Engine {
             .into_iter()
             .map(|(id, name, kind)| Step::CreateSet { id, name, kind: kind.into(), created })
             .collect();
-        let policy = InForce::new(checked, &record);
+        let policy = InForce::new(checked, &record, self.tables.as_ref());
         steps.push(Step::ApplyPolicy { record, until_ms });
         self.replace_and_record(&contents, on_trial, steps)?;
         self.policy = Some(policy);
@@ -212,7 +227,7 @@ impl Engine {
     fn end_trial_now(&mut self) -> Result<(), EngineError> {
         let mut after = self.state.policies.clone();
         after.end_trial();
-        let before = after.in_force().map(read).transpose()?;
+        let before = after.in_force().map(|record| read(record, self.tables.as_ref())).transpose()?;
         let contents = self.contents_with(&self.state, &[], before.as_ref())?;
         self.replace_and_record(&contents, OnTrial::Ends, vec![Step::EndTrial])?;
         self.policy = before;
@@ -239,6 +254,24 @@ impl Engine {
         }
         let found = policies.before(steps).map(|record| (record.text.clone(), record.number));
         found.ok_or(EngineError::NoSuchPolicy { steps, kept: policies.count_before() })
+    }
+
+    /// Makes the tables anew where interfaces that rules redirect to have come, gone, or changed their numbers; says whether
+    /// that was so.
+    ///
+    /// # Errors
+    /// [`EngineError::Tables`] and [`EngineError::Divided`]; the tables are as before.
+    pub fn follow_interfaces(&mut self) -> Result<bool, EngineError> {
+        let Some(policy) = &self.policy else { return Ok(false) };
+        let now = policy.redirects(self.tables.as_ref());
+        if now == policy.redirected {
+            return Ok(false);
+        }
+        self.repair()?;
+        if let Some(policy) = &mut self.policy {
+            policy.redirected = now;
+        }
+        Ok(true)
     }
 
     /// The policies that are kept, the oldest first.
@@ -281,7 +314,7 @@ impl Engine {
         let before = self.policy.as_ref().map(InForce::keys).unwrap_or_default();
         let (slots, fresh) = slots(&keys(&checked.policy), &before);
         let seed = in_force.map_or_else(|| RandomState::new().hash_one(0), |record| record.seed);
-        let tables = self.compile(&checked.policy, &self.state, &slots, seed)?;
+        let tables = self.compile(&checked.policy, &self.state, &slots, seed, false)?;
         let mut contents = plan::contents(&self.state, &[])?;
         if !tables.is_empty() {
             contents.set_policy(Arc::clone(&tables));
@@ -313,8 +346,9 @@ impl Engine {
         sets: &Sets,
         slots: &[u32],
         seed: u64,
+        lenient: bool,
     ) -> Result<Arc<PolicyTables>, EngineError> {
-        let names = Known { sets, tables: self.tables.as_ref() };
+        let names = Known { sets, tables: self.tables.as_ref(), lenient };
         tables(policy, &names, slots, seed).map(Arc::new).map_err(|source| EngineError::Rules { source })
     }
 
@@ -331,7 +365,7 @@ impl Engine {
     ) -> Result<Contents, EngineError> {
         let mut contents = plan::contents(sets, steps)?;
         if let Some(InForce { checked, slots, seed, .. }) = policy {
-            let tables = self.compile(&checked.policy, sets, slots, *seed)?;
+            let tables = self.compile(&checked.policy, sets, slots, *seed, true)?;
             if !tables.is_empty() {
                 contents.set_policy(tables);
             }
@@ -413,7 +447,8 @@ impl Engine {
                 self.record(vec![Step::EndTrial])?;
             }
         }
-        self.policy = self.state.policies.in_force().map(read).transpose()?;
+        let in_force = self.state.policies.in_force();
+        self.policy = in_force.map(|record| read(record, self.tables.as_ref())).transpose()?;
         Ok(())
     }
 
@@ -448,16 +483,18 @@ struct Prepared {
 }
 
 /// A policy that was applied, and so had no error then.
-fn read(record: &PolicyRecord) -> Result<InForce, EngineError> {
+fn read(record: &PolicyRecord, tables: &dyn PrefixTables) -> Result<InForce, EngineError> {
     let checked = Policy::parse(&record.origin, &record.text);
     let checked = checked.map_err(|errors| EngineError::Policy(Box::new(errors)))?;
-    Ok(InForce::new(checked, record))
+    Ok(InForce::new(checked, record, tables))
 }
 
 /// The names of a policy, as sets and tables have them.
 struct Known<'a> {
     sets: &'a Sets,
     tables: &'a dyn PrefixTables,
+    /// An interface that is not there is none of a number, which the program takes for one that is gone; not an error.
+    lenient: bool,
 }
 
 impl Names for Known<'_> {
@@ -466,6 +503,7 @@ impl Names for Known<'_> {
     }
 
     fn interface_index(&self, name: &InterfaceName) -> Option<u32> {
-        self.tables.interface_index(name.as_str())
+        let index = self.tables.interface_index(name.as_str());
+        if self.lenient { index.or(Some(0)) } else { index }
     }
 }

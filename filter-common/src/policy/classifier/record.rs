@@ -3,7 +3,7 @@
 //! | word | what |
 //! |---|---|
 //! | 0 | bytes from the lowest: [`Action`], [`COUNTS_ONLY`] and other flags, length of the payload that is compared (0: none), its offset; then, in the upper half, the number of the rule's counters |
-//! | 1 | the action's argument: a limit's number, seconds of a ban, index of an interface, or the most that a random number may be for a sample; in the upper half, where the flag [`HAS_CHANCE`] is set, the same for the rule |
+//! | 1 | the action's argument: a limit's number, seconds of a ban, index of an interface (0 where it is gone: the rule counts then, and decides nothing), or the most that a random number may be for a sample; in the upper half, where the flag [`HAS_CHANCE`] is set, the same for the rule |
 //! | 2, 3 | the payload: its first eight bytes as the number that they are in network order, then the next eight; zero behind its end and where the mask is |
 //! | 4, 5 | its mask, likewise |
 //! | 6, 7 | nothing: zero |

@@ -27,8 +27,8 @@ pub trait Effects {
     fn payload(&mut self, offset: u32, length: u32) -> Option<(u64, u64)>;
     /// Bans the packet's source for so long.
     fn ban(&mut self, seconds: u32, now: u64);
-    /// Shows the packet to whoever listens.
-    fn sample(&mut self, rule: u32);
+    /// Shows the packet to whoever listens, as the rule with the counters of that number.
+    fn sample(&mut self, counter: u32);
 }
 
 /// How a walk ends.
@@ -121,6 +121,8 @@ impl Walk {
             Action::Count => OutcomeKind::None,
             Action::Drop => OutcomeKind::Drop,
             Action::Pass => OutcomeKind::Pass,
+            // Of an interface that is gone.
+            Action::Redirect if record.argument() == 0 => OutcomeKind::None,
             Action::Redirect => OutcomeKind::Redirect,
             Action::Ban => OutcomeKind::Ban,
             Action::Limit => {
@@ -135,7 +137,7 @@ impl Walk {
                     return true;
                 }
                 if !counts_only {
-                    effects.sample(rule);
+                    effects.sample(record.counter());
                 }
                 OutcomeKind::None
             }
