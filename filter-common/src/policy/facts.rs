@@ -1,7 +1,4 @@
 //! A packet's facts as the classifier asks for them: what was observed, and the classes of what has to be searched for.
-//!
-//! Addresses are searched for before, and not when the classifier comes to them: a search needs more stack than is left
-//! below it (512 bytes in all, Linux). So a packet that no rule could match pays for them, too, where rules look at addresses.
 
 use super::classifier::field::{ABSENT, Facts, Field, address_v4, address_v6};
 use super::classifier::{RulesGeometry, ether};
@@ -20,43 +17,16 @@ pub trait AddressClass {
     fn destination_v6(&self, address: [u64; 2]) -> u32;
 }
 
-impl Observed {
-    /// Finds the classes of the addresses that rules look at, as the values of their fields.
-    #[inline(always)]
-    pub fn find_classes<C: AddressClass>(&mut self, used: u32, classes: &C) {
-        if used & Field::Destination.bit() != 0 {
-            let class = self.class(
-                self.destination,
-                |v4| classes.destination_v4(v4),
-                |v6| classes.destination_v6(v6),
-            );
-            self.values[Field::Destination as usize] = class;
-        }
-        if used & Field::Source.bit() != 0 {
-            let class = self.class(self.source, |v4| classes.source_v4(v4), |v6| classes.source_v6(v6));
-            self.values[Field::Source as usize] = class;
-        }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "an IPv4 address")]
-    fn class(&self, address: [u64; 2], v4: impl FnOnce(u32) -> u32, v6: impl FnOnce([u64; 2]) -> u32) -> u32 {
-        match self.family {
-            family::V4 => address_v4(v4(address[0] as u32)),
-            family::V6 => address_v6(v6(address)),
-            _ => ABSENT,
-        }
-    }
-}
-
 /// One packet before the rules of a generation.
-pub struct PacketFacts<'a, L> {
-    /// What was observed of it, with the classes of its addresses.
+pub struct PacketFacts<'a, L, C> {
+    /// What was observed of it.
     pub observed: &'a Observed,
     /// The lines of the generation.
     pub lines: &'a L,
     /// Where the rules lie in them.
     pub geometry: &'a RulesGeometry,
+    /// The classes of addresses.
+    pub classes: &'a C,
     /// The class of the interface.
     pub interface: u32,
 }
@@ -70,7 +40,7 @@ macro_rules! observed {
     )*};
 }
 
-impl<L: Lines> Facts for PacketFacts<'_, L> {
+impl<L: Lines, C: AddressClass> Facts for PacketFacts<'_, L, C> {
     observed! {
         shape Shape
         ether_type EtherType
@@ -86,8 +56,6 @@ impl<L: Lines> Facts for PacketFacts<'_, L> {
         length Length
         source_port SourcePort
         destination_port DestinationPort
-        destination Destination
-        source Source
     }
 
     #[inline(always)]
@@ -103,5 +71,25 @@ impl<L: Lines> Facts for PacketFacts<'_, L> {
     #[inline(always)]
     fn ether_destination(&self) -> u32 {
         ether::find(self.lines, &self.geometry.ether_destination, self.observed.ether_destination)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "an IPv4 address")]
+    fn destination(&self) -> u32 {
+        match self.observed.family {
+            family::V4 => address_v4(self.classes.destination_v4(self.observed.destination[0] as u32)),
+            family::V6 => address_v6(self.classes.destination_v6(self.observed.destination)),
+            _ => ABSENT,
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "an IPv4 address")]
+    fn source(&self) -> u32 {
+        match self.observed.family {
+            family::V4 => address_v4(self.classes.source_v4(self.observed.source[0] as u32)),
+            family::V6 => address_v6(self.classes.source_v6(self.observed.source)),
+            _ => ABSENT,
+        }
     }
 }

@@ -106,12 +106,12 @@ impl<P: PacketRead> Rules<P> for HostRules<'_> {
     }
 
     fn walk(&self, packet: &P) -> Outcome {
-        self.observed.borrow_mut().find_classes(self.policy.rules.used, self);
         let observed = *self.observed.borrow();
         let facts = PacketFacts {
             observed: &observed,
             lines: &self.lines,
             geometry: &self.policy.rules,
+            classes: self,
             interface: self.interface,
         };
         let mut effects = HostEffects { rules: self, packet, observed: &observed };

@@ -125,9 +125,6 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
 
     #[inline(always)]
     fn walk(&self, _: &XdpPacket<'_, FRAGS>) -> Outcome {
-        if let Some(scratch) = scratch() {
-            scratch.observed.find_classes(rules().used, &KernelClasses);
-        }
         if find_candidates() == 0 {
             return Outcome::NONE;
         }
@@ -164,6 +161,7 @@ extern "C" fn find_candidates() -> u32 {
         observed: &scratch.observed,
         lines: &KernelLines,
         geometry: rules(),
+        classes: &KernelClasses,
         interface: policy!(interface),
     };
     let candidates = classify(&KernelLines, rules(), &facts);
