@@ -185,6 +185,10 @@ pub mod name {
     pub const HASH: &str = "hash";
     /// XDP: drops sources that are in [`LRU_V4`] or [`LRU_V6`], passes all else.
     pub const LRU: &str = "lru_hash";
+    /// XDP: limits each IPv4 source by a bucket in [`LIMITED`], drops what is over, passes all else.
+    pub const LRU_LIMITER: &str = "lru_limit";
+    /// The same for frames in several buffers.
+    pub const LRU_LIMITER_FRAGS: &str = "lru_limit_frags";
     /// Classifier: counts what reaches the stack, by source MAC.
     pub const STACK_COUNTER: &str = "stack_counter";
 
@@ -215,6 +219,10 @@ pub mod name {
     pub const LRU_V4: &str = "LRU_V4";
     /// See [`LRU_V4`].
     pub const LRU_V6: &str = "LRU_V6";
+    /// Buckets of limited sources, in a hash map that forgets what was used least recently.
+    pub const LIMITED: &str = "LIMITED";
+    /// Array of one: the words of the limit's [`Pace`](crate::policy::limiter::Pace).
+    pub const PACE: &str = "PACE";
     /// Array of one MAC, in the first six of eight bytes.
     pub const WATCHED_MAC: &str = "WATCHED_MAC";
     /// Per-CPU array of two [`super::StackCount`]: from the watched MAC, and from all others.

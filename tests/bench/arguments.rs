@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use crate::{filter, list};
 
@@ -12,6 +12,7 @@ Examples:
   cargo xtask bench                              everything: about twenty minutes
   cargo xtask bench --quick                      less than two, with fewer lists and rounds
   cargo xtask bench --filter levee --list ipv4 --entries 1000
+  cargo xtask bench --only policies              rules and limits alone
   cargo xtask bench --filter levee --filter nft --output /tmp/bench
 
 A bare XDP_DROP is measured in every run: it is what the others are compared with.
@@ -39,6 +40,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N,...", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     pub entries: Vec<u32>,
+    /// Only this part.
+    #[arg(long, value_name = "PART", value_enum)]
+    pub only: Option<Part>,
     /// Rounds of each figure, whatever --quick says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: Option<u32>,
@@ -48,6 +52,15 @@ pub struct Arguments {
     /// The directory that the reports go to: report.json, report.md and plots.
     #[arg(long, value_name = "DIR", default_value = "target/bench")]
     pub output: PathBuf,
+}
+
+/// A part of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Lists of sources, and all filters beside each other.
+    Lists,
+    /// Rules and limits, beside the same program without them.
+    Policies,
 }
 
 /// How long and how often.
@@ -140,6 +153,9 @@ impl Arguments {
     /// The lists that were asked for, with their lengths where those can be chosen: short ones first.
     #[must_use]
     pub fn lists(&self) -> Vec<(list::Kind, u32)> {
+        if self.only == Some(Part::Policies) {
+            return Vec::new();
+        }
         let kinds = list::Kind::ALL.into_iter().filter(|kind| self.wants(*kind));
         kinds
             .flat_map(|kind| {
@@ -151,6 +167,17 @@ impl Arguments {
                 lengths.into_iter().map(move |length| (kind, length))
             })
             .collect()
+    }
+
+    /// Whether policies are measured: where Levee is, unless only lists were asked for.
+    #[must_use]
+    pub fn wants_policies(&self) -> bool {
+        let measures_levee = self.kinds().contains(&filter::Kind::Levee);
+        match self.only {
+            Some(Part::Policies) => true,
+            Some(Part::Lists) => false,
+            None => measures_levee && self.lists.is_empty(),
+        }
     }
 
     fn wants(&self, kind: list::Kind) -> bool {

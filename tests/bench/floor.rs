@@ -11,7 +11,7 @@ use crate::lane::Lane;
 use crate::list::{Stream, Traffic};
 
 /// Test runs of the one round that shows how many make a turn.
-const FIRST: u32 = 50_000;
+pub const FIRST: u32 = 50_000;
 
 /// Measures one program with one kind of traffic.
 pub fn measure(
@@ -44,6 +44,6 @@ pub fn measure(
 
 /// As many runs as fit into a turn; enough for an average in any case, however slow the program is.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a small range")]
-fn repeat(nanoseconds: f64, turn: Duration) -> u32 {
+pub fn repeat(nanoseconds: f64, turn: Duration) -> u32 {
     (turn.as_secs_f64() * 1e9 / nanoseconds.max(1.0)).clamp(f64::from(FIRST), 4e6) as u32
 }

@@ -10,6 +10,7 @@
 //! * [`list`]: what is blocked, and traffic for it. [`filter`]: the filters, one file each.
 //! * [`station`], [`lane`]: a filter and the veth pair that it stands behind.
 //! * [`measures`], by way of [`floor`], [`flood`], [`two_floods`], [`latency`], [`updates`], [`memory`].
+//! * [`policy`]: what rules and limits cost, beside the same program without them.
 //! * [`figure`], [`series`], [`tally`], [`report`]: what was found; JSON. [`targets`]: what was wanted.
 //! * [`table`], [`markdown`], [`plot`]: the same for people.
 //!
@@ -29,6 +30,7 @@ mod markdown;
 mod measures;
 mod memory;
 mod plot;
+mod policy;
 mod progress;
 mod report;
 mod run;

@@ -10,11 +10,12 @@ use serde::Serialize;
 use crate::arguments::Arguments;
 use crate::figure::{Detail, Figure, Measure, Missing, Packets, Subject};
 use crate::machine::Machine;
+use crate::policy::Policies;
 use crate::targets::Target;
 use crate::{list, markdown, plot};
 
 /// Raised whenever a field changes its name or meaning.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// What these figures are, and what they are not.
 pub const CAVEAT: &str = "These are veth results on this machine, not NIC line rate.";
@@ -66,13 +67,15 @@ pub const METHOD: &[&str] = &[
 pub struct Report {
     pub schema: u32,
     pub caveat: &'static str,
-    pub method: &'static [&'static str],
+    pub method: Vec<&'static str>,
     pub machine: Machine,
     pub settings: Settings,
     /// What each filter was, in words, by list.
     pub filters: Vec<Described>,
     pub figures: Vec<Figure>,
     pub missing: Vec<Missing>,
+    /// What rules and limits cost, where that was measured.
+    pub policies: Option<Policies>,
     /// Seconds that each part of the run took.
     pub seconds: BTreeMap<&'static str, f64>,
     pub targets: Vec<Target>,
@@ -127,7 +130,8 @@ impl Report {
             let Detail::Flood { frames, .. } = &figure.detail else { return String::new() };
             format!("{filter}, {}, {entries} entries, {:?}: {frames:?}", list.name(), figure.packets)
         };
-        self.figures.iter().filter(wrong).map(words).collect()
+        let of_policies = self.policies.iter().flat_map(Policies::unverified);
+        self.figures.iter().filter(wrong).map(words).chain(of_policies).collect()
     }
 
     /// Writes JSON, Markdown and plots; returns where.

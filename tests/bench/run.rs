@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::report::{CAVEAT, Described, METHOD, Report, SCHEMA, Settings};
 use crate::series::Series;
 use crate::station::Station;
-use crate::{list, measures, targets};
+use crate::{list, measures, policy, targets};
 
 /// Parts of the measurement of one list, for the progress line.
 const PARTS: usize = 4;
@@ -43,6 +43,8 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
     let cpu = arguments.cpu.unwrap_or_else(|| cores() - 1);
     let lists = arguments.lists();
     let report = empty(arguments, cpu)?;
+    let of_policies = if arguments.wants_policies() { policy::STEPS } else { 0 };
+    let steps = lists.len() * arguments.kinds().len() * PARTS + of_policies;
     std::fs::create_dir_all(&arguments.output)
         .with_context(|| format!("cannot make {}", arguments.output.display()))?;
     let disk = tempfile::Builder::new().prefix(".state-").tempdir_in(&arguments.output)?;
@@ -51,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
         arguments,
         pace: arguments.pace(),
         cpu,
-        progress: Progress::new(lists.len() * arguments.kinds().len() * PARTS),
+        progress: Progress::new(steps),
         report,
         files: sandbox.directory("lists")?,
         disk,
@@ -60,6 +62,11 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
     rustix::process::setpriority_process(None, -20).context("cannot raise the priority of the benchmark")?;
     for (kind, entries) in lists {
         run.list(&sandbox, kind, entries)?;
+    }
+    if arguments.wants_policies() {
+        let begun = Instant::now();
+        policy::measure(&mut run, &sandbox)?;
+        run.took("policies", begun);
     }
     run.report.targets = targets::judge(&run.report);
     Ok(run.report)
@@ -72,7 +79,7 @@ fn empty(arguments: &Arguments, cpu: usize) -> Result<Report> {
     Ok(Report {
         schema: SCHEMA,
         caveat: CAVEAT,
-        method: METHOD,
+        method: [METHOD, policy::METHOD].concat(),
         machine: Machine::read(cpu)?,
         settings: Settings {
             quick: arguments.quick,
@@ -86,6 +93,7 @@ fn empty(arguments: &Arguments, cpu: usize) -> Result<Report> {
         filters: Vec::new(),
         figures: Vec::new(),
         missing: Vec::new(),
+        policies: None,
         seconds: std::collections::BTreeMap::new(),
         targets: Vec::new(),
     })

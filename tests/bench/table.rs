@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::figure::{Detail, Figure, Measure};
 use crate::filter::Kind;
+use crate::policy;
 use crate::report::Report;
 
 /// A table before it has a look.
@@ -52,7 +53,8 @@ pub fn machine(report: &Report) -> String {
 /// A table for each measure that has figures.
 pub fn measures(report: &Report) -> Vec<Rows> {
     let measured = Measure::ALL.into_iter().map(|measure| of(report, measure));
-    measured.filter(|rows| !rows.rows.is_empty()).collect()
+    let of_policies = report.policies.iter().flat_map(policy::rows);
+    measured.filter(|rows| !rows.rows.is_empty()).chain(of_policies).collect()
 }
 
 fn of(report: &Report, measure: Measure) -> Rows {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::figure::{Figure, Measure, Packets, Subject};
 use crate::filter::Kind;
 use crate::list::{self, Traffic};
+use crate::policy;
 use crate::report::Report;
 
 const MILLION: u32 = 1_000_000;
@@ -25,7 +26,7 @@ pub struct Target {
 
 /// Which way a figure must lie.
 #[derive(Clone, Copy)]
-enum Bound {
+pub enum Bound {
     AtMost(f64),
     AtLeast(f64),
 }
@@ -34,6 +35,7 @@ enum Bound {
 pub fn judge(report: &Report) -> Vec<Target> {
     let mut targets = of_packets(report);
     targets.extend(of_changes(report));
+    targets.extend(policy::targets::judge(report));
     targets
 }
 
@@ -116,12 +118,14 @@ fn geo(report: &Report, packets: Packets, thousand: list::Kind) -> Target {
     Target::of(&wanted, ratio(geo, thousand), Bound::AtMost(2.0), "x")
 }
 
-fn ratio(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+/// One over the other, where there are both.
+pub fn ratio(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     Some(one? / other?)
 }
 
 impl Target {
-    fn of(wanted: &str, found: Option<f64>, bound: Bound, unit: &str) -> Self {
+    /// Holds a figure against its bound.
+    pub fn of(wanted: &str, found: Option<f64>, bound: Bound, unit: &str) -> Self {
         let met = found.map(|found| match bound {
             Bound::AtMost(most) => found <= most,
             Bound::AtLeast(least) => found >= least,

@@ -47,23 +47,32 @@ impl Plan {
     /// # Errors
     /// When the target cannot be tail-called (it must be of the driver's kind: see [`Plan::frags`]) or run.
     pub fn measure(&self, target: &ProgramFd) -> Result<Measurement> {
+        self.compare(&[target])?.pop().context("a measurement for each target")
+    }
+
+    /// Measures several, which all take turns with one floor: round `n` of one lies beside round `n` of the others, so
+    /// that differences between them can be told round by round.
+    ///
+    /// # Errors
+    /// As [`Plan::measure`].
+    pub fn compare(&self, targets: &[&ProgramFd]) -> Result<Vec<Measurement>> {
         std::thread::scope(|scope| {
             let measured = scope.spawn(|| {
                 pin(self.cpu)?;
-                self.alternate(target)
+                self.alternate(targets)
             });
             match measured.join() {
-                Ok(measurement) => measurement,
+                Ok(measurements) => measurements,
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })
     }
 
-    fn alternate(&self, target: &ProgramFd) -> Result<Measurement> {
+    fn alternate(&self, targets: &[&ProgramFd]) -> Result<Vec<Measurement>> {
         if self.rounds == 0 {
             bail!("a measurement needs at least one round");
         }
-        let (driver, drop, targets) = if self.frags {
+        let (driver, drop, slots) = if self.frags {
             (name::DRIVER_FRAGS, name::BARE_DROP_FRAGS, name::TARGETS_FRAGS)
         } else {
             (name::DRIVER, name::BARE_DROP, name::TARGETS)
@@ -72,21 +81,22 @@ impl Plan {
         object.aim(&[(&self.frame, self.sources)], 0)?;
         object.xdp(driver)?;
         let floor = object.xdp(drop)?.fd()?.try_clone()?;
-        let mut pairs = Vec::with_capacity(self.rounds);
-        let mut action = Action::Aborted;
+        let mut measured = vec![(Vec::with_capacity(self.rounds), Action::Aborted); targets.len()];
         // The first round warms caches and is not kept.
         for round in 0..=self.rounds {
-            let floor_ns = self.turn(&mut object, driver, targets, &floor)?.duration.as_nanos();
-            let outcome = self.turn(&mut object, driver, targets, target)?;
-            action = outcome.action;
-            if action == Action::Aborted {
-                bail!("the target did not run or aborted");
-            }
-            if round > 0 {
-                pairs.push((floor_ns, outcome.duration.as_nanos()));
+            let floor_ns = self.turn(&mut object, driver, slots, &floor)?.duration.as_nanos();
+            for (target, (pairs, action)) in targets.iter().zip(&mut measured) {
+                let outcome = self.turn(&mut object, driver, slots, target)?;
+                *action = outcome.action;
+                if *action == Action::Aborted {
+                    bail!("the target did not run or aborted");
+                }
+                if round > 0 {
+                    pairs.push((floor_ns, outcome.duration.as_nanos()));
+                }
             }
         }
-        Measurement::of(&pairs, action)
+        measured.iter().map(|(pairs, action)| Measurement::of(pairs, *action)).collect()
     }
 
     fn turn(&self, object: &mut Object, driver: &str, targets: &str, target: &ProgramFd) -> Result<Outcome> {

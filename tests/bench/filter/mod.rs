@@ -113,6 +113,11 @@ impl fmt::Display for Kind {
     }
 }
 
+/// A bare drop on the lane's victim.
+pub fn bare_drop(lane: &Lane) -> Result<Box<dyn Filter>> {
+    Ok(bare::BareDrop::attach(lane)?.filter)
+}
+
 /// A filter at work, and how long its list took to be in force from the moment of the command; nothing where there is
 /// no list, or no command that takes one.
 pub struct Installed {

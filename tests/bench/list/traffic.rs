@@ -50,6 +50,7 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Of sources that a formula makes.
     fn computed(
         (family, traffic): (Family, Traffic),
         pattern: impl Fn(u32, Order) -> SourcePattern,
@@ -61,10 +62,14 @@ impl Stream {
 
     fn tabled((family, traffic): (Family, Traffic), sandbox: &Sandbox, addresses: &[IpAddr]) -> Result<Self> {
         let name = format!("{}-{}", version(family), traffic.name());
-        let table = SourceTable::new(sandbox, &name, addresses)?;
+        Ok(Self::of_table((family, traffic), SourceTable::new(sandbox, &name, addresses)?))
+    }
+
+    /// Of the sources of a table.
+    pub fn of_table((family, traffic): (Family, Traffic), table: SourceTable) -> Self {
         // The table itself is in random order.
         let pattern = table.pattern();
-        Ok(Self { family, traffic, random: pattern, sequential: pattern, table: Some(table) })
+        Self { family, traffic, random: pattern, sequential: pattern, table: Some(table) }
     }
 }
 

@@ -90,11 +90,8 @@ pub fn decide<C: Cells>(cells: &C, now_ns: u64, key_hash: u64, limit: &Limit, fr
         let slot = seek(line, tag, now, pace.horizon);
         let word = line.word(slot);
         let owed = if holds(word, tag) { pace.owed(word, now) } else { 0 };
-        let after = owed + cost;
-        if after > pace.depth {
-            return Decision::Over;
-        }
-        if line.compare_exchange(slot, word, now.wrapping_add(after) | tag) {
+        let Some(charged) = pace.charged(owed, now, cost) else { return Decision::Over };
+        if line.compare_exchange(slot, word, charged | tag) {
             return Decision::Conforms;
         }
     }

@@ -25,7 +25,7 @@ pub struct Pace {
     /// Cost of each byte; only the sum over a frame is cut to ticks.
     per_byte: u64,
     /// The most that a bucket may owe after a packet.
-    pub(super) depth: u64,
+    depth: u64,
     /// What is further ahead is stale.
     pub(super) horizon: u64,
     /// From nanoseconds to a slot's time: first down by so many bits,
@@ -75,6 +75,25 @@ impl Pace {
     pub(super) const fn owed(&self, word: u64, now: u64) -> u64 {
         let ahead = (word & !TAG_MASK).wrapping_sub(now);
         if ahead > self.horizon { 0 } else { ahead }
+    }
+
+    /// The time at which a bucket that owes so much is full again once a packet is charged to it; `None` where the packet is
+    /// over the limit.
+    #[inline(always)]
+    #[must_use]
+    pub(super) const fn charged(&self, owed: u64, now: u64, cost: u64) -> Option<u64> {
+        let after = owed + cost;
+        if after > self.depth { None } else { Some(now.wrapping_add(after)) }
+    }
+
+    /// The same for the word of a bucket that is its key's alone and so has no tag: for the limiter that Levee's is
+    /// measured against.
+    #[cfg(feature = "harness")]
+    #[inline(always)]
+    #[must_use]
+    pub const fn charged_alone(&self, word: u64, now_ns: u64, frame_bytes: u32) -> Option<u64> {
+        let now = self.time(now_ns);
+        self.charged(self.owed(word, now), now, self.cost(frame_bytes))
     }
 }
 

@@ -57,13 +57,14 @@ pub fn lru_hash(ctx: XdpContext) -> u32 {
     }
 }
 
-enum Source {
+/// Where a packet comes from.
+pub enum Source {
     V4([u8; 4]),
     V6([u8; 16]),
 }
 
 #[inline(always)]
-fn source(ctx: &XdpContext) -> Option<Source> {
+pub fn source(ctx: &XdpContext) -> Option<Source> {
     const ETHERNET: usize = 14;
     match u16::from_be_bytes(read(ctx, 12)?) {
         0x0800 => read(ctx, ETHERNET + 12).map(Source::V4),
@@ -87,6 +88,12 @@ fn verdict(listed: bool) -> u32 {
     if !listed {
         return XDP_PASS;
     }
+    drop_counted()
+}
+
+/// Counts and drops.
+#[inline(always)]
+pub fn drop_counted() -> u32 {
     if let Some(dropped) = DROPPED.get_ptr_mut(0) {
         // SAFETY: the look-up succeeded, and XDP has this CPU for itself.
         unsafe { (*dropped).packets += 1 };

@@ -1,11 +1,12 @@
 //! Programs that only tests, the demo and the benchmark load: a flood generator, the driver and the floor of the
-//! time measurement, a counter of what reaches the stack, and (in [`baseline`]) the plain filters that Levee is
-//! compared with.
+//! time measurement, a counter of what reaches the stack, and (in [`baseline`] and [`limiter`]) the plain filters that
+//! Levee is compared with.
 //!
 //! Trusts: the configuration that the harness writes (its offsets are checked against the frame all the same).
 //! Costs: two array look-ups a frame and a third where sources come from a table, which the floor of a measurement pays as well.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(missing_docs, reason = "the program macros make functions without their doc comments")]
 #![expect(clippy::needless_pass_by_value, reason = "the program macros pass the context by value")]
 #![expect(
@@ -16,6 +17,7 @@
 )]
 
 mod baseline;
+mod limiter;
 
 use aya_ebpf::{
     bindings::{TC_ACT_UNSPEC, xdp_action},

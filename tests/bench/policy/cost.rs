@@ -1,0 +1,94 @@
+//! What a packet costs under each policy: nanoseconds over the floor, and over the same program without a policy.
+
+use anyhow::{Context as _, Result, bail};
+use harness::packet::Family;
+use harness::{Action, Measurement, Plan};
+use serde::Serialize;
+
+use super::case::Case;
+use super::sources::Sources;
+use super::stand::Stand;
+use crate::arguments::Pace;
+use crate::filter::Program;
+use crate::floor::{FIRST, repeat};
+use crate::list::Traffic;
+use crate::series::Series;
+
+/// One program's.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cost {
+    pub case: Case,
+    /// Whether it was measured with the sources of limits.
+    pub of_limits: bool,
+    /// Median of driver and bare drop.
+    pub floor_ns: f64,
+    pub over_floor: Series,
+    /// Beyond the program without a policy, beside which it was measured; of Levee alone.
+    pub over_none: Option<Series>,
+    /// Instructions of the program once the verifier had pruned it.
+    pub instructions: Option<u32>,
+    /// Bytes of its buckets.
+    pub bucket_bytes: Option<u64>,
+}
+
+/// Those of rules, then those of limits: each beside no policy, with the same packets.
+pub fn measure(stands: &[Stand], sources: &Sources, pace: Pace, cpu: usize) -> Result<Vec<Cost>> {
+    let is_program = |stand: &&Stand| stand.case != Case::BareDrop;
+    let mut costs = Vec::new();
+    for of_limits in [false, true] {
+        let among = |stand: &&Stand| stand.case == Case::None || stand.case.is_of_limits() == of_limits;
+        let stands: Vec<&Stand> = stands.iter().filter(is_program).filter(among).collect();
+        costs.extend(side_by_side(&stands, of_limits, sources, (pace, cpu))?);
+    }
+    Ok(costs)
+}
+
+fn side_by_side(
+    stands: &[&Stand],
+    of_limits: bool,
+    sources: &Sources,
+    (pace, cpu): (Pace, usize),
+) -> Result<Vec<Cost>> {
+    let stream = sources.of(if of_limits { Case::Limit } else { Case::None });
+    let programs = stands.iter().map(|stand| stand.filter.program()?.context("it is a program"));
+    let programs: Vec<Program> = programs.collect::<Result<_>>()?;
+    let (Some(stand), Some(program)) = (stands.first(), programs.first()) else { return Ok(Vec::new()) };
+    let mut plan = Plan {
+        table: stream.table.clone(),
+        rounds: 1,
+        repeat: FIRST,
+        cpu,
+        frags: program.frags,
+        ..Plan::new(stand.lane.frame(Family::V4), stream.random)
+    };
+    let targets: Vec<_> = programs.iter().map(|program| &program.fd).collect();
+    let first = plan.measure(&program.fd)?;
+    plan.rounds = pace.rounds;
+    plan.repeat = repeat(first.target_ns, pace.turn);
+    let measured = plan.compare(&targets)?;
+    let none = stands.iter().zip(&measured).find(|(stand, _)| stand.case == Case::None);
+    let none = &none.context("no policy is among them")?.1.rounds_ns;
+    stands.iter().zip(&measured).map(|(stand, measured)| cost(stand, of_limits, measured, none)).collect()
+}
+
+fn cost(stand: &Stand, of_limits: bool, measured: &Measurement, none: &[f64]) -> Result<Cost> {
+    let case = stand.case;
+    let expected = match case.traffic() {
+        Traffic::Hit => Action::Drop,
+        Traffic::Miss => Action::Pass,
+    };
+    if measured.action != expected {
+        bail!("{} answered with {:?}, not {expected:?}", case.name(), measured.action);
+    }
+    let differences = measured.rounds_ns.iter().zip(none).map(|(with, without)| with - without).collect();
+    let is_levee = !matches!(case, Case::None | Case::LruLimiter);
+    Ok(Cost {
+        case,
+        of_limits,
+        floor_ns: measured.floor_ns,
+        over_floor: Series::of("ns", measured.rounds_ns.clone())?,
+        over_none: if is_levee { Some(Series::of("ns", differences)?) } else { None },
+        instructions: stand.instructions,
+        bucket_bytes: stand.filter.memory()?,
+    })
+}

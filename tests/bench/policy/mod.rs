@@ -1,0 +1,95 @@
+//! What a policy costs: its rules and limits, beside the same program without one.
+//!
+//! * [`case`]: what is measured. [`text`]: the rules. [`sources`]: where packets come from.
+//! * [`ruled`], [`lru`]: the real program with a policy, and the limiter on the kernel's LRU hash map.
+//! * [`stand`]: each behind a veth pair of its own. [`cost`]: nanoseconds. [`floods`]: packets a second.
+//! * [`largest`]: how long the verifier takes for the largest program.
+//! * [`targets`], [`rows`]: what was wanted; tables for people.
+//!
+//! Policies are put in force without a daemon: what a packet meets is the same, and figures of rules do not wait for one.
+
+mod case;
+mod cost;
+mod floods;
+mod largest;
+mod lru;
+mod rows;
+mod ruled;
+mod sources;
+mod stand;
+pub mod targets;
+mod text;
+
+use anyhow::{Context as _, Result};
+use harness::Sandbox;
+use serde::Serialize;
+
+use self::case::Case;
+use self::cost::Cost;
+use self::floods::Flooded;
+use self::largest::Largest;
+pub use self::rows::rows;
+use self::stand::Stand;
+use crate::run::Run;
+
+/// How each figure came about.
+pub const METHOD: &[&str] = &[
+    "rules of a policy: protocol and destination port, half with one of up to 600 source prefixes, a third each with a \
+     range of source ports and with a least length; every packet is the UDP frame of the lists. Its port is named by no \
+     rule (\"no rule\"), by one in the middle whose source prefix no packet has (\"nearly a rule\"), or by the last rule, \
+     which drops it (\"the last rule\"). Half of the sources are in a prefix that rules name, from a table that is read in \
+     order; of limits they are a million that a formula makes, in random order, none of which comes near its 1,000 packets \
+     a second.",
+    "over none: what a policy adds to the same program without one: the difference of two turns of one round of test runs, \
+     in which all policies take turns. Policies are put in force by the library, without a daemon.",
+    "LRU hash limiter: an XDP program that reads Ethernet and IPv4 headers and keeps a bucket for each source, by Levee's own \
+     word and arithmetic, in the kernel's LRU hash map of a million entries, which holds every source before the \
+     first packet: no packet pays for an insertion or for making room.",
+    "largest program: 4,096 rules with every kind of match, limits, bans and samples; the time is that of BPF_PROG_LOAD \
+     (verifier and compiler), the instructions those that the verifier says it walked.",
+];
+
+/// Everything about policies.
+#[derive(Clone, Debug, Serialize)]
+pub struct Policies {
+    pub costs: Vec<Cost>,
+    pub floods: Vec<Flooded>,
+    pub largest: Vec<Largest>,
+}
+
+/// Measures policies.
+pub fn measure(run: &mut Run<'_>, sandbox: &Sandbox) -> Result<()> {
+    let sources = sources::Sources::new(sandbox, run.pace.misses)?;
+    run.progress.say("policies: setting up");
+    let stands = Case::ALL
+        .into_iter()
+        .map(|case| {
+            let stand = Stand::new(sandbox, case).with_context(|| format!("cannot set up {}", case.name()));
+            run.progress.step();
+            stand
+        })
+        .collect::<Result<Vec<_>>>()?;
+    run.progress.say("policies: ns over floor");
+    let costs = cost::measure(&stands, &sources, run.pace, run.cpu).context("ns over floor of policies")?;
+    run.progress.step();
+    run.progress.say("policies: floods");
+    let floods = floods::measure(&stands, &sources, run.pace, run.cpu).context("floods of policies")?;
+    run.progress.step();
+    drop(stands);
+    run.progress.say("policies: the largest program");
+    let largest = largest::measure(sandbox, run.pace).context("the largest program")?;
+    run.progress.step();
+    run.report.policies = Some(Policies { costs, floods, largest });
+    Ok(())
+}
+
+/// Steps that [`measure`] takes.
+pub const STEPS: usize = Case::ALL.len() + 3;
+
+impl Policies {
+    /// Floods whose counters do not agree, in words.
+    pub fn unverified(&self) -> Vec<String> {
+        let wrong = self.floods.iter().filter(|flooded| !flooded.verified);
+        wrong.map(|flooded| format!("{}: {:?}", flooded.case.name(), flooded.frames)).collect()
+    }
+}

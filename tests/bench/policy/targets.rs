@@ -1,0 +1,78 @@
+//! What rules and limits set out to cost, held against what was measured.
+
+use super::Policies;
+use super::case::Case;
+use super::cost::Cost;
+use crate::report::Report;
+use crate::targets::{Bound, Target, ratio};
+
+/// Holds the targets against the figures.
+pub fn judge(report: &Report) -> Vec<Target> {
+    let policies = report.policies.as_ref();
+    let at_most = |wanted: &str, found, most, unit| Target::of(wanted, found, Bound::AtMost(most), unit);
+    let rules = |count| policies.and_then(|policies| policies.worst_of_rules(count));
+    let limit_ns = policies.and_then(|policies| policies.over_none(Case::Limit));
+    let over_floor = |case| policies.and_then(|policies| policies.over_floor(case));
+    let lru_ns = over_floor(Case::LruLimiter);
+    let (bytes, ms) = (policies.and_then(Policies::most_bucket_bytes), policies.and_then(Policies::slowest));
+    vec![
+        at_most(
+            "an empty policy: not one instruction more than none",
+            policies.and_then(Policies::added_by_an_empty_one),
+            0.0,
+            "",
+        ),
+        at_most("10 rules: at most 30 ns more than none, whatever packets meet", rules(10), 30.0, " ns"),
+        at_most("1,000 rules: at most 60 ns more than none, whatever packets meet", rules(1000), 60.0, " ns"),
+        at_most(
+            "a limit for each source, 1M sources: adds at most 1/2 of the ns of the LRU hash limiter",
+            ratio(limit_ns, lru_ns),
+            0.5,
+            "",
+        ),
+        at_most(
+            "the same, the whole program: at most 1/2 of the ns of the LRU hash limiter",
+            ratio(over_floor(Case::Limit), lru_ns),
+            0.5,
+            "",
+        ),
+        at_most("buckets of the largest policy: at most 32 MiB", bytes, 32.0, " MiB"),
+        at_most("the largest program: loaded within 1 s", ms, 1000.0, " ms"),
+    ]
+}
+
+impl Policies {
+    fn costs(&self, case: Case) -> impl Iterator<Item = &Cost> {
+        self.costs.iter().filter(move |cost| cost.case == case)
+    }
+
+    /// The most that so many rules add to any packets.
+    fn worst_of_rules(&self, count: u32) -> Option<f64> {
+        let of_rules = |cost: &&Cost| matches!(cost.case, Case::Rules(rules, _) if rules == count);
+        let added = self.costs.iter().filter(of_rules).filter_map(|cost| cost.over_none.as_ref());
+        added.map(|added| added.median).reduce(f64::max)
+    }
+
+    fn over_none(&self, case: Case) -> Option<f64> {
+        Some(self.costs(case).next()?.over_none.as_ref()?.median)
+    }
+
+    fn over_floor(&self, case: Case) -> Option<f64> {
+        Some(self.costs(case).next()?.over_floor.median)
+    }
+
+    fn added_by_an_empty_one(&self) -> Option<f64> {
+        let instructions = |case| self.costs(case).next()?.instructions.map(f64::from);
+        Some(instructions(Case::Empty)? - instructions(Case::None)?)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    fn most_bucket_bytes(&self) -> Option<f64> {
+        let bytes = self.largest.iter().map(|largest| largest.bucket_bytes).max()?;
+        Some(bytes as f64 / f64::from(1 << 20))
+    }
+
+    fn slowest(&self) -> Option<f64> {
+        self.largest.iter().map(|largest| largest.load.median).reduce(f64::max)
+    }
+}
