@@ -1,6 +1,9 @@
 //! A packet's facts as the classifier asks for them: what was observed, and the classes of what has to be searched for.
+//!
+//! The classes of IP addresses are found beforehand, by [`find_classes`]: those searches are functions of their own in the
+//! program, and beside what the classifier keeps at hand they would need more stack than a program has.
 
-use super::classifier::field::{ABSENT, Facts, Field, address_v4, address_v6};
+use super::classifier::field::{ABSENT, ADDRESSES, Facts, Field, address_v4, address_v6};
 use super::classifier::{RulesGeometry, ether};
 use super::observed::{Observed, family};
 use crate::table::lines::Lines;
@@ -17,16 +20,39 @@ pub trait AddressClass {
     fn destination_v6(&self, address: [u64; 2]) -> u32;
 }
 
+/// Notes the classes of a packet's addresses, where rules look at them.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "IPv4 addresses")]
+pub fn find_classes<C: AddressClass>(observed: &mut Observed, used: u32, classes: &C) {
+    if used & ADDRESSES == 0 {
+        return;
+    }
+    if used & Field::Destination.bit() != 0 {
+        let class = match observed.family {
+            family::V4 => address_v4(classes.destination_v4(observed.destination[0] as u32)),
+            family::V6 => address_v6(classes.destination_v6(observed.destination)),
+            _ => ABSENT,
+        };
+        observed.set(Field::Destination, class);
+    }
+    if used & Field::Source.bit() != 0 {
+        let class = match observed.family {
+            family::V4 => address_v4(classes.source_v4(observed.source[0] as u32)),
+            family::V6 => address_v6(classes.source_v6(observed.source)),
+            _ => ABSENT,
+        };
+        observed.set(Field::Source, class);
+    }
+}
+
 /// One packet before the rules of a generation.
-pub struct PacketFacts<'a, L, C> {
+pub struct PacketFacts<'a, L> {
     /// What was observed of it.
     pub observed: &'a Observed,
     /// The lines of the generation.
     pub lines: &'a L,
     /// Where the rules lie in them.
     pub geometry: &'a RulesGeometry,
-    /// The classes of addresses.
-    pub classes: &'a C,
     /// The class of the interface.
     pub interface: u32,
 }
@@ -40,7 +66,7 @@ macro_rules! observed {
     )*};
 }
 
-impl<L: Lines, C: AddressClass> Facts for PacketFacts<'_, L, C> {
+impl<L: Lines> Facts for PacketFacts<'_, L> {
     observed! {
         shape Shape
         ether_type EtherType
@@ -56,6 +82,8 @@ impl<L: Lines, C: AddressClass> Facts for PacketFacts<'_, L, C> {
         length Length
         source_port SourcePort
         destination_port DestinationPort
+        destination Destination
+        source Source
     }
 
     #[inline(always)]
@@ -71,25 +99,5 @@ impl<L: Lines, C: AddressClass> Facts for PacketFacts<'_, L, C> {
     #[inline(always)]
     fn ether_destination(&self) -> u32 {
         ether::find(self.lines, &self.geometry.ether_destination, self.observed.ether_destination)
-    }
-
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "an IPv4 address")]
-    fn destination(&self) -> u32 {
-        match self.observed.family {
-            family::V4 => address_v4(self.classes.destination_v4(self.observed.destination[0] as u32)),
-            family::V6 => address_v6(self.classes.destination_v6(self.observed.destination)),
-            _ => ABSENT,
-        }
-    }
-
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "an IPv4 address")]
-    fn source(&self) -> u32 {
-        match self.observed.family {
-            family::V4 => address_v4(self.classes.source_v4(self.observed.source[0] as u32)),
-            family::V6 => address_v6(self.classes.source_v6(self.observed.source)),
-            _ => ABSENT,
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::classifier::{Effects, Outcome, walk};
-use super::facts::{AddressClass, PacketFacts};
+use super::facts::{AddressClass, PacketFacts, find_classes};
 use super::limiter::memory::{SlotLine, zeroed};
 use super::limits::is_over;
 use super::observed::{Family, Observed};
@@ -106,12 +106,12 @@ impl<P: PacketRead> Rules<P> for HostRules<'_> {
     }
 
     fn walk(&self, packet: &P) -> Outcome {
-        let observed = *self.observed.borrow();
+        let mut observed = *self.observed.borrow();
+        find_classes(&mut observed, self.policy.rules.used, self);
         let facts = PacketFacts {
             observed: &observed,
             lines: &self.lines,
             geometry: &self.policy.rules,
-            classes: self,
             interface: self.interface,
         };
         let mut effects = HostEffects { rules: self, packet, observed: &observed };

@@ -246,7 +246,7 @@ impl Observed {
     }
 
     #[inline(always)]
-    fn set(&mut self, field: Field, value: u32) {
+    pub(super) fn set(&mut self, field: Field, value: u32) {
         // Every field has its place; a program that could panic is refused.
         if let Some(place) = self.values.get_mut(field as usize) {
             *place = value;

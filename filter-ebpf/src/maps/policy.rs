@@ -15,8 +15,9 @@ use filter_common::abi::{BanKey, MAX_BANS, SAMPLE_BYTES, SampleHead};
 use filter_common::config::PolicySwitches;
 use filter_common::counters::RuleCounter;
 use filter_common::parse::Headers;
-use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeometry, Walk, classify};
-use filter_common::policy::facts::{AddressClass, PacketFacts};
+use filter_common::policy::classifier::field::ADDRESSES;
+use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeometry};
+use filter_common::policy::facts::{self, AddressClass, PacketFacts};
 use filter_common::policy::limiter::{Cells, Slots};
 use filter_common::policy::limits;
 use filter_common::policy::observed::{Family, Observed};
@@ -125,6 +126,12 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
 
     #[inline(always)]
     fn walk(&self, _: &XdpPacket<'_, FRAGS>) -> Outcome {
+        if rules().used & ADDRESSES != 0 {
+            if begin_candidates() == 0 {
+                return Outcome::NONE;
+            }
+            find_classes();
+        }
         if find_candidates() == 0 {
             return Outcome::NONE;
         }
@@ -152,22 +159,48 @@ extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
     u32::from(unsafe { core::ptr::read_volatile(until) > bpf_ktime_get_ns() })
 }
 
-/// Finds the rules that this CPU's packet may match; whether there is any.
+/// Begins to find the rules that this CPU's packet may match, with all fields but addresses; whether there may be any.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn begin_candidates() -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    scratch.walk.begin();
+    narrow(scratch, rules().used & !ADDRESSES);
+    u32::from(scratch.walk.candidates.is_open())
+}
+
+/// Finds the classes of this CPU's packet's addresses. Called by the program itself: a search below the look-up of rules
+/// would take more than the 512 bytes of stack that functions have together.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_classes() -> u32 {
+    if let Some(scratch) = scratch() {
+        facts::find_classes(&mut scratch.observed, rules().used, &KernelClasses);
+    }
+    0
+}
+
+/// Finds the rules that this CPU's packet may match, with addresses where it was begun without; whether there is any.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn find_candidates() -> u32 {
     let Some(scratch) = scratch() else { return 0 };
-    let facts = PacketFacts {
-        observed: &scratch.observed,
-        lines: &KernelLines,
-        geometry: rules(),
-        classes: &KernelClasses,
-        interface: policy!(interface),
-    };
-    let candidates = classify(&KernelLines, rules(), &facts);
-    let found = u32::from(!candidates.is_empty());
-    scratch.walk = Walk::new(candidates);
-    found
+    if rules().used & ADDRESSES == 0 {
+        scratch.walk.begin();
+        narrow(scratch, rules().used);
+    } else {
+        narrow(scratch, rules().used & ADDRESSES);
+    }
+    let candidates = &mut scratch.walk.candidates;
+    candidates.end(&KernelLines, rules());
+    u32::from(!candidates.is_empty())
+}
+
+#[inline(always)]
+fn narrow(Scratch { observed, walk }: &mut Scratch, fields: u32) {
+    let facts =
+        PacketFacts { observed, lines: &KernelLines, geometry: rules(), interface: policy!(interface) };
+    walk.candidates.narrow(&KernelLines, rules(), fields, &facts);
 }
 
 /// Looks at the next rule; 0 where the walk is over. The context is the run's own: the kernel sees to that by its type.

@@ -123,6 +123,9 @@ impl Field {
     }
 }
 
+/// The fields of IP addresses, which are the last: whoever runs a look-up in steps finds their classes before it comes to them.
+pub const ADDRESSES: u32 = Field::Destination.bit() | Field::Source.bit();
+
 /// Classes of an address field below this are of IPv4, those from it on of IPv6.
 pub const V6_CLASSES: u32 = 1024;
 

@@ -1,6 +1,6 @@
 //! The look-up: what the program and the host run.
 //!
-//! State is numbers alone, no pointer, so that it may lie on the stack or in a map between calls of a global function.
+//! State is numbers alone, no pointer, so that it may lie in a map between calls of global functions.
 
 use super::field::{ABSENT, Facts, Field, Visitor, visit};
 use super::geometry::{
@@ -13,48 +13,38 @@ const UNIT: u32 = 4;
 /// Units of 64 words.
 const UNITS: u32 = 64 / UNIT;
 
-/// The rules, in order, whose conditions on header fields hold.
+/// The rules, in order, whose conditions on header fields hold; until [`Self::end`], how far the look-up is.
+///
+/// It is made in steps, where it lies: so the program can find the classes of addresses between two of them, and no function
+/// has more on its stack than a few numbers.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Candidates {
-    /// Words that may not be zero and were not taken out yet, a bit each.
+    /// Words that may not be zero and were not taken out yet, a bit each. Until the end: 0 once no rule is left, else 1.
     left: u64,
-    /// What is left of the word that was taken out last.
+    /// What is left of the word that was taken out last; with up to 64 rules, of the only one.
     bits: u64,
     /// Which that was.
     word: u32,
+    /// The class of the fields of this group so far.
+    class: u32,
+    /// The group.
+    group: u32,
     /// Explicit padding.
     reserved: u32,
     /// The row of each group; those behind the last group are not looked at.
     rows: [u32; MAX_GROUPS],
 }
 
-const _: () = assert!(size_of::<Candidates>() == 24 + MAX_GROUPS * 4);
+const _: () = assert!(size_of::<Candidates>() == 32 + MAX_GROUPS * 4);
 
 /// The rules that a packet may match.
 #[inline(always)]
 pub fn classify<L: Lines, F: Facts>(lines: &L, geometry: &RulesGeometry, facts: &F) -> Candidates {
-    // Not zeroed, since LLVM has no stores for that in eBPF: it calls a loop over bytes, 20 ns here. Those behind the last
-    // group are never looked at.
-    let mut rows = [geometry.words; MAX_GROUPS];
-    let (mut left, mut bits) = (0, 0);
-    if geometry.words == 1 {
-        let mut single = Single { lines, geometry, bits: u64::MAX };
-        visit(geometry.used, facts, &mut single);
-        bits = single.bits;
-    } else if geometry.words > 1 {
-        let mut many = Many { lines, geometry, class: 1, open: 1, group: 0, rows: &mut rows };
-        visit(geometry.used, facts, &mut many);
-        if many.open != 0 {
-            // What fits into one unit is read as soon as its summary would be.
-            let all = u64::MAX >> (64 - UNIT);
-            left = if geometry.words <= UNIT { all } else { summary(lines, geometry, &rows) };
-        }
-    }
-    let mut candidates = Candidates { left, bits, word: 0, reserved: 0, rows };
-    if geometry.words > 1 {
-        candidates.advance(lines, geometry);
-    }
+    let mut candidates = Candidates::NONE;
+    candidates.begin();
+    candidates.narrow(lines, geometry, geometry.used, facts);
+    candidates.end(lines, geometry);
     candidates
 }
 
@@ -73,6 +63,57 @@ fn summary<L: Lines>(lines: &L, geometry: &RulesGeometry, rows: &[u32; MAX_GROUP
 }
 
 impl Candidates {
+    /// No rule.
+    pub const NONE: Self =
+        Self { left: 0, bits: 0, word: 0, class: 0, group: 0, reserved: 0, rows: [0; MAX_GROUPS] };
+
+    /// Before any field. Rows are left as they are: LLVM has no stores for zeroing them in eBPF, it calls a loop over bytes,
+    /// 20 ns here.
+    #[inline(always)]
+    pub const fn begin(&mut self) {
+        (self.left, self.bits, self.word, self.class, self.group) = (1, u64::MAX, 0, 1, 0);
+    }
+
+    /// Looks at these fields of those in use, which are behind all that were looked at before.
+    #[inline(always)]
+    pub fn narrow<L: Lines, F: Facts>(
+        &mut self,
+        lines: &L,
+        geometry: &RulesGeometry,
+        fields: u32,
+        facts: &F,
+    ) {
+        if geometry.words == 1 {
+            visit(fields, facts, &mut Single { lines, geometry, found: self });
+        } else if geometry.words > 1 {
+            visit(fields, facts, &mut Many { lines, geometry, found: self });
+        }
+    }
+
+    /// Whether there may be a rule, before [`Self::end`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.left != 0 && self.bits != 0
+    }
+
+    /// After the last field.
+    #[inline(always)]
+    pub fn end<L: Lines>(&mut self, lines: &L, geometry: &RulesGeometry) {
+        if geometry.words <= 1 {
+            self.left = 0;
+            self.bits &= u64::from(geometry.words).wrapping_neg();
+            return;
+        }
+        self.bits = 0;
+        if self.left != 0 {
+            // What fits into one unit is read as soon as its summary would be.
+            let all = u64::MAX >> (64 - UNIT);
+            self.left = if geometry.words <= UNIT { all } else { summary(lines, geometry, &self.rows) };
+        }
+        self.advance(lines, geometry);
+    }
+
     /// Whether there is certainly no rule, or none left. Before the first [`Self::next`] that is exact.
     #[inline(always)]
     #[must_use]
@@ -148,18 +189,18 @@ impl Candidates {
 struct Single<'a, L> {
     lines: &'a L,
     geometry: &'a RulesGeometry,
-    bits: u64,
+    found: &'a mut Candidates,
 }
 
 impl<L: Lines> Visitor for Single<'_, L> {
     #[inline(always)]
     fn is_open(&self) -> bool {
-        self.bits != 0
+        self.found.bits != 0
     }
 
     #[inline(always)]
     fn see(&mut self, field: Field, value: u32) {
-        self.bits &= match place(self.lines, self.geometry, field, value, WORDS_A_LINE) {
+        self.found.bits &= match place(self.lines, self.geometry, field, value, WORDS_A_LINE) {
             Place::Absent(bits) => bits,
             Place::Entry(first, at) => match self.lines.line(first.wrapping_add(at / WORDS_A_LINE)) {
                 Some(line) => line.word(at % WORDS_A_LINE),
@@ -173,12 +214,7 @@ impl<L: Lines> Visitor for Single<'_, L> {
 struct Many<'a, L> {
     lines: &'a L,
     geometry: &'a RulesGeometry,
-    /// Of the fields of this group so far.
-    class: u32,
-    /// 0 once no rule is left, else 1.
-    open: u64,
-    group: usize,
-    rows: &'a mut [u32; MAX_GROUPS],
+    found: &'a mut Candidates,
 }
 
 impl<L: Lines> Many<'_, L> {
@@ -195,7 +231,7 @@ impl<L: Lines> Many<'_, L> {
 impl<L: Lines> Visitor for Many<'_, L> {
     #[inline(always)]
     fn is_open(&self) -> bool {
-        self.open != 0
+        self.found.left != 0
     }
 
     #[inline(always)]
@@ -205,18 +241,19 @@ impl<L: Lines> Visitor for Many<'_, L> {
             Place::Absent(class) => (class & 0xffff_ffff) as u32,
             Place::Entry(first, at) => self.class(first, at),
         };
-        self.class = if self.geometry.joins & field.bit() == 0 {
+        let class = if self.geometry.joins & field.bit() == 0 {
             class
         } else {
-            self.class(table.pairs, self.class.wrapping_mul(table.classes).wrapping_add(class))
+            self.class(table.pairs, self.found.class.wrapping_mul(table.classes).wrapping_add(class))
         };
+        self.found.class = class;
         // Without a branch, see `Field::is_searched`.
-        self.open &= (u64::from(self.class) + u64::from(u32::MAX)) >> 32;
+        self.found.left &= (u64::from(class) + u64::from(u32::MAX)) >> 32;
         if self.geometry.ends & field.bit() != 0
-            && let Some(row) = self.rows.get_mut(self.group)
+            && let Some(row) = self.found.rows.get_mut(self.found.group as usize)
         {
-            *row = table.rows.wrapping_add(self.class);
-            self.group += 1;
+            *row = table.rows.wrapping_add(class);
+            self.found.group += 1;
         }
     }
 }

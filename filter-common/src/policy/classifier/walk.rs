@@ -8,7 +8,7 @@
 use super::MAX_RULES;
 use super::field::Facts;
 use super::geometry::RulesGeometry;
-use super::lookup::{Candidates, classify};
+use super::lookup::Candidates;
 use super::record::{Action, COUNTS_ONLY, HAS_CHANCE, PAYLOAD_NEGATED, RecordLine};
 use crate::table::lines::{Line, Lines};
 
@@ -71,7 +71,8 @@ impl Outcome {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Walk {
-    candidates: Candidates,
+    /// The rules that are left.
+    pub candidates: Candidates,
     now: u64,
     has_now: u32,
     /// How it ended, or has ended so far.
@@ -86,7 +87,10 @@ where
     F: Facts,
     E: Effects,
 {
-    let mut walk = Walk::new(classify(lines, geometry, facts));
+    let mut walk = Walk::NONE;
+    walk.begin();
+    walk.candidates.narrow(lines, geometry, geometry.used, facts);
+    walk.candidates.end(lines, geometry);
     for _ in 0..MAX_RULES {
         if !walk.step(lines, geometry, effects) {
             break;
@@ -96,11 +100,14 @@ where
 }
 
 impl Walk {
-    /// Before the first of these rules.
+    /// Of no packet.
+    pub const NONE: Self = Self { candidates: Candidates::NONE, now: 0, has_now: 0, outcome: Outcome::NONE };
+
+    /// Before the look-up of a packet's rules.
     #[inline(always)]
-    #[must_use]
-    pub const fn new(candidates: Candidates) -> Self {
-        Self { candidates, now: 0, has_now: 0, outcome: Outcome::NONE }
+    pub const fn begin(&mut self) {
+        self.candidates.begin();
+        (self.now, self.has_now, self.outcome) = (0, 0, Outcome::NONE);
     }
 
     /// Looks at the next rule; `false` at the end. At most [`MAX_RULES`] calls say `true`.
