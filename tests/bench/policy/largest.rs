@@ -41,7 +41,7 @@ pub struct Largest {
 
 /// Loads both programs several times.
 pub fn measure(sandbox: &Sandbox, pace: Pace) -> Result<Vec<Largest>> {
-    let tables = compiled(&read_rules(&text::largest())?, &harness::Names::default())?;
+    let tables = compiled(&read_rules(&text::largest())?, &text::names())?;
     let lane = Lane::new(sandbox, "largest", Family::V4)?;
     // Put in force once, so that what is loaded again is what the kernel has taken.
     let mut ruled = Ruled::attach(sandbox, &lane, "largest")?;
