@@ -56,9 +56,9 @@ pub enum OutcomeKind {
 pub struct Outcome {
     /// How.
     pub kind: OutcomeKind,
-    /// The rule that decided, from 0 on; 0 where none did.
+    /// The rule that decided, from 0 on; nothing where none did.
     pub rule: u32,
-    /// The index of the interface that it leaves by; else 0.
+    /// The index of the interface that it leaves by; 0 for every other end but none, of which it says nothing.
     pub interface: u32,
 }
 
@@ -103,11 +103,13 @@ impl Walk {
     /// Of no packet.
     pub const NONE: Self = Self { candidates: Candidates::NONE, now: 0, has_now: 0, outcome: Outcome::NONE };
 
-    /// Before the look-up of a packet's rules.
+    /// Before the look-up of a packet's rules. What means nothing from here on is left as it is: LLVM has no stores for
+    /// zeroing 24 bytes in eBPF, it calls a loop over bytes, 15 ns here.
     #[inline(always)]
     pub const fn begin(&mut self) {
         self.candidates.begin();
-        (self.now, self.has_now, self.outcome) = (0, 0, Outcome::NONE);
+        self.has_now = 0;
+        self.outcome.kind = OutcomeKind::None;
     }
 
     /// Looks at the next rule; `false` at the end. At most [`MAX_RULES`] calls say `true`.
