@@ -416,6 +416,12 @@ impl MemoryTables {
         entries.map(|(prefix, set)| (*prefix, *set)).collect()
     }
 
+    /// The policy in force.
+    #[must_use]
+    pub const fn policy(&self) -> Option<&Arc<PolicyTables>> {
+        self.policy.as_ref()
+    }
+
     fn len(&self) -> usize {
         self.live.values().map(BTreeMap::len).sum()
     }

@@ -5,6 +5,7 @@ mod drift;
 mod expiry;
 mod hand_over;
 mod model;
+mod policy;
 mod salvage;
 mod tables;
 
