@@ -17,6 +17,7 @@ mod mapping;
 mod netlink;
 mod parallel;
 mod pins;
+mod policy;
 mod program;
 mod recovery;
 mod report;
@@ -28,14 +29,11 @@ mod without_controller;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use aya::programs::ProgramInfo;
 use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
-use filter_common::counters::RuleCounter;
-use filter_common::policy::tables::PolicyTables;
 use netlink_packet_route::link::LinkLayerType;
 
 pub use error::DataplaneError;
@@ -50,8 +48,7 @@ use self::generation::Generation;
 use self::netlink::Interface;
 use self::pins::{InterfacePins, Lock, Pins};
 use self::report::{
-    clear_rule_counters, clear_set_counter, generation_of, names, padded, read_rule_counters,
-    read_set_counters, report, reports, seconds,
+    clear_set_counter, generation_of, names, padded, read_set_counters, report, reports, seconds,
 };
 use self::trial::Trial;
 use self::values::pin_value;
@@ -130,13 +127,6 @@ impl Dataplane {
         &self.pins
     }
 
-    /// Takes note of the policy that the generation in force was found to have.
-    fn note_policy(&mut self, policy: Option<Arc<PolicyTables>>) {
-        if let Some(generation) = &mut self.generation {
-            generation.policy = policy;
-        }
-    }
-
     /// Takes note of the generation that is in force now; returns the one before.
     const fn install(&mut self, generation: Generation) -> Option<Generation> {
         self.generation.replace(generation)
@@ -169,57 +159,6 @@ impl Dataplane {
         if let Err(error) = removed {
             tracing::warn!(%error, "cannot remove tables that are not in force any more");
         }
-    }
-
-    /// When the trial of the generation in force is over, in nanoseconds of the monotonic clock: the soonest of all
-    /// interfaces; none where it is on trial nowhere.
-    fn trial_end(&self) -> Result<Option<u64>, DataplaneError> {
-        let (Some(number), true) = (self.generation_number(), self.lock.is_some()) else { return Ok(None) };
-        let pins = self.pins.generation(number);
-        let mut soonest: Option<u64> = None;
-        for index in self.pins.interfaces()? {
-            if let Some(end) = trial::end_of(&pins.trial(index))? {
-                soonest = Some(soonest.map_or(end, |other| other.min(end)));
-            }
-        }
-        Ok(soonest)
-    }
-
-    /// Lets the trial of the generation in force end then; `None` is never.
-    fn set_trial_end(&self, end_ns: Option<u64>) -> Result<(), DataplaneError> {
-        let Some(number) = self.generation_number() else { return Ok(()) };
-        let pins = self.pins.generation(number);
-        self.pins.interfaces()?.into_iter().try_for_each(|index| trial::set_end(&pins.trial(index), end_ns))
-    }
-
-    /// Puts the programs of the generation in force in the place of what runs them on trial.
-    fn end_trial(&mut self) -> Result<(), DataplaneError> {
-        let interfaces = self.own_interfaces()?;
-        match self.generation_number() {
-            Some(number) => swap::end_trial(&self.pins, number, &interfaces),
-            None => Ok(()),
-        }
-    }
-
-    /// What the rules with these numbers of counters counted, on each interface that is here, by name.
-    ///
-    /// # Errors
-    /// When pins cannot be read or the kernel does not answer.
-    pub fn rule_counters(&self, slots: &[u32]) -> Result<Vec<(String, Vec<RuleCounter>)>, DataplaneError> {
-        let read = |report: InterfaceReport| {
-            let name = report.name.unwrap_or(report.attached_as);
-            Ok((name, read_rule_counters(&self.pins.interface(report.ifindex), slots)?))
-        };
-        self.interfaces()?.into_iter().map(read).collect()
-    }
-
-    /// Lets the counters of rules begin at zero, on every interface.
-    fn clear_rule_counters(&self, slots: &[u32]) -> Result<(), DataplaneError> {
-        if self.lock.is_none() {
-            return Ok(());
-        }
-        let clear = |index| clear_rule_counters(&self.pins.interface(index), slots);
-        self.pins.interfaces()?.into_iter().try_for_each(clear)
     }
 
     /// Lets the counters of a set number begin at zero, on every interface.

@@ -12,6 +12,7 @@
 mod change;
 mod coverage;
 mod error;
+mod in_force;
 mod journal;
 mod kind;
 mod lock;
@@ -72,7 +73,7 @@ pub struct Engine {
     now: u64,
     compaction_failure: Option<JournalError>,
     /// The policy in force.
-    policy: Option<policy::InForce>,
+    policy: Option<in_force::InForce>,
     _lock: Lock,
 }
 

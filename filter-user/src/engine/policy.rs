@@ -6,27 +6,24 @@
 //! compiled with what those hold, so a change of such a set makes new tables. Trusts the policy's own checks. Costs a
 //! generation of the tables for each of these.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use filter_common::policy::tables::PolicyTables;
-use ipnet::IpNet;
 
 use super::Engine;
 use super::error::EngineError;
+use super::in_force::{InForce, keys, read};
 use super::kind::SetKind;
 use super::name::SetName;
 use super::plan;
 use super::policies::{PolicyRecord, Trial, slots};
-use super::record::{Change, Step};
-use super::sets::Sets;
+use super::record::Step;
 use super::types::{milliseconds, seconds, time, time_ms};
 use crate::policy::compile::Names;
-use crate::policy::tables::tables;
-use crate::policy::{Action, Checked, InterfaceName, Policy, Rule};
-use crate::tables::{Contents, OnTrial, PrefixTables, TableKind};
+use crate::policy::{Checked, Policy, Rule};
+use crate::tables::{Contents, OnTrial, PrefixTables};
 
 /// Who applies a policy, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,51 +64,6 @@ pub struct PolicyPlan {
     pub bucket_bytes: u64,
     /// Sets that it declares and that are yet to be made.
     pub new_sets: Vec<SetName>,
-}
-
-/// The policy in force, as it was read.
-pub(super) struct InForce {
-    pub(super) checked: Checked,
-    /// Sets that its rules look at.
-    pub(super) uses: BTreeSet<SetName>,
-    seed: u64,
-    slots: Vec<u32>,
-    /// Interfaces that its rules redirect to, as they were when the tables were made.
-    redirected: Vec<Option<u32>>,
-}
-
-impl InForce {
-    fn new(checked: Checked, record: &PolicyRecord, tables: &dyn PrefixTables) -> Self {
-        let uses = checked.policy.sets_used().map(|used| used.set.clone()).collect();
-        let (seed, slots) = (record.seed, record.slots.clone());
-        let mut policy = Self { checked, uses, seed, slots, redirected: Vec::new() };
-        policy.redirected = policy.redirects(tables);
-        policy
-    }
-
-    /// Indexes of the interfaces that rules redirect to, by rule.
-    fn redirects(&self, tables: &dyn PrefixTables) -> Vec<Option<u32>> {
-        let rules = self.checked.policy.rules.iter();
-        let of = |rule: &Rule| match &rule.action {
-            Action::Redirect(interface) => Some(tables.interface_index(interface.as_str())),
-            _ => None,
-        };
-        rules.filter_map(of).collect()
-    }
-
-    /// What names each rule's counters.
-    fn keys(&self) -> Vec<(String, u32)> {
-        keys(&self.checked.policy).into_iter().zip(self.slots.iter().copied()).collect()
-    }
-}
-
-/// What tells a rule from others across policies: its own name, or all that it says.
-fn keys(policy: &Policy) -> Vec<String> {
-    let key = |rule: &Rule| match &rule.name {
-        Some(name) => format!("name {name}"),
-        None => rule.to_string(),
-    };
-    policy.rules.iter().map(key).collect()
 }
 
 impl Engine {
@@ -340,78 +292,6 @@ impl Engine {
         Ok(creates)
     }
 
-    fn compile(
-        &self,
-        policy: &Policy,
-        sets: &Sets,
-        slots: &[u32],
-        seed: u64,
-        lenient: bool,
-    ) -> Result<Arc<PolicyTables>, EngineError> {
-        let names = Known { sets, tables: self.tables.as_ref(), lenient };
-        tables(policy, &names, slots, seed).map(Arc::new).map_err(|source| EngineError::Rules { source })
-    }
-
-    /// What the tables hold with these sets and steps, and the policy in force.
-    pub(super) fn contents(&self, sets: &Sets, steps: &[plan::TableStep]) -> Result<Contents, EngineError> {
-        self.contents_with(sets, steps, self.policy.as_ref())
-    }
-
-    fn contents_with(
-        &self,
-        sets: &Sets,
-        steps: &[plan::TableStep],
-        policy: Option<&InForce>,
-    ) -> Result<Contents, EngineError> {
-        let mut contents = plan::contents(sets, steps)?;
-        if let Some(InForce { checked, slots, seed, .. }) = policy {
-            let tables = self.compile(&checked.policy, sets, slots, *seed, true)?;
-            if !tables.is_empty() {
-                contents.set_policy(tables);
-            }
-        }
-        Ok(contents)
-    }
-
-    /// The lists that allow, and a policy: what decides whom that policy cuts off.
-    ///
-    /// # Errors
-    /// [`EngineError::Tables`].
-    pub fn allowing(&self, policy: Arc<PolicyTables>) -> Result<Contents, EngineError> {
-        let mut contents = plan::contents(&self.state, &[])?;
-        contents.set_v4(TableKind::Block, Vec::new());
-        contents.set_v6(TableKind::Block, Vec::new());
-        contents.set_policy(policy);
-        Ok(contents)
-    }
-
-    /// Whether rules look at a set that these steps change.
-    pub(super) fn rules_look_at(&self, steps: &[Step]) -> bool {
-        let Some(InForce { uses, .. }) = &self.policy else { return false };
-        let is_used = |id: &u32| self.state.set_by_id(*id).is_some_and(|set| uses.contains(&set.name));
-        steps.iter().any(|step| match step {
-            Step::Put { set, .. }
-            | Step::Remove { set, .. }
-            | Step::Flush { set }
-            | Step::RemoveSet { set } => is_used(set),
-            Step::CreateSet { .. }
-            | Step::SetInterface { .. }
-            | Step::ClearInterface { .. }
-            | Step::ApplyPolicy { .. }
-            | Step::ConfirmPolicy
-            | Step::EndTrial
-            | Step::RestorePolicy { .. } => false,
-        })
-    }
-
-    /// The sets as they are after a change.
-    pub(super) fn sets_after(&self, steps: &[Step]) -> Sets {
-        let mut after = self.state.clone();
-        let fits = after.apply(&Change { at: self.now, steps: steps.to_vec() });
-        debug_assert_eq!(fits, Ok(()));
-        Sets::clone(&after)
-    }
-
     /// Puts tables in force and then records why; where that fails, those of before are in force again.
     fn replace_and_record(
         &mut self,
@@ -451,25 +331,6 @@ impl Engine {
         self.policy = in_force.map(|record| read(record, self.tables.as_ref())).transpose()?;
         Ok(())
     }
-
-    /// Entries that the policy in force lets a set have, and the part of them that one refresh may change, in millionths.
-    #[must_use]
-    pub fn set_limits(&self, name: &SetName) -> (Option<u32>, Option<crate::policy::Ratio>) {
-        let declared = self.policy().and_then(|policy| policy.sets.get(name));
-        (declared.and_then(|set| set.max_entries), declared.and_then(|set| set.max_change))
-    }
-
-    /// Entries that sets may have, where the policy in force says so.
-    pub(super) fn entry_limits(&self) -> BTreeMap<SetName, u32> {
-        let sets = self.policy().map(|policy| policy.sets.iter()).into_iter().flatten();
-        sets.filter_map(|(name, entry)| Some((name.clone(), entry.max_entries?))).collect()
-    }
-
-    /// Prefixes that the policy in force protects.
-    #[must_use]
-    pub fn protected(&self) -> Vec<IpNet> {
-        self.policy().map(|policy| policy.protect.clone()).unwrap_or_default()
-    }
 }
 
 /// A policy before it is in force.
@@ -480,30 +341,4 @@ struct Prepared {
     slots: Vec<u32>,
     fresh: Vec<u32>,
     seed: u64,
-}
-
-/// A policy that was applied, and so had no error then.
-fn read(record: &PolicyRecord, tables: &dyn PrefixTables) -> Result<InForce, EngineError> {
-    let checked = Policy::parse(&record.origin, &record.text);
-    let checked = checked.map_err(|errors| EngineError::Policy(Box::new(errors)))?;
-    Ok(InForce::new(checked, record, tables))
-}
-
-/// The names of a policy, as sets and tables have them.
-struct Known<'a> {
-    sets: &'a Sets,
-    tables: &'a dyn PrefixTables,
-    /// An interface that is not there is none of a number, which the program takes for one that is gone; not an error.
-    lenient: bool,
-}
-
-impl Names for Known<'_> {
-    fn set(&self, name: &SetName) -> Vec<IpNet> {
-        self.sets.set(name).map(|set| set.entries.keys().copied().collect()).unwrap_or_default()
-    }
-
-    fn interface_index(&self, name: &InterfaceName) -> Option<u32> {
-        let index = self.tables.interface_index(name.as_str());
-        if self.lenient { index.or(Some(0)) } else { index }
-    }
 }
