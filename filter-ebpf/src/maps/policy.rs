@@ -1,7 +1,7 @@
 //! The rules' part of the program: facts of the packet, the walk along its rules, and what rules do.
 //!
-//! The walk is made of global functions, each verified once: one that finds the candidates, one that looks at the next of
-//! them. Between them, facts and state lie in an element of a per-CPU array. Costs nothing but a test of read-only data where
+//! The walk is made of global functions, each verified once: one that finds the rules and looks at the first, in two parts
+//! where rules look at addresses; one that looks at the next. Between them, facts and state lie in an element of a per-CPU array. Costs nothing but a test of read-only data where
 //! there are no rules; else that look-up, the classifier's lines ([`filter_common::policy::classifier`]), and for each rule
 //! that counts its counters and the coarse clock. The clock itself is read at most once, where a limit or a ban is met.
 
@@ -16,7 +16,7 @@ use filter_common::config::PolicySwitches;
 use filter_common::counters::RuleCounter;
 use filter_common::parse::Headers;
 use filter_common::policy::classifier::field::ADDRESSES;
-use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeometry};
+use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeometry, Step};
 use filter_common::policy::facts::{self, AddressClass, PacketFacts};
 use filter_common::policy::limiter::{Cells, Slots};
 use filter_common::policy::limits;
@@ -126,27 +126,35 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
 
     #[inline(always)]
     fn walk(&self, _: &XdpPacket<'_, FRAGS>) -> Outcome {
-        if rules().used & ADDRESSES != 0 {
-            if begin_candidates() == 0 {
+        let ctx = self.ctx.as_ptr().cast();
+        let mut step = if rules().used & ADDRESSES == 0 {
+            if FRAGS { only_rule_frags(ctx) } else { only_rule(ctx) }
+        } else {
+            if begin_rules() == 0 || !found_classes() {
                 return Outcome::NONE;
             }
-            find_classes();
-        }
-        if find_candidates() == 0 {
-            return Outcome::NONE;
-        }
+            if FRAGS { first_rule_frags(ctx) } else { first_rule(ctx) }
+        };
         for _ in 0..MAX_RULES {
-            let goes_on = if FRAGS {
-                next_rule_frags(self.ctx.as_ptr().cast())
-            } else {
-                next_rule(self.ctx.as_ptr().cast())
-            };
-            if goes_on == 0 {
+            if step != Step::Next as u32 {
                 break;
             }
+            step = if FRAGS { next_rule_frags(ctx) } else { next_rule(ctx) };
+        }
+        if step != Step::Decided as u32 {
+            return Outcome::NONE;
         }
         scratch().map_or(Outcome::NONE, |scratch| scratch.walk.outcome)
     }
+}
+
+/// Finds the classes of this CPU's packet's addresses. In the program itself: a search below the look-up of rules would
+/// take more than the 512 bytes of stack that functions have together.
+#[inline(always)]
+fn found_classes() -> bool {
+    let Some(scratch) = scratch() else { return false };
+    facts::find_classes(&mut scratch.observed, rules().used, &KernelClasses);
+    true
 }
 
 /// Whether a source is banned now; global functions are explained with the prefix searches.
@@ -162,38 +170,56 @@ extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
 /// Begins to find the rules that this CPU's packet may match, with all fields but addresses; whether there may be any.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn begin_candidates() -> u32 {
+extern "C" fn begin_rules() -> u32 {
     let Some(scratch) = scratch() else { return 0 };
     scratch.walk.begin();
     narrow(scratch, rules().used & !ADDRESSES);
     u32::from(scratch.walk.candidates.is_open())
 }
 
-/// Finds the classes of this CPU's packet's addresses. Called by the program itself: a search below the look-up of rules
-/// would take more than the 512 bytes of stack that functions have together.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn find_classes() -> u32 {
-    if let Some(scratch) = scratch() {
-        facts::find_classes(&mut scratch.observed, rules().used, &KernelClasses);
-    }
-    0
+/// Declares what is done at once, as a call and its return cost as much as a look-up: for frames in one buffer and for those
+/// in several. The context is the run's own: the kernel sees to that by its type.
+macro_rules! steps {
+    ($($(#[doc = $doc:literal])+ $one:ident $frags:ident: $prepare:expr;)*) => {$(
+        $(#[doc = $doc])+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $one(ctx: *mut xdp_md) -> u32 {
+            step::<false>(&XdpContext::new(ctx), $prepare)
+        }
+
+        /// The same for frames in several buffers.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $frags(ctx: *mut xdp_md) -> u32 {
+            step::<true>(&XdpContext::new(ctx), $prepare)
+        }
+    )*};
 }
 
-/// Finds the rules that this CPU's packet may match, with addresses where it was begun without; whether there is any.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn find_candidates() -> u32 {
-    let Some(scratch) = scratch() else { return 0 };
-    if rules().used & ADDRESSES == 0 {
+steps! {
+    /// Finds the rules, where none looks at addresses, and looks at the first.
+    only_rule only_rule_frags: |scratch: &mut Scratch| {
         scratch.walk.begin();
-        narrow(scratch, rules().used);
-    } else {
+        narrow(scratch, rules().used & !ADDRESSES);
+        scratch.walk.candidates.end(&KernelLines, rules());
+    };
+    /// Finds the rules, where a look-up was begun and the classes of addresses are found, and looks at the first.
+    first_rule first_rule_frags: |scratch: &mut Scratch| {
         narrow(scratch, rules().used & ADDRESSES);
-    }
-    let candidates = &mut scratch.walk.candidates;
-    candidates.end(&KernelLines, rules());
-    u32::from(!candidates.is_empty())
+        scratch.walk.candidates.end(&KernelLines, rules());
+    };
+    /// Looks at the next rule.
+    next_rule next_rule_frags: |_: &mut Scratch| {};
+}
+
+#[inline(always)]
+fn step<const FRAGS: bool>(ctx: &XdpContext, prepare: impl Fn(&mut Scratch)) -> u32 {
+    let Some(scratch) = scratch() else { return Step::Over as u32 };
+    prepare(scratch);
+    let Scratch { observed, walk } = scratch;
+    let mut effects = KernelEffects::<FRAGS> { ctx, observed };
+    walk.step(&KernelLines, rules(), &mut effects) as u32
 }
 
 #[inline(always)]
@@ -201,27 +227,6 @@ fn narrow(Scratch { observed, walk }: &mut Scratch, fields: u32) {
     let facts =
         PacketFacts { observed, lines: &KernelLines, geometry: rules(), interface: policy!(interface) };
     walk.candidates.narrow(&KernelLines, rules(), fields, &facts);
-}
-
-/// Looks at the next rule; 0 where the walk is over. The context is the run's own: the kernel sees to that by its type.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn next_rule(ctx: *mut xdp_md) -> u32 {
-    step::<false>(&XdpContext::new(ctx))
-}
-
-/// The same for frames in several buffers.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn next_rule_frags(ctx: *mut xdp_md) -> u32 {
-    step::<true>(&XdpContext::new(ctx))
-}
-
-#[inline(always)]
-fn step<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
-    let Some(Scratch { observed, walk }) = scratch() else { return 0 };
-    let mut effects = KernelEffects::<FRAGS> { ctx, observed };
-    u32::from(walk.step(&KernelLines, rules(), &mut effects))
 }
 
 struct KernelClasses;

@@ -21,9 +21,8 @@ use super::plan;
 use super::policies::{PolicyRecord, Trial, slots};
 use super::record::Step;
 use super::types::{milliseconds, seconds, time, time_ms};
-use crate::policy::compile::Names;
 use crate::policy::{Checked, Policy, Rule};
-use crate::tables::{Contents, OnTrial, PrefixTables};
+use crate::tables::{Contents, OnTrial};
 
 /// Who applies a policy, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -61,7 +61,7 @@ pub use self::compile::{CompileError, Compiled, compile};
 pub use self::field::{ABSENT, Facts, Field};
 pub use self::geometry::RulesGeometry;
 pub use self::lookup::{Candidates, classify};
-pub use self::walk::{Effects, Outcome, OutcomeKind, Walk, walk};
+pub use self::walk::{Effects, Outcome, OutcomeKind, Step, Walk, walk};
 
 /// Rules that a policy can have.
 pub const MAX_RULES: u32 = 4096;

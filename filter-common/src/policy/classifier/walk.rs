@@ -67,6 +67,18 @@ impl Outcome {
     pub const NONE: Self = Self { kind: OutcomeKind::None, rule: 0, interface: 0 };
 }
 
+/// What follows a step of a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Step {
+    /// Nothing: no rule decided.
+    Over,
+    /// Another.
+    Next,
+    /// What the rule says.
+    Decided,
+}
+
 /// Where a walk stands.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -75,7 +87,7 @@ pub struct Walk {
     pub candidates: Candidates,
     now: u64,
     has_now: u32,
-    /// How it ended, or has ended so far.
+    /// How it ended, once a rule has decided.
     pub outcome: Outcome,
 }
 
@@ -92,11 +104,13 @@ where
     walk.candidates.narrow(lines, geometry, geometry.used, facts);
     walk.candidates.end(lines, geometry);
     for _ in 0..MAX_RULES {
-        if !walk.step(lines, geometry, effects) {
-            break;
+        match walk.step(lines, geometry, effects) {
+            Step::Next => {}
+            Step::Over => break,
+            Step::Decided => return walk.outcome,
         }
     }
-    walk.outcome
+    Outcome::NONE
 }
 
 impl Walk {
@@ -109,21 +123,21 @@ impl Walk {
     pub const fn begin(&mut self) {
         self.candidates.begin();
         self.has_now = 0;
-        self.outcome.kind = OutcomeKind::None;
     }
 
-    /// Looks at the next rule; `false` at the end. At most [`MAX_RULES`] calls say `true`.
+    /// Looks at the next rule. At most [`MAX_RULES`] calls say that there is another.
     #[inline(always)]
     pub fn step<L: Lines, E: Effects>(
         &mut self,
         lines: &L,
         geometry: &RulesGeometry,
         effects: &mut E,
-    ) -> bool {
-        let Some(rule) = self.candidates.next(lines, geometry) else { return false };
-        let Some(record) = RecordLine::read(lines, geometry.records, rule) else { return false };
+    ) -> Step {
+        let Some(rule) = self.candidates.next(lines, geometry) else { return Step::Over };
+        let Some(record) = RecordLine::read(lines, geometry.records, rule) else { return Step::Over };
+        let undecided = if self.candidates.is_empty() { Step::Over } else { Step::Next };
         if !holds(&record, effects) {
-            return true;
+            return undecided;
         }
         let counts_only = record.has(COUNTS_ONLY);
         let kind = match record.action() {
@@ -137,13 +151,13 @@ impl Walk {
             Action::Limit => {
                 let now = self.now(effects);
                 if !effects.is_over(record.argument(), now) {
-                    return true;
+                    return undecided;
                 }
                 OutcomeKind::Limit
             }
             Action::Sample => {
                 if effects.random() > record.argument() {
-                    return true;
+                    return undecided;
                 }
                 if !counts_only {
                     effects.sample(record.counter());
@@ -153,7 +167,7 @@ impl Walk {
         };
         effects.count(record.counter());
         if counts_only || kind == OutcomeKind::None {
-            return true;
+            return undecided;
         }
         if kind == OutcomeKind::Ban {
             let now = self.now(effects);
@@ -161,7 +175,7 @@ impl Walk {
         }
         let interface = if kind == OutcomeKind::Redirect { record.argument() } else { 0 };
         self.outcome = Outcome { kind, rule, interface };
-        false
+        Step::Decided
     }
 
     /// The time, read once.
