@@ -23,7 +23,7 @@ use filter_user::interface::InterfaceMode;
 use filter_user::tables::{self, Contents, PrefixTables as _};
 
 use crate::netns::Netns;
-use crate::runner::Run;
+use crate::runner::{Outcome, Run};
 use crate::sandbox::Sandbox;
 use crate::veth::{VethOptions, VethPair};
 
@@ -315,6 +315,21 @@ impl Probe {
     /// As [`Probe::reason`].
     pub fn reason_split(&self, frame: &[u8], linear: usize) -> Result<Reason> {
         self.run(frame, Run::of(frame).linear(u32::try_from(linear)?))
+    }
+
+    /// Runs the program so many times on `frame`; returns what the counters moved by.
+    ///
+    /// # Errors
+    /// When the kernel does not run it.
+    pub fn repeat(&self, frame: &[u8], times: u32) -> Result<Counters> {
+        let _: Outcome = Run::of(frame).repeat(times).on(self.program()?)?;
+        let (after, mut moved) = (self.counters.read()?, Counters::default());
+        let before = self.last.replace(after);
+        for ((moved, after), before) in moved.0.iter_mut().zip(&after.0).zip(&before.0) {
+            moved.packets = after.packets.wrapping_sub(before.packets);
+            moved.bytes = after.bytes.wrapping_sub(before.bytes);
+        }
+        Ok(moved)
     }
 
     fn run(&self, frame: &[u8], run: Run<'_>) -> Result<Reason> {

@@ -1,0 +1,17 @@
+//! Rules in the kernel: what each kind of match holds of, and what each action does.
+
+mod bench;
+mod case;
+mod frames;
+
+pub mod addresses;
+pub mod bans;
+pub mod decisions;
+pub mod frame;
+pub mod ip;
+pub mod limits;
+pub mod messages;
+pub mod payload;
+pub mod redirects;
+pub mod samples;
+pub mod transport;
