@@ -64,8 +64,16 @@ pub fn read_rules(text: &str) -> Result<Policy> {
 /// # Errors
 /// When it cannot be.
 pub fn compiled(policy: &Policy, names: &Names) -> Result<Arc<PolicyTables>> {
+    compiled_with(policy, names, SEED)
+}
+
+/// The same with keys of limits hashed otherwise, so that its limits have seen nothing yet, whatever was in force before.
+///
+/// # Errors
+/// When it cannot be.
+pub fn compiled_with(policy: &Policy, names: &Names, seed: u64) -> Result<Arc<PolicyTables>> {
     let slots: Vec<u32> = (0..u32::try_from(policy.rules.len())?).collect();
-    Ok(Arc::new(tables(policy, names, &slots, SEED)?))
+    Ok(Arc::new(tables(policy, names, &slots, seed)?))
 }
 
 impl Attached {
@@ -88,8 +96,20 @@ impl Attached {
         contents: &Contents,
         on_trial: OnTrial,
     ) -> Result<()> {
+        self.apply_tables(compiled(policy, names)?, contents, on_trial)
+    }
+
+    /// The same with a policy that is compiled already.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn apply_tables(
+        &mut self,
+        tables: Arc<PolicyTables>,
+        contents: &Contents,
+        on_trial: OnTrial,
+    ) -> Result<()> {
         let mut contents = contents.clone();
-        let tables = compiled(policy, names)?;
         if !tables.is_empty() {
             contents.set_policy(tables);
         }
