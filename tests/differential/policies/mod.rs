@@ -20,7 +20,6 @@ use filter_common::table::memory::zeroed;
 use filter_common::table::{Draft, FlatTables, Room, Writer};
 use filter_common::verdict::{Reason, Stage};
 use filter_user::interface::InterfaceMode::Native;
-use filter_user::policy::Policy;
 use filter_user::tables::{Contents, OnTrial};
 use harness::filter::INTERFACE;
 use harness::policy::{compiled_with, read};
