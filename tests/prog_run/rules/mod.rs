@@ -12,6 +12,7 @@ pub mod ip;
 pub mod limits;
 pub mod messages;
 pub mod payload;
+pub mod rates;
 pub mod redirects;
 pub mod samples;
 pub mod transport;
