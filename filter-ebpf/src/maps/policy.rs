@@ -3,11 +3,13 @@
 //! The walk is made of global functions, each verified once: one that finds the rules and looks at the first, in two parts
 //! where rules look at addresses; one that looks at the next. Between them, facts and state lie in an element of a per-CPU array. Costs nothing but a test of read-only data where
 //! there are no rules; else that look-up, the classifier's lines ([`filter_common::policy::classifier`]), and for each rule
-//! that counts its counters and the coarse clock. The clock itself is read at most once, where a limit or a ban is met.
+//! that counts its counters and the kernel's tick. The clock itself is read at most once, where a limit or a ban is met.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, xdp_md};
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
+};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, PerfEventByteArray};
 use aya_ebpf::programs::XdpContext;
@@ -21,7 +23,7 @@ use filter_common::policy::facts::{self, AddressClass, PacketFacts};
 use filter_common::policy::limiter::{Cells, Slots};
 use filter_common::policy::limits;
 use filter_common::policy::observed::{Family, Observed};
-use filter_common::policy::scratch::Scratch;
+use filter_common::policy::scratch::{CoarseClock, Scratch};
 use filter_common::stages::rules::Rules;
 use filter_common::table::lines::WORDS;
 
@@ -217,13 +219,13 @@ steps! {
 fn step<const FRAGS: bool>(ctx: &XdpContext, prepare: impl Fn(&mut Scratch)) -> u32 {
     let Some(scratch) = scratch() else { return Step::Over as u32 };
     prepare(scratch);
-    let Scratch { observed, walk } = scratch;
-    let mut effects = KernelEffects::<FRAGS> { ctx, observed };
+    let Scratch { observed, walk, clock } = scratch;
+    let mut effects = KernelEffects::<FRAGS> { ctx, observed, clock };
     walk.step(&KernelLines, rules(), &mut effects) as u32
 }
 
 #[inline(always)]
-fn narrow(Scratch { observed, walk }: &mut Scratch, fields: u32) {
+fn narrow(Scratch { observed, walk, .. }: &mut Scratch, fields: u32) {
     let facts =
         PacketFacts { observed, lines: &KernelLines, geometry: rules(), interface: policy!(interface) };
     walk.candidates.narrow(&KernelLines, rules(), fields, &facts);
@@ -256,14 +258,17 @@ impl AddressClass for KernelClasses {
 struct KernelEffects<'a, const FRAGS: bool> {
     ctx: &'a XdpContext,
     observed: &'a Observed,
+    clock: &'a mut CoarseClock,
 }
 
 impl<const FRAGS: bool> Effects for KernelEffects<'_, FRAGS> {
     #[inline(always)]
     fn count(&mut self, counter: u32) {
         if let Some(counter) = RULE_COUNTERS.get_ptr_mut(counter) {
-            // SAFETY: the helper has no arguments; the counter is this CPU's own, and nothing else refers to it.
-            unsafe { (*counter).count(self.observed.bytes.into(), bpf_ktime_get_coarse_ns()) };
+            // SAFETY: helpers without arguments.
+            let now = self.clock.at(unsafe { bpf_jiffies64() }, || unsafe { bpf_ktime_get_coarse_ns() });
+            // SAFETY: the counter is this CPU's own, and nothing else refers to it.
+            unsafe { (*counter).count(self.observed.bytes.into(), now) };
         }
     }
 
