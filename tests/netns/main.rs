@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+mod bans;
 mod clients;
 mod counting;
 mod crash;
@@ -47,6 +48,8 @@ fn main() -> ExitCode {
         policy::use_of::check_and_diff_tell_what_a_policy_would_do_and_do_nothing,
         policy::use_of::the_policy_that_the_daemon_is_started_with_is_in_force,
         policy::crash::killing_the_daemon_at_any_step_of_a_policy_leaves_the_one_of_before_or_of_after,
+        bans::bans_of_both_families_are_listed_with_their_end_and_lifted,
+        bans::bans_that_are_over_are_not_listed_and_those_that_nobody_looks_at_are_told_so,
         detach::detach_leaves_no_pin_no_program_and_no_object,
         detach::detach_all_works_through_the_daemon_and_takes_off_every_interface,
         detach::detach_all_works_without_a_daemon,

@@ -4,6 +4,7 @@
 //! from the view and under the dataplane's lock alone, so answers come also while an import is applied. Lists are
 //! parsed, and who must stay reachable is looked up, before any lock is taken.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -24,7 +25,7 @@ use super::types::{
     StatsController, Status, Timestamp, Traffic,
 };
 use super::view::{View, Writing};
-use crate::dataplane::{Dataplane, DataplaneError, InterfaceReport, Reading, Trouble};
+use crate::dataplane::{Ban, Dataplane, DataplaneError, InterfaceReport, Reading, Trouble};
 use crate::engine::{Engine, EngineError, SetName};
 use crate::feeds::parse_prefix;
 use crate::interface::InterfaceMode;
@@ -83,6 +84,18 @@ pub trait Interfaces: Send {
     /// When the kernel refuses.
     fn rule_counters(&self, slots: &[u32]) -> Result<Vec<(String, Vec<RuleCounter>)>, DataplaneError>;
 
+    /// The sources that rules have banned and that are banned now, the one whose ban ends soonest first.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn bans(&self) -> Result<Vec<Ban>, DataplaneError>;
+
+    /// Ends the bans of these sources now; says of each whether it was banned.
+    ///
+    /// # Errors
+    /// When the kernel refuses; some may have ended then.
+    fn lift_bans(&mut self, addresses: &[IpAddr]) -> Result<Vec<bool>, DataplaneError>;
+
     /// Looks whether every interface still has the program; tells what has gone wrong since the last look.
     ///
     /// # Errors
@@ -120,6 +133,14 @@ impl Interfaces for Arc<Mutex<Dataplane>> {
 
     fn rule_counters(&self, slots: &[u32]) -> Result<Vec<(String, Vec<RuleCounter>)>, DataplaneError> {
         held(self).rule_counters(slots)
+    }
+
+    fn bans(&self) -> Result<Vec<Ban>, DataplaneError> {
+        held(self).bans()
+    }
+
+    fn lift_bans(&mut self, addresses: &[IpAddr]) -> Result<Vec<bool>, DataplaneError> {
+        held(self).lift_bans(addresses)
     }
 
     fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {

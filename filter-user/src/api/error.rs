@@ -55,6 +55,16 @@ pub enum ApiError {
         /// Prefixes in the request.
         given: usize,
     },
+    /// Addresses that are none.
+    #[error("{bad} of {given} addresses cannot be used; nothing was changed")]
+    BadAddresses {
+        /// Each of them.
+        problems: Vec<Problem>,
+        /// How many there are.
+        bad: usize,
+        /// Addresses in the request.
+        given: usize,
+    },
     /// Prefixes that are to be added and removed in one change.
     #[error("{} prefixes are to be both added and removed; nothing was changed", .prefixes.len())]
     Contradiction {
@@ -219,6 +229,7 @@ impl ApiError {
             Self::Path(_) => (StatusCode::BAD_REQUEST, "bad_path"),
             Self::Meaningless(_) => (StatusCode::UNPROCESSABLE_ENTITY, "meaningless"),
             Self::BadPrefixes { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_prefix"),
+            Self::BadAddresses { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_address"),
             Self::Contradiction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "contradiction"),
             Self::BadList(error) => list(error),
             Self::SetName(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_set_name"),
@@ -241,7 +252,9 @@ impl ApiError {
 
     fn problems(&self) -> Vec<Problem> {
         match self {
-            Self::BadPrefixes { problems, .. } | Self::CutsOff { reasons: problems, .. } => problems.clone(),
+            Self::BadPrefixes { problems, .. }
+            | Self::BadAddresses { problems, .. }
+            | Self::CutsOff { reasons: problems, .. } => problems.clone(),
             Self::Contradiction { prefixes } => {
                 prefixes.iter().take(MAX_PROBLEMS).map(contradiction).collect()
             }
@@ -259,7 +272,7 @@ impl ApiError {
         let (_, code) = self.status_and_code();
         let mut details = self.problems();
         let problems = match self {
-            Self::BadPrefixes { bad, .. } => *bad,
+            Self::BadPrefixes { bad, .. } | Self::BadAddresses { bad, .. } => *bad,
             Self::CutsOff { found, .. } => *found,
             Self::Contradiction { prefixes } => prefixes.len(),
             _ => details.len(),

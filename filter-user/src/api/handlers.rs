@@ -21,10 +21,10 @@ use super::extract::{Json, Path, Query};
 use super::peer::Peer;
 use super::problem::ErrorBody;
 use super::types::{
-    AddRequest, Applied, ApplyRequest, AttachRequest, Attached, ChangeRequest, Changed, CheckRequest,
-    DetachRequest, Detached, Health, ImportQuery, Imported, PolicyCheck, PolicyList, PolicyText,
-    RemoveRequest, RollbackRequest, RuleList, SetChanged, SetEntries, SetList, SetRemoved, Stats, Status,
-    TestRequest, Tested,
+    AddRequest, Applied, ApplyRequest, AttachRequest, Attached, BanList, ChangeRequest, Changed,
+    CheckRequest, DetachRequest, Detached, Health, ImportQuery, Imported, LiftRequest, Lifted, PolicyCheck,
+    PolicyList, PolicyText, RemoveRequest, RollbackRequest, RuleList, SetChanged, SetEntries, SetList,
+    SetRemoved, Stats, Status, TestRequest, Tested,
 };
 
 /// The description of the API that `/v1/openapi.json` serves.
@@ -63,6 +63,8 @@ pub fn router() -> Router<Arc<Controller>> {
         .routes(routes!(confirm_policy))
         .routes(routes!(rollback_policy))
         .routes(routes!(rules))
+        .routes(routes!(bans))
+        .routes(routes!(lift_bans))
         .split_for_parts();
     let description = axum::Json(description);
     router
@@ -276,4 +278,17 @@ async fn rollback_policy(
 #[utoipa::path(get, path = "/v1/rules", responses((status = OK, body = RuleList), (status = "5XX", body = ErrorBody)))]
 async fn rules(State(controller): Shared) -> Answer<RuleList> {
     blocking(controller, Controller::rules).await.map(axum::Json)
+}
+
+/// The sources that rules have banned, and until when.
+#[utoipa::path(get, path = "/v1/bans", responses((status = OK, body = BanList), (status = "5XX", body = ErrorBody)))]
+async fn bans(State(controller): Shared) -> Answer<BanList> {
+    blocking(controller, Controller::bans).await.map(axum::Json)
+}
+
+/// Ends bans now: those of some sources, or all. An address that is none is refused, and nothing was changed.
+#[utoipa::path(post, path = "/v1/bans/lift", request_body = LiftRequest,
+    responses((status = OK, body = Lifted), (status = "4XX", body = ErrorBody)))]
+async fn lift_bans(State(controller): Shared, Json(request): Json<LiftRequest>) -> Answer<Lifted> {
+    blocking(controller, move |controller| controller.lift_bans(&request)).await.map(axum::Json)
 }

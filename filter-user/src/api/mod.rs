@@ -10,6 +10,7 @@
 //! what provenance records.
 
 mod attach;
+mod bans;
 pub mod client;
 pub mod controller;
 mod cuts;

@@ -4,7 +4,7 @@
 //! and then it is put in force; where a step fails, nothing has changed. Whom it cuts off is told on the host by the walk that
 //! the program takes ([`super::cuts`]). Without a time to confirm it, such a policy is refused; with one, it goes back by itself.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use filter_common::config::Switches;
 use filter_common::counters::RuleCounter;
@@ -17,6 +17,7 @@ use super::types::{
     Applied, ApplyRequest, AttachRequest, CheckRequest, Count, DetachRequest, PolicyCheck, PolicyEntry,
     PolicyList, PolicyMemory, PolicyText, RollbackRequest, RuleList, RuleStats, SCHEMA, Timestamp,
 };
+use crate::dataplane::Clock;
 use crate::engine::{Engine, EngineError, InterfaceIntent, PolicyOrigin, PolicySummary};
 use crate::policy::{Checked, Drawing, InterfaceEntry, Mode, Policy, Verdict};
 
@@ -243,7 +244,8 @@ impl Controller {
                 mode: if rule.mode == Mode::Count { "count" } else { "enforce" }.to_owned(),
                 rule: rule.to_string(),
                 count: total.hits.into(),
-                last_hit: clock.time(total.last_ns).map(Timestamp),
+                // Zero is that of a rule that never counted.
+                last_hit: (total.last_ns != 0).then(|| Timestamp(clock.time(total.last_ns))),
                 interfaces,
             }
         };
@@ -254,27 +256,6 @@ impl Controller {
             default,
             rules: rules.into_iter().enumerate().map(of).collect(),
         })
-    }
-}
-
-/// The programs' coarse clock beside that of the world.
-struct Clock {
-    coarse_ns: u64,
-    world: SystemTime,
-}
-
-impl Clock {
-    fn now() -> Self {
-        let coarse = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-        let parts = (u64::try_from(coarse.tv_sec), u64::try_from(coarse.tv_nsec));
-        let coarse_ns = parts.0.unwrap_or(0) * 1_000_000_000 + parts.1.unwrap_or(0);
-        Self { coarse_ns, world: SystemTime::now() }
-    }
-
-    /// The time of a reading of the coarse clock; none for that of a rule that never counted.
-    fn time(&self, read_ns: u64) -> Option<SystemTime> {
-        let ago = Duration::from_nanos(self.coarse_ns.saturating_sub(read_ns));
-        (read_ns != 0).then(|| self.world.checked_sub(ago).unwrap_or(UNIX_EPOCH))
     }
 }
 
@@ -294,11 +275,16 @@ fn trial(time: Duration) -> Result<Duration, ApiError> {
     }
 }
 
+/// Whether it has a `ban` rule; only then its programs look at bans.
+pub(super) fn bans_anybody(policy: &Policy) -> bool {
+    policy.rules.iter().any(|rule| matches!(rule.action, crate::policy::Action::Ban(_)))
+}
+
 /// The stages that packets meet, in order.
 #[must_use]
 pub fn stages(policy: &Policy) -> Vec<String> {
     let mut stages = vec!["parse", "allow", "sanity", "block"];
-    if policy.rules.iter().any(|rule| matches!(rule.action, crate::policy::Action::Ban(_))) {
+    if bans_anybody(policy) {
         stages.push("bans");
     }
     if !policy.rules.is_empty() {

@@ -7,6 +7,7 @@
 mod allow;
 mod apply;
 mod attach;
+mod bans;
 mod block;
 mod change;
 mod check;
@@ -95,6 +96,7 @@ enum Command {
     Rollback(rollback::Args),
     Policy(policy::Args),
     Rules(rules::Args),
+    Bans(bans::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -211,6 +213,7 @@ fn dispatch(cli: Cli, client: &Client, out: &mut impl Write) -> Result<Outcome> 
             Command::Rollback(args) => rollback::run(args, client, out).await,
             Command::Policy(args) => policy::run(args, client, out).await,
             Command::Rules(args) => rules::run(args, client, out).await,
+            Command::Bans(args) => bans::run(args, client, out).await,
             Command::Run(_) | Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
         }
     });

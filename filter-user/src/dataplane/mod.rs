@@ -8,6 +8,8 @@
 //! what others do to them ([`watch`]), and dropping it changes nothing. Calls block (system calls, and up to a second for the verifier).
 
 mod adoption;
+mod bans;
+mod clock;
 mod error;
 mod events;
 mod generation;
@@ -36,6 +38,8 @@ use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
 use netlink_packet_route::link::LinkLayerType;
 
+pub use bans::Ban;
+pub use clock::Clock;
 pub use error::DataplaneError;
 pub use events::LinkEvents;
 pub use kernel_tables::KernelTables;

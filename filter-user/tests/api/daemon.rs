@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use filter_user::api::controller::{Controller, Interfaces};
 use filter_user::api::guards::Look;
 use filter_user::api::server::{self, Limits};
 use filter_user::api::types::{Action, AddRequest, Changed, SetList, TestRequest, Tested};
-use filter_user::dataplane::{DataplaneError, InterfaceReport, Place, Reading, Trouble};
+use filter_user::dataplane::{Ban, DataplaneError, InterfaceReport, Place, Reading, Trouble};
 use filter_user::engine::Engine;
 use filter_user::interface::InterfaceMode;
 use filter_user::tables::{MemoryTables, PrefixTables};
@@ -76,6 +77,18 @@ impl Interfaces for Host {
             last_ns: u64::from(*slot),
         };
         Ok(vec![("eth0".to_owned(), slots.iter().map(hits).collect())])
+    }
+
+    /// One source of each family.
+    fn bans(&self) -> Result<Vec<Ban>, DataplaneError> {
+        let until = SystemTime::UNIX_EPOCH + Duration::from_secs(3600);
+        let of = |address: IpAddr| Ban { address, until };
+        Ok(vec![of([192, 0, 2, 1].into()), of([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into())])
+    }
+
+    fn lift_bans(&mut self, addresses: &[IpAddr]) -> Result<Vec<bool>, DataplaneError> {
+        let banned = self.bans()?;
+        Ok(addresses.iter().map(|address| banned.iter().any(|ban| ban.address == *address)).collect())
     }
 
     fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {

@@ -117,3 +117,25 @@ async fn a_refused_list_has_its_first_bad_lines_named_and_all_counted() {
     assert_eq!(lines, [Some(1), Some(3)], "{detail:?}");
     assert!(daemon.sets().await.sets.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bans_are_lifted_by_address_or_all_and_nothing_else() {
+    let daemon = daemon();
+    let list: Value = daemon.client.get("/v1/bans").await.unwrap();
+    let until = "1970-01-01T01:00:00Z";
+    let bans =
+        json!([{ "address": "192.0.2.1", "until": until }, { "address": "2001:db8::1", "until": until }]);
+    assert_eq!(list, json!({ "schema": 1, "enforced": false, "bans": bans }));
+    let lift = async |request: Value| daemon.client.post::<_, Value>("/v1/bans/lift", &request).await;
+    for meaningless in [json!({}), json!({ "addresses": ["192.0.2.1"], "all": true })] {
+        assert_eq!(refusal(lift(meaningless).await).1.code, "meaningless");
+    }
+    let (status, detail) = refusal(lift(json!({ "addresses": ["192.0.2.1", "x", "192.0.2.0/24"] })).await);
+    assert_eq!((status, detail.code.as_str(), detail.details.len()), (422, "bad_address", 2), "{detail:?}");
+    assert!(detail.details[0].message.contains("found `x`"), "{detail:?}");
+    let lifted = lift(json!({ "addresses": ["192.0.2.1", "192.0.2.9"] })).await.unwrap();
+    let each =
+        json!([{ "address": "192.0.2.1", "lifted": true }, { "address": "192.0.2.9", "lifted": false }]);
+    assert_eq!(lifted, json!({ "schema": 1, "lifted": 1, "addresses": each }));
+    assert_eq!(lift(json!({ "all": true })).await.unwrap()["lifted"], 2);
+}

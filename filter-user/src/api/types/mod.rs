@@ -3,6 +3,7 @@
 //! Requests refuse unknown fields, so that a misspelt option is an error and not a default. Responses may gain
 //! fields within a `schema`; removing or changing one raises it.
 
+mod bans;
 mod interfaces;
 mod policy;
 mod prefixes;
@@ -11,6 +12,7 @@ mod status;
 mod time;
 mod verdict;
 
+pub use bans::{BanList, BannedSource, LiftRequest, Lifted, LiftedBan};
 pub use interfaces::{
     AttachRequest, Attached, Check, Checks, DetachRequest, Detached, Fragments, InterfaceChange, Mode,
 };
