@@ -19,6 +19,7 @@ mod lost;
 mod policy;
 mod real;
 mod refusals;
+mod samples;
 mod set_counters;
 mod traffic;
 mod unit;
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
         policy::crash::killing_the_daemon_at_any_step_of_a_policy_leaves_the_one_of_before_or_of_after,
         bans::bans_of_both_families_are_listed_with_their_end_and_lifted,
         bans::bans_that_are_over_are_not_listed_and_those_that_nobody_looks_at_are_told_so,
+        samples::samples_are_shown_with_rule_length_and_first_bytes,
+        samples::samples_are_written_to_a_file_until_it_is_interrupted,
+        samples::without_rules_it_is_said_that_there_is_nothing_to_listen_to,
         detach::detach_leaves_no_pin_no_program_and_no_object,
         detach::detach_all_works_through_the_daemon_and_takes_off_every_interface,
         detach::detach_all_works_without_a_daemon,

@@ -232,7 +232,7 @@ impl Controller {
         let slots: Vec<u32> = rules.iter().map(|(.., slot)| *slot).collect();
         let counted = self.dataplane()?.rule_counters(&slots)?;
         let clock = Clock::now();
-        let of = |(place, (name, rule, _)): (usize, (String, crate::policy::Rule, u32))| {
+        let of = |(place, (name, rule, counter)): (usize, (String, crate::policy::Rule, u32))| {
             let mut total = RuleCounter::default();
             let interfaces = counted.iter().map(|(interface, counters)| {
                 total.add(counters[place]);
@@ -243,6 +243,7 @@ impl Controller {
                 name,
                 mode: if rule.mode == Mode::Count { "count" } else { "enforce" }.to_owned(),
                 rule: rule.to_string(),
+                counter,
                 count: total.hits.into(),
                 // Zero is that of a rule that never counted.
                 last_hit: (total.last_ns != 0).then(|| Timestamp(clock.time(total.last_ns))),

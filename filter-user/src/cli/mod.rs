@@ -9,6 +9,7 @@ mod apply;
 mod attach;
 mod bans;
 mod block;
+mod capture;
 mod change;
 mod check;
 mod check_policy;
@@ -20,6 +21,7 @@ mod entries;
 mod imported;
 mod input;
 mod man;
+mod packet;
 mod policy;
 mod policy_file;
 mod progress;
@@ -27,6 +29,8 @@ mod render;
 mod rollback;
 mod rules;
 mod run;
+mod sample_names;
+mod samples;
 mod set;
 mod stats;
 mod status;
@@ -97,6 +101,7 @@ enum Command {
     Policy(policy::Args),
     Rules(rules::Args),
     Bans(bans::Args),
+    Samples(samples::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -214,6 +219,7 @@ fn dispatch(cli: Cli, client: &Client, out: &mut impl Write) -> Result<Outcome> 
             Command::Policy(args) => policy::run(args, client, out).await,
             Command::Rules(args) => rules::run(args, client, out).await,
             Command::Bans(args) => bans::run(args, client, out).await,
+            Command::Samples(args) => samples::run(args, client, out).await,
             Command::Run(_) | Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
         }
     });

@@ -23,6 +23,7 @@ mod policy;
 mod program;
 mod recovery;
 mod report;
+mod samples;
 mod swap;
 mod trial;
 mod values;
@@ -44,6 +45,7 @@ pub use error::DataplaneError;
 pub use events::LinkEvents;
 pub use kernel_tables::KernelTables;
 pub use report::{InterfaceReport, Place, Reading};
+pub use samples::{Listener, Sample, Samples, interface_names};
 pub use watch::{Trouble, TroubleKind};
 pub use without_controller::{Inspected, inspect, remove};
 

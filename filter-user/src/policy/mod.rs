@@ -17,7 +17,7 @@ mod error;
 mod file;
 mod format;
 mod lint;
-mod names;
+pub mod names;
 pub mod probe;
 mod problem;
 mod ranges;

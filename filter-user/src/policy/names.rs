@@ -27,6 +27,26 @@ impl Names {
     }
 }
 
+/// The name of an EtherType.
+#[must_use]
+pub fn ether_type(number: u16) -> Option<&'static str> {
+    ETHER_TYPES.name(number)
+}
+
+/// The name of an IP protocol.
+#[must_use]
+pub fn protocol(number: u8) -> Option<&'static str> {
+    PROTOCOLS.name(number.into())
+}
+
+/// The names of the TCP flags that are set, as rules write them.
+#[must_use]
+pub fn tcp_flags(byte: u8) -> String {
+    let set = TCP_FLAGS.list.iter().filter(|(_, bit)| u16::from(byte) & bit != 0).map(|(name, _)| *name);
+    let set: Vec<&str> = set.collect();
+    if set.is_empty() { "none".to_owned() } else { set.join(",") }
+}
+
 /// EtherTypes.
 pub(super) static ETHER_TYPES: Names = Names {
     list: &[

@@ -147,6 +147,8 @@ pub struct RuleStats {
     pub rule: String,
     /// `enforce`, or `count` where it only counts.
     pub mode: String,
+    /// The number of its counters, by which samples name it.
+    pub counter: u32,
     /// What it counted on all interfaces.
     #[serde(flatten)]
     pub count: Count,
