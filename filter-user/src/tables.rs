@@ -170,6 +170,18 @@ pub trait PrefixTables: Send {
     /// [`TableError::Kernel`] when that cannot be told.
     fn trial_left(&self) -> Result<Option<Duration>, TableError>;
 
+    /// Whether what an earlier controller left in force has a policy.
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`] when that cannot be told.
+    fn have_policy(&self) -> Result<bool, TableError>;
+
+    /// Whether there is a trial whose time is over: what was before it is in force.
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`] when that cannot be told.
+    fn trial_is_over(&self) -> Result<bool, TableError>;
+
     /// Lets a trial not end by itself, until [`Self::resume_trial`] or [`Self::end_trial`].
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use super::controller::{Controller, Interfaces};
 use super::error::ApiError;
 use super::types::{AttachRequest, Attached, DetachRequest, Detached, InterfaceChange, Mode, SCHEMA};
 use crate::dataplane::{DataplaneError, InterfaceReport};
-use crate::engine::{Engine, InterfaceIntent};
+use crate::engine::{Engine, EngineError, InterfaceIntent};
 
 impl Controller {
     /// Puts the program on interfaces.
@@ -23,6 +23,9 @@ impl Controller {
         }
         let intent = InterfaceIntent { mode: request.mode.into(), switches: request.switches() };
         let mut engine = self.engine()?;
+        if engine.trial_until().is_some() {
+            return Err(EngineError::OnTrial.into());
+        }
         let mut dataplane = self.dataplane()?;
         self.look_after(dataplane.as_mut())?;
         let before = dataplane.interfaces()?;

@@ -72,9 +72,20 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// What drops a frame that comes in by that interface; nothing, where it is not filtered.
+    /// What drops a frame that comes in by that interface. Below one that is not filtered, such as a bridge, a bond or a VLAN,
+    /// may lie any of those that are.
     fn drops_on(&self, interface: &str, frame: &[u8]) -> Option<Reason> {
-        self.filtered.contains(interface).then(|| self.dropped(interface, frame)).flatten()
+        if self.filtered.contains(interface) {
+            return self.dropped(interface, frame);
+        }
+        self.drops_anywhere(frame)
+    }
+
+    fn drops_anywhere(&self, frame: &[u8]) -> Option<Reason> {
+        if self.filtered.is_empty() {
+            return self.dropped("", frame);
+        }
+        self.filtered.iter().find_map(|interface| self.dropped(interface, frame))
     }
 
     /// What drops a frame whichever of the interfaces it comes in by.
@@ -123,7 +134,7 @@ impl Asked<'_> {
                 let frame = tcp(session.peer, session.local, ACK)?;
                 let reason = match self.interface_of(session.local.ip()) {
                     Some(interface) => self.drops_on(interface, &frame),
-                    None => self.drops_everywhere(&frame),
+                    None => self.drops_anywhere(&frame),
                 };
                 cut(format!("{}, from {} to {}", guarded.why, session.peer, session.local), reason?)
             }

@@ -21,6 +21,8 @@ use crate::dataplane::Clock;
 use crate::engine::{Engine, EngineError, InterfaceIntent, PolicyOrigin, PolicySummary};
 use crate::policy::{Checked, Drawing, InterfaceEntry, Mode, Policy, Verdict};
 
+/// Who applies the policy that the daemon is started with.
+const CONFIGURED: &str = "levee run --config";
 /// A policy that is confirmed in less time than this could not be told of in time.
 const SHORTEST_TRIAL: Duration = Duration::from_secs(1);
 /// Longest time to confirm one.
@@ -78,11 +80,11 @@ impl Controller {
                 engine.set_interface(entry.name.as_str(), intent)?;
             }
         }
-        let in_force = engine.policies().into_iter().find(|policy| policy.in_force);
-        if in_force.is_some_and(|policy| policy.text == text) {
+        // What was applied by hand since stays, as long as the file is the same.
+        if engine.last_policy_by(CONFIGURED) == Some(text) {
             return Ok(());
         }
-        let origin = PolicyOrigin { by: "levee run --config".to_owned(), file: file.to_owned() };
+        let origin = PolicyOrigin { by: CONFIGURED.to_owned(), file: file.to_owned() };
         let policy = engine.apply_policy(checked, text, origin, None, SystemTime::now())?;
         tracing::info!(policy = policy.number, file, "the configured policy is in force");
         Ok(())
@@ -134,7 +136,8 @@ impl Controller {
         force: bool,
         peer: &Peer,
     ) -> Result<Applied, ApiError> {
-        let guarded = self.guarded(&checked.policy.protect, peer)?;
+        // By force, it is done without knowing.
+        let guarded = if force { Vec::new() } else { self.guarded(&checked.policy.protect, peer)? };
         let cuts = {
             let engine = self.asked()?;
             if engine.trial_until().is_some() {
@@ -225,8 +228,7 @@ impl Controller {
     pub fn rules(&self) -> Result<RuleList, ApiError> {
         let (rules, default, policy) = {
             let engine = self.asked()?;
-            let number =
-                engine.policies().into_iter().find(|policy| policy.in_force).map(|policy| policy.number);
+            let number = engine.policy_number();
             (engine.rules(), engine.policy().map_or(Verdict::Pass, |policy| policy.default), number)
         };
         let slots: Vec<u32> = rules.iter().map(|(.., slot)| *slot).collect();
@@ -317,8 +319,7 @@ impl From<PolicySummary> for PolicyEntry {
 /// What warnings tell of a policy on trial.
 pub(super) fn trial_warning(engine: &Engine) -> Option<String> {
     let until = engine.trial_until()?;
-    let number =
-        engine.policies().into_iter().find(|policy| policy.in_force).map_or(0, |policy| policy.number);
+    let number = engine.policy_number().unwrap_or(0);
     Some(format!(
         "policy {number} waits to be confirmed until {}: `levee confirm` keeps it; else what was before is in force again",
         Timestamp(until)

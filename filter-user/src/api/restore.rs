@@ -14,7 +14,7 @@ use super::controller::{Controller, Interfaces};
 use super::error::{ApiError, chain};
 use super::types::{Interface, Place, Timestamp};
 use crate::dataplane::{DataplaneError, InterfaceReport, Trouble, TroubleKind};
-use crate::engine::InterfaceIntent;
+use crate::engine::{EngineError, InterfaceIntent};
 
 /// How often what is missing is tried again, and what is attached looked at.
 pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -191,6 +191,8 @@ impl Controller {
                 engine.set_interface(name, InterfaceIntent { mode, switches: report.switches })?;
             }
         }
+        // It would filter by a policy that it does not go back from.
+        let on_trial = engine.trial_until().is_some();
         let missing: Vec<(String, InterfaceIntent)> = engine
             .interfaces()
             .iter()
@@ -201,6 +203,9 @@ impl Controller {
             running.iter().any(|it| it.place == crate::dataplane::Place::Elsewhere && it.attached_as == *name)
         };
         let restore = |(name, intent): (String, InterfaceIntent)| {
+            if on_trial {
+                return (name, Err(Missing::Failed(EngineError::OnTrial.into())));
+            }
             let outcome = match dataplane.attach(&name, intent.mode, intent.switches) {
                 Ok(_) => Ok(()),
                 Err(DataplaneError::UnknownInterface { .. }) if is_elsewhere(&name) => {

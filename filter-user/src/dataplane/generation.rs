@@ -1,9 +1,10 @@
 //! One generation of the prefix tables: a map of lines, as many as its contents need, and where each part lies; and with it
 //! its policy, whose limits keep their buckets from one generation to the next as long as they are the same.
 
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
-use aya::maps::MapData;
+use aya::maps::{MapData, MapError};
 use aya_obj::generated::BPF_F_MMAPABLE;
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use filter_common::abi::map;
@@ -46,8 +47,7 @@ impl Generation {
             Some(policy) if policy.bucket_lines > 0 => {
                 let inherited = before.and_then(|before| before.buckets_for(policy));
                 Some(match inherited {
-                    Some(buckets) => MapData::from_id(map_id(map::BUCKETS, buckets)?)
-                        .map_err(DataplaneError::map(map::BUCKETS))?,
+                    Some(buckets) => same_map(map::BUCKETS, buckets)?,
                     None => lines_map(map::BUCKETS, policy.bucket_lines, 0)?,
                 })
             }
@@ -131,6 +131,13 @@ impl Generation {
         let path = pins.geometry();
         if path.exists() { Ok(()) } else { pin_value(map::GEOMETRY, &path, self.geometry) }
     }
+}
+
+/// Another handle on a map. To open it by its number would take CAP_SYS_ADMIN.
+fn same_map(name: &'static str, map: &MapData) -> Result<MapData, DataplaneError> {
+    let descriptor = map.fd().as_fd().try_clone_to_owned();
+    let descriptor = descriptor.map_err(|source| DataplaneError::map(name)(MapError::IoError(source)))?;
+    MapData::from_fd(descriptor).map_err(DataplaneError::map(name))
 }
 
 /// An array of so many lines.

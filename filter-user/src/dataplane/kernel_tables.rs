@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use aya::maps::MapData;
 use filter_common::table::writer::{Crowded, Full};
 use filter_common::table::{Contents, Draft, Footprint, Writer};
 use ipnet::IpNet;
@@ -35,6 +36,8 @@ pub struct KernelTables {
     before: Option<(Generation, Writer<Mapping>)>,
     /// The end of a trial that is being confirmed.
     held_trial: Option<u64>,
+    /// What the programs of a trial call: held, so that no removed pin empties it.
+    trial_targets: Vec<MapData>,
     limit: u64,
 }
 
@@ -42,7 +45,15 @@ impl KernelTables {
     /// The tables of `dataplane`, which may take so many bytes a generation. There are none until they are opened.
     #[must_use]
     pub const fn new(dataplane: Arc<Mutex<Dataplane>>, limit: u64) -> Self {
-        Self { dataplane, live: None, turns: 0, before: None, held_trial: None, limit }
+        Self {
+            dataplane,
+            live: None,
+            turns: 0,
+            before: None,
+            held_trial: None,
+            trial_targets: Vec::new(),
+            limit,
+        }
     }
 
     fn dataplane(&self) -> MutexGuard<'_, Dataplane> {
@@ -137,7 +148,8 @@ impl KernelTables {
             Err(crowded) => return Ok(Err(crowded)),
         };
         let mut dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
-        prepared.swap().map_err(refused("put the new tables in force", &interfaces))?;
+        let targets = prepared.swap().map_err(refused("put the new tables in force", &interfaces))?;
+        self.trial_targets.extend(targets);
         let before = dataplane.install(generation);
         self.before = before.zip(self.take_for_live(writer));
         Ok(Ok(()))
@@ -197,6 +209,8 @@ impl PrefixTables for KernelTables {
         if let Some(writer) = adopted {
             self.take_for_live(writer);
             self.before = None;
+            let targets = self.dataplane().trial_targets();
+            self.trial_targets = targets.map_err(kernel("hold what is on trial"))?;
             self.dataplane().finish_swap().map_err(kernel("tell what is attached"))?;
             return Ok(Opened::Adopted);
         }
@@ -256,9 +270,25 @@ impl PrefixTables for KernelTables {
         Ok(self.trial_end()?.and_then(trial::left))
     }
 
+    fn have_policy(&self) -> Result<bool, TableError> {
+        let dataplane = self.dataplane();
+        let filters = dataplane.filters().map_err(kernel("tell what is attached"))?;
+        Ok(filters && dataplane.generation().is_some_and(|generation| generation.geometry.policy_lines > 0))
+    }
+
+    fn trial_is_over(&self) -> Result<bool, TableError> {
+        Ok(self.trial_end()?.is_some_and(|end| trial::left(end).is_none()))
+    }
+
     fn hold_trial(&mut self) -> Result<(), TableError> {
         self.held_trial = self.trial_end()?;
-        self.dataplane().set_trial_end(None).map_err(kernel("confirm what is on trial"))
+        let held = self.dataplane().set_trial_end(None);
+        if held.is_err()
+            && let Err(error) = self.resume_trial()
+        {
+            tracing::error!(%error, "a trial that could not be confirmed may not end by itself");
+        }
+        held.map_err(kernel("confirm what is on trial"))
     }
 
     fn resume_trial(&mut self) -> Result<(), TableError> {
@@ -268,6 +298,7 @@ impl PrefixTables for KernelTables {
 
     fn end_trial(&mut self) -> Result<(), TableError> {
         self.held_trial = None;
+        self.trial_targets.clear();
         self.dataplane().end_trial().map_err(kernel("confirm what is on trial on every interface"))
     }
 
@@ -303,6 +334,9 @@ impl PrefixTables for KernelTables {
 
     fn keep(&mut self) {
         self.before = None;
+        if matches!(self.trial_end(), Ok(None)) {
+            self.trial_targets.clear();
+        }
         self.dataplane().remove_other_generations();
     }
 

@@ -56,7 +56,6 @@ use self::pins::{InterfacePins, Lock, Pins};
 use self::report::{
     clear_set_counter, generation_of, names, padded, read_set_counters, report, reports, seconds,
 };
-use self::trial::Trial;
 use self::values::pin_value;
 use self::watch::Held;
 use crate::interface::InterfaceMode;
@@ -359,17 +358,9 @@ impl Dataplane {
         let generation = self.generation.as_ref().ok_or(DataplaneError::NoTables)?;
         std::fs::create_dir_all(pins.directory())
             .map_err(|error| self.pins.failed("make", pins.directory(), error))?;
+        program::pin_shared_maps(&self.pins, generation)?;
         let mut loaded = program::load(&self.pins, generation, pins, &interface.name, switches)?;
-        let own = self.pins.generation(generation.number);
-        loaded.pin(&own.program(interface.index))?;
-        // What is attached while a policy is on trial is not filtered when that is over, as before.
-        let end_ns = self.trial_end()?;
-        let mut trial = match end_ns {
-            Some(end_ns) => {
-                Some(Trial::load(&self.pins, &own.trial(interface.index), &mut loaded, None, end_ns)?)
-            }
-            None => None,
-        };
+        loaded.pin(&self.pins.generation(generation.number).program(interface.index))?;
         let meta = InterfaceMeta {
             switches,
             generation: generation.number,
@@ -378,11 +369,7 @@ impl Dataplane {
             name: padded(&interface.name),
         };
         pin_value(map::INTERFACE, &pins.meta(), meta)?;
-        let entry = match (&mut trial, end_ns) {
-            (Some(trial), Some(end_ns)) => trial.begin(end_ns)?,
-            _ => &mut loaded,
-        };
-        let link = entry.attach(&interface.name, interface.index, mode)?;
+        let link = loaded.attach(&interface.name, interface.index, mode)?;
         let path = pins.link();
         link.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
         report(pins, interface.index, &netlink::interfaces()?)

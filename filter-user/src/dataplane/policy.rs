@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use aya::maps::MapData;
+use filter_common::abi::map;
 use filter_common::counters::RuleCounter;
 use filter_common::policy::tables::PolicyTables;
 
 use super::report::{InterfaceReport, clear_rule_counters, read_rule_counters};
+use super::values::open_map;
 use super::{Dataplane, DataplaneError, swap, trial};
 
 impl Dataplane {
@@ -35,6 +38,14 @@ impl Dataplane {
         let Some(number) = self.generation_number() else { return Ok(()) };
         let pins = self.pins.generation(number);
         self.pins.interfaces()?.into_iter().try_for_each(|index| trial::set_end(&pins.trial(index), end_ns))
+    }
+
+    /// What the programs of the trial of the generation in force call.
+    pub(super) fn trial_targets(&self) -> Result<Vec<MapData>, DataplaneError> {
+        let Some(number) = self.generation_number() else { return Ok(Vec::new()) };
+        let pins = self.pins.generation(number);
+        let targets = self.pins.interfaces()?.into_iter().map(|index| pins.trial(index).targets());
+        targets.filter(|path| path.exists()).map(|path| open_map(map::TRIAL_TARGETS, &path)).collect()
     }
 
     /// Puts the programs of the generation in force in the place of what runs them on trial.

@@ -1,17 +1,18 @@
 //! Loading the program for one interface and putting it on the hook.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use aya::maps::MapError;
+use aya::maps::{MapData, MapError};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, ProgramFd, Xdp, XdpMode};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya_obj::generated::bpf_map_type;
 use aya_obj::programs::XdpAttachType;
 use filter_common::abi::{
-    GEOMETRY_GLOBAL, MAX_BANS, POLICY_GLOBAL, PROGRAM, PROGRAM_FRAGS, RULE_SLOTS, RULES_GLOBAL,
+    BanKey, GEOMETRY_GLOBAL, MAX_BANS, POLICY_GLOBAL, PROGRAM, PROGRAM_FRAGS, RULE_SLOTS, RULES_GLOBAL,
     SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS, map,
 };
 use filter_common::config::{PolicySwitches, Switches};
@@ -23,12 +24,37 @@ use super::pins::{InterfacePins, Pins};
 use crate::interface::InterfaceMode;
 use crate::object;
 
-/// First kernel with XDP links, which outlive their maker when pinned.
-const KERNEL_LINKS: KernelVersion = KernelVersion::new(5, 9, 0);
-/// First kernel with what rules need: the compare-and-exchange of limits, and the coarse clock of their last hits.
-const KERNEL_RULES: KernelVersion = KernelVersion::new(5, 12, 0);
+/// First kernel that takes the program: it has compare-and-exchange, which limits are made with. XDP links, which outlive
+/// their maker when pinned, are older.
+const KERNEL_LEAST: KernelVersion = KernelVersion::new(5, 12, 0);
 /// First kernel with frames in several buffers.
 const KERNEL_FRAGS: KernelVersion = KernelVersion::new(5, 18, 0);
+
+/// Makes and pins the maps that programs of all interfaces share, as far as the policy wants them and they are not pinned.
+pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<(), DataplaneError> {
+    let Some(policy) = &generation.policy else { return Ok(()) };
+    let pin = |name: &'static str, path: PathBuf, kind: bpf_map_type, [key, value, entries]: [u32; 3]| {
+        if path.exists() {
+            return Ok(());
+        }
+        let object = aya_obj::Map::new_from_params(kind as u32, key, value, entries, 0);
+        let made = MapData::create(object, name, None).map_err(DataplaneError::map(name))?;
+        made.pin(&path).map_err(|source| DataplaneError::Pin { path, source })
+    };
+    if policy.switches.bans != 0 {
+        pin(map::BANS, pins.bans(), bpf_map_type::BPF_MAP_TYPE_LRU_HASH, [BAN_KEY, 8, MAX_BANS])?;
+    }
+    if policy.rules.rules > 0 {
+        let failed = |(_, source)| DataplaneError::map(map::SAMPLES)(MapError::IoError(source));
+        let cpus = u32::try_from(aya::util::nr_cpus().map_err(failed)?).unwrap_or(u32::MAX);
+        pin(map::SAMPLES, pins.samples(), bpf_map_type::BPF_MAP_TYPE_PERF_EVENT_ARRAY, [4, 4, cpus])?;
+    }
+    Ok(())
+}
+
+/// Bytes of a key of the bans.
+#[expect(clippy::cast_possible_truncation, reason = "24")]
+const BAN_KEY: u32 = size_of::<BanKey>() as u32;
 
 /// A program in the kernel, on no interface yet.
 pub(super) struct Loaded {
@@ -46,15 +72,14 @@ pub(super) fn load(
     switches: Switches,
 ) -> Result<Loaded, DataplaneError> {
     let kernel = KernelVersion::current().map_err(|error| DataplaneError::Netlink(error.to_string()))?;
-    let too_old =
-        |needed, feature| DataplaneError::KernelTooOld { found: format!("{kernel:?}"), needed, feature };
-    if kernel < KERNEL_LINKS {
-        return Err(too_old("5.9", "programs that outlive their controller"));
+    if kernel < KERNEL_LEAST {
+        return Err(DataplaneError::KernelTooOld {
+            found: format!("{kernel:?}"),
+            needed: "5.12",
+            feature: "the filter's program",
+        });
     }
     let policy = generation.policy.as_deref();
-    if kernel < KERNEL_RULES && policy.is_some_and(|policy| policy.rules.rules > 0) {
-        return Err(too_old("5.12", "rules of a policy"));
-    }
     let (rules, own) = match policy {
         Some(policy) => {
             (policy.rules, PolicySwitches { interface: policy.interface_class(name), ..policy.switches })

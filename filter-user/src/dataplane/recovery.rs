@@ -13,8 +13,9 @@ use std::path::Path;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use aya::programs::ProgramInfo;
 use aya_obj::EbpfSectionKind;
-use filter_common::abi::{GEOMETRY_GLOBAL, SWITCHES_GLOBAL};
-use filter_common::config::Switches;
+use filter_common::abi::{GEOMETRY_GLOBAL, POLICY_GLOBAL, RULES_GLOBAL, SWITCHES_GLOBAL};
+use filter_common::config::{PolicySwitches, Switches};
+use filter_common::policy::classifier::RulesGeometry;
 use filter_common::table::Geometry;
 
 use super::DataplaneError;
@@ -88,6 +89,8 @@ struct Layout {
     data: Vec<u8>,
     switches: Range<usize>,
     geometry: Range<usize>,
+    /// Those of the policy, which may be anything.
+    policy: [Range<usize>; 2],
 }
 
 impl Layout {
@@ -101,12 +104,16 @@ impl Layout {
         };
         let switches = place(SWITCHES_GLOBAL, size_of::<Switches>())?;
         let geometry = place(GEOMETRY_GLOBAL, size_of::<Geometry>())?;
-        Some(Self { data, switches, geometry })
+        let rules = place(RULES_GLOBAL, size_of::<RulesGeometry>())?;
+        let policy = [rules, place(POLICY_GLOBAL, size_of::<PolicySwitches>())?];
+        Some(Self { data, switches, geometry, policy })
     }
 
     /// The globals, where everything else is as in this build.
     fn read(&self, found: &[u8]) -> Option<Loaded> {
-        let is_global = |at: &usize| self.switches.contains(at) || self.geometry.contains(at);
+        let of_policy = |at: &usize| self.policy.iter().any(|place| place.contains(at));
+        let is_global =
+            |at: &usize| self.switches.contains(at) || self.geometry.contains(at) || of_policy(at);
         let is_same = found.len() == self.data.len()
             && (0..found.len()).filter(|at| !is_global(at)).all(|at| found[at] == self.data[at]);
         if !is_same {
@@ -151,7 +158,10 @@ mod tests {
         let loaded = layout.read(&data).expect("globals may differ");
         assert_eq!(loaded.switches, Switches { bad_tcp_flags: 0, ..Switches::DEFAULT });
         assert_ne!(loaded.geometry, Geometry::NONE);
-        let other = (0..data.len()).find(|at| !layout.switches.contains(at) && !layout.geometry.contains(at));
+        let other = (0..data.len()).find(|at| {
+            let of_policy = layout.policy.iter().any(|place| place.contains(at));
+            !layout.switches.contains(at) && !layout.geometry.contains(at) && !of_policy
+        });
         if let Some(at) = other {
             data[at] ^= 1;
             assert!(layout.read(&data).is_none(), "another build's data are believed");

@@ -9,6 +9,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aya::maps::MapData;
 use filter_common::abi::{InterfaceMeta, map};
 
 use super::generation::Generation;
@@ -95,6 +96,8 @@ impl<'a> Prepared<'a> {
         }
         let earlier = pins.generations()?;
         generation.pin(pins, &pins.generation(generation.number))?;
+        // Several programs, loaded at once, would each make those that are missing.
+        program::pin_shared_maps(pins, generation)?;
         let load = |report: &InterfaceReport| {
             let index = report.ifindex;
             let before = earlier.iter().find(|number| runs(pins, **number, report)).map(|number| {
@@ -113,7 +116,7 @@ impl<'a> Prepared<'a> {
                         pins,
                         &own.trial(index),
                         &mut loaded,
-                        fallback.as_ref(),
+                        fallback.as_deref(),
                         until.end_ns(),
                     )?)
                 }
@@ -126,7 +129,8 @@ impl<'a> Prepared<'a> {
     }
 
     /// Puts the programs in force.
-    pub(super) fn swap(mut self) -> Result<(), Refused> {
+    /// What the trial calls, to be held as long as that lasts.
+    pub(super) fn swap(mut self) -> Result<Vec<MapData>, Refused> {
         let pins = self.pins;
         let indexes: Vec<u32> = self.programs.iter().map(|ready| ready.index).collect();
         let befores: Vec<Option<PathBuf>> = self.programs.iter().map(|ready| ready.before.clone()).collect();
@@ -154,7 +158,8 @@ impl<'a> Prepared<'a> {
             Ok(turns) => {
                 self.in_force = true;
                 settle(pins, number, indexes.iter().copied().zip(turns));
-                Ok(())
+                let programs = std::mem::take(&mut self.programs).into_iter();
+                Ok(programs.filter_map(|ready| ready.trial).map(Trial::into_targets).collect())
             }
             Err((cause, kept)) => {
                 let divided: Vec<u32> = kept.into_iter().map(|turn| indexes[turn]).collect();
@@ -204,13 +209,15 @@ pub(super) fn end_trial(
     interfaces: &[InterfaceReport],
 ) -> Result<(), DataplaneError> {
     let mut first = Ok(());
-    for index in interfaces.iter().map(|report| report.ifindex) {
-        let (program, trial) = pin_of(pins, generation, index);
-        if !trial.exists() {
-            continue;
-        }
-        let ended = gone_or(program::put_back(&program, &pins.interface(index).link()))
-            .and_then(|_| pins.remove_trial(generation, index));
+    for report in interfaces {
+        let index = report.ifindex;
+        let (program, _) = pin_of(pins, generation, index);
+        let replaced = if is_program(&program, report.program_id) {
+            Ok(Turn::Done)
+        } else {
+            gone_or(program::put_back(&program, &pins.interface(index).link()))
+        };
+        let ended = replaced.and_then(|_| pins.remove_trial(generation, index));
         // Why the others were refused is mostly the same.
         first = first.and(ended);
     }

@@ -6,11 +6,12 @@
 //! the kernel's monotonic clock. Costs a packet the clock and a tail call while the trial lasts.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::maps::{Array, ProgramArray};
-use aya::programs::ProgramInfo;
+use aya::maps::{Array, MapData, ProgramArray};
+use aya::programs::{ProgramInfo, Xdp};
+use aya_obj::programs::XdpAttachType;
 use filter_common::abi::{FALLBACK, ON_TRIAL, map};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -19,7 +20,7 @@ use super::link::pin_descriptor;
 use super::pins::{Pins, TrialPins};
 use super::program::{self, Loaded};
 use super::report::InterfaceReport;
-use super::values::{read_value, write_value};
+use super::values::{open_map, read_value, write_value};
 
 /// How long after the controller's own end of a trial the programs end it: it takes the former policy, and whatever lists
 /// have changed meanwhile, back in force by itself.
@@ -30,6 +31,7 @@ const NEVER: u64 = u64::MAX;
 /// One interface's part of a trial, on no interface yet.
 pub(super) struct Trial {
     loaded: Loaded,
+    targets: MapData,
     pins: TrialPins,
 }
 
@@ -39,7 +41,7 @@ impl Trial {
         root: &Pins,
         pins: &TrialPins,
         next: &mut Loaded,
-        fallback: Option<&ProgramInfo>,
+        fallback: Option<&Path>,
         end_ns: u64,
     ) -> Result<Self, DataplaneError> {
         let directory = pins.directory();
@@ -50,8 +52,9 @@ impl Trial {
         let mut targets = ProgramArray::try_from(targets).map_err(wrong())?;
         targets.set(ON_TRIAL, &next.fd()?, 0).map_err(wrong())?;
         if let Some(fallback) = fallback {
-            let program = fallback.fd()?;
-            targets.set(FALLBACK, &program, 0).map_err(wrong())?;
+            let program = Xdp::from_pin(fallback, XdpAttachType::Interface)?;
+            let program = program.fd()?;
+            targets.set(FALLBACK, program, 0).map_err(wrong())?;
             pin_descriptor(program.as_fd().as_raw_fd(), &pins.fallback())
                 .map_err(|error| root.failed("pin", &pins.fallback(), error))?;
         }
@@ -61,16 +64,22 @@ impl Trial {
         // Without a pin, the kernel empties an array of programs with its last descriptor.
         let path = pins.targets();
         targets.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+        let targets = open_map(map::TRIAL_TARGETS, &pins.targets())?;
         let path = pins.end();
         end.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
         loaded.pin(&pins.program())?;
-        Ok(Self { loaded, pins: pins.clone() })
+        Ok(Self { loaded, targets, pins: pins.clone() })
     }
 
     /// What goes on the interface; the trial is to end at that time.
     pub(super) fn begin(&mut self, end_ns: u64) -> Result<&mut Loaded, DataplaneError> {
         set_end(&self.pins, Some(end_ns))?;
         Ok(&mut self.loaded)
+    }
+
+    /// What it calls. The kernel empties the array with its last pin and descriptor, and the trial would let everything pass.
+    pub(super) fn into_targets(self) -> MapData {
+        self.targets
     }
 }
 
@@ -90,21 +99,26 @@ pub(super) fn now_ns() -> u64 {
     seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or(0))
 }
 
-/// What runs on an interface when its trial is over: what runs there now, or, where that is a program on trial itself, what
-/// was to run when that is over.
+/// The pin of what runs on an interface when its trial is over: what runs there now, or, where that is a program on trial
+/// itself, what was to run when that is over. One that was confirmed runs on.
 pub(super) fn fallback_of(
     pins: &Pins,
     generations: &[u32],
     report: &InterfaceReport,
-) -> Result<Option<ProgramInfo>, DataplaneError> {
-    let trials = generations.iter().map(|number| pins.generation(*number).trial(report.ifindex));
-    for trial in trials {
+) -> Result<Option<PathBuf>, DataplaneError> {
+    let index = report.ifindex;
+    for own in generations.iter().map(|number| pins.generation(*number)) {
+        let (program, trial) = (own.program(index), own.trial(index));
+        if is_program(&program, report.program_id) {
+            return Ok(Some(program));
+        }
         if is_program(&trial.program(), report.program_id) {
-            let fallback = trial.fallback();
-            return if fallback.exists() { Ok(Some(ProgramInfo::from_pin(fallback)?)) } else { Ok(None) };
+            let confirmed = end_of(&trial)?.is_none();
+            let fallback = if confirmed { program } else { trial.fallback() };
+            return Ok(fallback.exists().then_some(fallback));
         }
     }
-    super::recovery::program(report.program_id).map(Some)
+    Err(DataplaneError::NothingBefore { index })
 }
 
 /// Whether the program pinned there has that number.
@@ -113,10 +127,13 @@ pub(super) fn is_program(path: &Path, id: u32) -> bool {
 }
 
 /// When the trial of a generation is over on an interface, in nanoseconds of the monotonic clock; none where it is not on
-/// trial there.
+/// trial there, or was confirmed.
 pub(super) fn end_of(pins: &TrialPins) -> Result<Option<u64>, DataplaneError> {
     let path = pins.end();
-    if path.exists() { read_value(map::TRIAL_END, &path).map(Some) } else { Ok(None) }
+    if !path.exists() {
+        return Ok(None);
+    }
+    read_value(map::TRIAL_END, &path).map(|end| (end != NEVER).then_some(end))
 }
 
 /// Lets a trial end then; `None` is never.

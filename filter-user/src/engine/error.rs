@@ -141,9 +141,14 @@ pub enum EngineError {
     },
     /// A policy is on trial.
     #[error(
-        "a policy waits to be confirmed; `levee confirm` keeps it and `levee rollback` gives it up, and before that no other can be applied"
+        "a policy waits to be confirmed; `levee confirm` keeps it and `levee rollback` gives it up, and before that no interface can be attached and no other can be applied"
     )]
     OnTrial,
+    /// What filters has a policy that the state does not know.
+    #[error(
+        "a policy is in force that the state directory does not know, so the state was lost; it filters on, and nothing was          changed. Put back a copy of the state directory, or take the filter off with `levee detach --all` and begin anew"
+    )]
+    PolicyLost,
     /// No policy is on trial.
     #[error("no policy waits to be confirmed; `levee policy list` tells which is in force")]
     NoTrial,

@@ -112,6 +112,17 @@ impl Engine {
         Ok(contents)
     }
 
+    /// Whether rules look at a set: of the policy in force, or of the one that it may give way to.
+    pub(super) fn is_looked_at(&self, set: &SetName) -> bool {
+        let looks = |policy: &InForce| policy.uses.contains(set);
+        let before = || {
+            let mut after = self.state.policies.clone();
+            after.end_trial().then(|| after.in_force().map(|record| read(record, self.tables.as_ref())))?
+        };
+        self.policy.as_ref().is_some_and(looks)
+            || before().is_some_and(|read| read.is_ok_and(|it| looks(&it)))
+    }
+
     /// Whether rules look at a set that these steps change.
     pub(super) fn rules_look_at(&self, steps: &[Step]) -> bool {
         let Some(InForce { uses, .. }) = &self.policy else { return false };

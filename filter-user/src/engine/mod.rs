@@ -109,7 +109,7 @@ impl Engine {
             (MissingLog::No, if opened.fresh { engine.adopt_tables()? } else { 0 })
         };
         let expired = engine.drop_expired_from_state()?;
-        engine.open_policy()?;
+        engine.open_policy(opened.fresh || opened.missing_log)?;
         let tables = engine.repair()?;
         let recovery = Recovery {
             sets: engine.state.sets().count(),
@@ -218,7 +218,7 @@ impl Engine {
     /// As for [`Self::delete`].
     pub fn remove_set(&mut self, set: &SetName) -> Result<usize, EngineError> {
         let of = self.known(set)?;
-        if self.policy.as_ref().is_some_and(|policy| policy.uses.contains(set)) {
+        if self.is_looked_at(set) {
             return Err(EngineError::SetInUse { name: set.clone() });
         }
         let (id, entries) = (of.id, of.entries.len());

@@ -8,7 +8,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use filter_common::policy::tables::PolicyTables;
 
@@ -112,7 +112,6 @@ impl Engine {
             seed,
             slots,
         };
-        let until_ms = confirm.map(|confirm| milliseconds(now + confirm));
         let on_trial = confirm.map_or(OnTrial::Ends, OnTrial::Begins);
         let created = self.now;
         let mut steps: Vec<Step> = creates
@@ -120,8 +119,13 @@ impl Engine {
             .map(|(id, name, kind)| Step::CreateSet { id, name, kind: kind.into(), created })
             .collect();
         let policy = InForce::new(checked, &record, self.tables.as_ref());
-        steps.push(Step::ApplyPolicy { record, until_ms });
-        self.replace_and_record(&contents, on_trial, steps)?;
+        // What making the tables takes is not time to confirm them in.
+        let begun = Instant::now();
+        self.replace_and_record(&contents, on_trial, || {
+            let until_ms = confirm.map(|confirm| milliseconds(now + begun.elapsed() + confirm));
+            steps.push(Step::ApplyPolicy { record, until_ms });
+            steps
+        })?;
         self.policy = Some(policy);
         self.policies().pop().ok_or(EngineError::NoPolicy)
     }
@@ -132,7 +136,10 @@ impl Engine {
     /// [`EngineError::NoTrial`] where there is none; [`EngineError::Tables`] and [`EngineError::Journal`]: it is on trial
     /// still.
     pub fn confirm_policy(&mut self, now: SystemTime) -> Result<PolicySummary, EngineError> {
-        if self.state.policies.trial.is_none_or(|trial| trial.until_ms <= milliseconds(now)) {
+        let refused = |source| EngineError::Tables { source };
+        let is_over = |trial: Trial| trial.until_ms <= milliseconds(now);
+        // The programs have a clock of their own, and what they have ended is not confirmed.
+        if self.state.policies.trial.is_none_or(is_over) || self.tables.trial_is_over().map_err(refused)? {
             return Err(EngineError::NoTrial);
         }
         self.now = seconds(now);
@@ -144,8 +151,9 @@ impl Engine {
             });
         }
         if let Err(error) = self.tables.end_trial() {
-            // It is in force, at the price of asking the clock: the next tables do without.
-            tracing::warn!(%error, "a confirmed policy still runs as on trial");
+            // It is in force; what asks the clock goes with tables that are made anew, soon.
+            tracing::warn!(%error, "a confirmed policy still runs as on trial, and its tables are made anew");
+            self.drifted = true;
         }
         self.policies().pop().ok_or(EngineError::NoPolicy)
     }
@@ -156,7 +164,9 @@ impl Engine {
     /// [`EngineError::Tables`] and [`EngineError::Journal`]: the programs end the trial by themselves, and this is to be
     /// called again.
     pub fn end_trial_in_time(&mut self, now: SystemTime) -> Result<bool, EngineError> {
-        if self.state.policies.trial.is_none_or(|trial| trial.until_ms > milliseconds(now)) {
+        let Some(trial) = self.state.policies.trial else { return Ok(false) };
+        let is_over = || self.tables.trial_is_over().map_err(|source| EngineError::Tables { source });
+        if trial.until_ms > milliseconds(now) && !is_over()? {
             return Ok(false);
         }
         self.now = seconds(now);
@@ -180,7 +190,7 @@ impl Engine {
         after.end_trial();
         let before = after.in_force().map(|record| read(record, self.tables.as_ref())).transpose()?;
         let contents = self.contents_with(&self.state, &[], before.as_ref())?;
-        self.replace_and_record(&contents, OnTrial::Ends, vec![Step::EndTrial])?;
+        self.replace_and_record(&contents, OnTrial::Ends, || vec![Step::EndTrial])?;
         self.policy = before;
         Ok(())
     }
@@ -223,6 +233,19 @@ impl Engine {
             policy.redirected = now;
         }
         Ok(true)
+    }
+
+    /// The number of the policy in force.
+    #[must_use]
+    pub fn policy_number(&self) -> Option<u32> {
+        self.state.policies.in_force().map(|record| record.number)
+    }
+
+    /// The text that a policy was applied with the last time that `by` did.
+    #[must_use]
+    pub fn last_policy_by(&self, by: &str) -> Option<&str> {
+        let mut records = self.state.policies.records().iter().rev();
+        records.find(|record| record.by == by).map(|record| record.text.as_str())
     }
 
     /// The policies that are kept, the oldest first.
@@ -291,15 +314,23 @@ impl Engine {
         Ok(creates)
     }
 
+    fn state_explains_policy(&self, is_new: bool) -> Result<(), EngineError> {
+        let refused = |source| EngineError::Tables { source };
+        if is_new && self.policy.is_none() && self.tables.have_policy().map_err(refused)? {
+            return Err(EngineError::PolicyLost);
+        }
+        Ok(())
+    }
+
     /// Puts tables in force and then records why; where that fails, those of before are in force again.
     fn replace_and_record(
         &mut self,
         contents: &Contents,
         on_trial: OnTrial,
-        steps: Vec<Step>,
+        steps: impl FnOnce() -> Vec<Step>,
     ) -> Result<(), EngineError> {
         self.tables.replace(contents, on_trial).map_err(|source| self.not_replaced(source))?;
-        match self.record(steps) {
+        match self.record(steps()) {
             Ok(()) => {
                 self.tables.keep();
                 self.used.set(contents);
@@ -317,7 +348,11 @@ impl Engine {
     }
 
     /// Reads the policy that the journal names, and ends a trial whose time was over before this began.
-    pub(super) fn open_policy(&mut self) -> Result<(), EngineError> {
+    ///
+    /// # Errors
+    /// [`EngineError::PolicyLost`] where the state is new, and what filters has a policy that it does not know: whatever is
+    /// done about that, the operator has to decide.
+    pub(super) fn open_policy(&mut self, is_new: bool) -> Result<(), EngineError> {
         let refused = |source| EngineError::Tables { source };
         if let Some(trial) = self.state.policies.trial {
             let is_over = trial.until_ms <= milliseconds(time(self.now))
@@ -328,6 +363,7 @@ impl Engine {
         }
         let in_force = self.state.policies.in_force();
         self.policy = in_force.map(|record| read(record, self.tables.as_ref())).transpose()?;
+        self.state_explains_policy(is_new)?;
         Ok(())
     }
 }

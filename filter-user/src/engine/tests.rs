@@ -42,6 +42,8 @@ struct Inner {
     unsettled: bool,
     /// What they hold cannot be read.
     unreadable: bool,
+    /// The programs have ended the trial.
+    trial_over: bool,
     /// This prefix cannot be changed, for a reason that stays.
     refused: Option<IpNet>,
 }
@@ -69,6 +71,7 @@ impl Kernel {
             stuck: false,
             unsettled: false,
             unreadable: false,
+            trial_over: false,
             refused: None,
         })))
     }
@@ -198,6 +201,14 @@ impl PrefixTables for Kernel {
 
     fn trial_left(&self) -> Result<Option<Duration>, TableError> {
         self.inner().tables.trial_left()
+    }
+
+    fn have_policy(&self) -> Result<bool, TableError> {
+        self.inner().tables.have_policy()
+    }
+
+    fn trial_is_over(&self) -> Result<bool, TableError> {
+        Ok(self.inner().trial_over)
     }
 
     fn hold_trial(&mut self) -> Result<(), TableError> {

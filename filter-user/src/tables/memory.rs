@@ -180,6 +180,14 @@ impl PrefixTables for MemoryTables {
         Ok(self.trial)
     }
 
+    fn have_policy(&self) -> Result<bool, TableError> {
+        Ok(self.policy.is_some())
+    }
+
+    fn trial_is_over(&self) -> Result<bool, TableError> {
+        Ok(false)
+    }
+
     fn hold_trial(&mut self) -> Result<(), TableError> {
         Ok(())
     }

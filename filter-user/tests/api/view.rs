@@ -149,6 +149,14 @@ impl PrefixTables for Told {
         self.with(|inner| inner.tables.trial_left())
     }
 
+    fn have_policy(&self) -> Result<bool, TableError> {
+        self.with(|inner| inner.tables.have_policy())
+    }
+
+    fn trial_is_over(&self) -> Result<bool, TableError> {
+        self.with(|inner| inner.tables.trial_is_over())
+    }
+
     fn hold_trial(&mut self) -> Result<(), TableError> {
         self.with(|inner| inner.tables.hold_trial())
     }
