@@ -106,7 +106,7 @@ mod tests {
     fn what_is_no_packet_is_told_apart_from_what_was_not_captured() {
         let udp = frame(17, &[0, 53, 0x11, 0x51, 3, 0xd4, 0, 0]);
         assert_eq!(summary(&udp, 500), "malformed (malformed_ip)");
-        assert_eq!(summary(&udp[..40], 1014), "headers longer than what was captured");
+        assert_eq!(summary(&udp[..36], 1014), "headers longer than what was captured");
         assert_eq!(summary(&[&[2; 12][..], &[8, 6, 0, 0]].concat(), 60), "arp");
         assert_eq!(summary(&[&[2; 12][..], &[0x12, 0x34]].concat(), 14), "ether type 0x1234");
         assert_eq!(summary(&[], 0), "malformed (malformed_eth)");
