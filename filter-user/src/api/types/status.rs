@@ -323,8 +323,9 @@ mod tests {
         let traffic = Traffic::from(&counters);
         let packets: u64 = (1..=Reason::ALL.len() as u64).sum();
         assert_eq!(traffic.rx, Count { packets, bytes: packets * 64 });
-        assert_eq!(traffic.pass.packets + traffic.drop.packets, packets);
-        assert_eq!(traffic.pass.packets, 1 + 2 + 3 + 4 + 5);
+        assert_eq!(traffic.pass.packets + traffic.drop.packets + traffic.redirect.packets, packets);
+        assert_eq!(traffic.pass.packets, 1 + 2 + 3 + 4 + 5 + 17);
+        assert_eq!(traffic.redirect.packets, 21);
         assert_eq!(traffic.reasons.len(), Reason::ALL.len());
     }
 
