@@ -78,7 +78,7 @@ pub enum ApiError {
     #[error(transparent)]
     SetName(#[from] SetNameError),
     /// The set does something else.
-    #[error("the set `{name}` has the action {}, not {}; `levee set list` shows the sets", .is.name(), .asked.name())]
+    #[error("the set `{name}` has the action {}, not {}; `levee set list` shows the sets, and `--action` names one", .is.name(), .asked.name())]
     OtherAction {
         /// The set.
         name: String,

@@ -56,6 +56,11 @@ impl Controller {
     /// # Errors
     /// What is wrong with it, or whom it would cut off; nothing was changed then.
     pub fn apply_policy(&self, request: &ApplyRequest, peer: &Peer) -> Result<Applied, ApiError> {
+        if request.policy.trim().is_empty() {
+            return Err(ApiError::Meaningless(
+                "the policy is empty, as of a file that was cut off or a generator that failed; write `default = \"pass\"` to do without rules",
+            ));
+        }
         let origin = PolicyOrigin { by: peer.name().to_owned(), file: request.file.clone() };
         let checked = read(&request.file, &request.policy)?;
         let confirm = request.confirm.map(|confirm| trial(confirm.0)).transpose()?;
@@ -311,7 +316,8 @@ impl From<PolicySummary> for PolicyEntry {
             by: policy.origin.by,
             file: policy.origin.file,
             in_force: policy.in_force,
-            confirm_until: policy.trial_until.map(Timestamp),
+            // Rounded up: whoever looks at it then finds it over.
+            confirm_until: policy.trial_until.map(|until| Timestamp(until + Duration::from_millis(999))),
         }
     }
 }

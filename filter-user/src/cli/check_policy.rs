@@ -44,7 +44,11 @@ pub async fn run(files: &[String], json: bool, client: &Client, out: &mut impl W
         let (policy, checked) = policy_file::read(file)?;
         let request = CheckRequest { file: file.clone(), policy };
         let found = match client.ask::<_, PolicyCheck>("/v1/policy/check", &request).await {
-            Err(error) if error.is_absent() => alone(file, &checked)?,
+            // It asks the kernel for interfaces, which blocks.
+            Err(error) if error.is_absent() => {
+                let (file, checked) = (file.clone(), checked.clone());
+                tokio::task::spawn_blocking(move || alone(&file, &checked)).await??
+            }
             found => found.map_err(|error| Refusal::from_client(error, |_| None))?,
         };
         if !json {

@@ -150,7 +150,9 @@ pub enum EngineError {
     )]
     PolicyLost,
     /// No policy is on trial.
-    #[error("no policy waits to be confirmed; `levee policy list` tells which is in force")]
+    #[error(
+        "no policy waits to be confirmed, and one that was not confirmed in time has gone back; `levee policy list` tells which is in force"
+    )]
     NoTrial,
     /// There is no policy.
     #[error("no policy is in force")]

@@ -114,8 +114,15 @@ macro_rules! render {
 
 render!(Fault Notice);
 
+/// Bytes of the longest line that is drawn.
+const WIDEST_LINE: usize = 4096;
+
 /// The drawing of one problem.
 fn draw<K: Kind>(problem: &Problem<K>, drawing: Drawing) -> String {
+    // A line that nobody can read drawn is told by its place alone; the drawing library counts columns in 16 bits.
+    if problem.source.text().lines().any(|line| line.len() > WIDEST_LINE) {
+        return format!("{problem}\n");
+    }
     let mut theme = match drawing {
         Drawing::Colour => GraphicalTheme::ascii(),
         Drawing::Plain => GraphicalTheme::none(),
