@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use filter_common::verdict::Stage;
+
 use super::*;
 
 #[test]

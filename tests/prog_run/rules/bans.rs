@@ -71,7 +71,7 @@ pub fn a_ban_ends_when_its_time_is_over() -> Result<()> {
             let start = Instant::now();
             match bench.run(&to_port(family, 1, 9))?.0 {
                 Reason::BannedSource => {
-                    ensure!(start < after + TIME, "it is banned for longer than {TIME:?}")
+                    ensure!(start < after + TIME, "it is banned for longer than {TIME:?}");
                 }
                 Reason::NoMatch => {
                     break ensure!(Instant::now() >= before + TIME, "it is banned for less than {TIME:?}");

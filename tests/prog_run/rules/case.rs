@@ -129,7 +129,8 @@ fn counting(bench: &mut Bench, cases: &[Case], fillers: usize) -> Result<Vec<(Ve
         for (frame, holds) in case.frames() {
             let what = || format!("{} and {}", case.condition(false), hex(&frame));
             let (reason, counted) = bench.run(&frame).with_context(what)?;
-            let counted: Vec<usize> = counted.into_iter().map(|rule| rule - fillers).collect();
+            let mine: Option<Vec<usize>> = counted.iter().map(|rule| rule.checked_sub(fillers)).collect();
+            let counted = mine.with_context(|| format!("another rule counted: {counted:?}: {}", what()))?;
             let found = [2 * number, 2 * number + 1].map(|rule| counted.contains(&rule));
             ensure!(found == holds, "matched and not: {found:?}, not {holds:?}: {}", what());
             ensure!(reason == otherwise(&frame), "{}: {}", reason.name(), what());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use filter_common::verdict::Reason;
 use harness::contract::FAMILIES;
-use harness::packet::Family;
+use harness::packet::{Builder, Family};
 use harness::{Frame, Sandbox};
 
 use super::bench::{Bench, hex};
@@ -142,7 +142,7 @@ pub fn each_service_has_its_own_and_what_has_no_ports_one_together() -> Result<(
         let message = |kind| {
             if family == Family::V4 { v4().icmp(kind, 0).build() } else { v6().icmpv6(kind, 0).build() }
         };
-        steps.extend(key(vec![message(3), message(8), message(8)], pick(both(|ip| ip.gre()))));
+        steps.extend(key(vec![message(3), message(8), message(8)], pick(both(Builder::gre))));
         steps.push((udp(9, 53), true));
         follow(&mut bench, "limit 1/s burst 2 per service\n", None, &steps)?;
     }
