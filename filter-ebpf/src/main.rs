@@ -57,7 +57,7 @@ fn filter<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,
         // SAFETY: a helper without pointers.
-        Verdict::Redirect => unsafe { bpf_redirect(decision.interface, 0) as u32 },
+        Verdict::Redirect => unsafe { (bpf_redirect(decision.interface, 0) & 0xff) as u32 },
     }
 }
 

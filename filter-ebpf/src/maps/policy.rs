@@ -62,13 +62,13 @@ macro_rules! policy {
 /// for those of no rules.
 #[inline(always)]
 fn rules() -> &'static RulesGeometry {
-    let mut place = &raw const RULES;
+    let mut place = &raw const RULES as usize;
     // SAFETY: an empty instruction sequence, which touches neither memory nor stack.
     unsafe {
-        core::arch::asm!("/* {0} */", inout(reg) place, options(pure, nomem, nostack, preserves_flags))
-    };
+        core::arch::asm!("/* {0} */", inout(reg) place, options(pure, nomem, nostack, preserves_flags));
+    }
     // SAFETY: it is the address of a valid static that nobody writes after the program was loaded.
-    unsafe { &*place }
+    unsafe { &*(place as *const RulesGeometry) }
 }
 
 #[inline(always)]
@@ -314,7 +314,7 @@ impl<const FRAGS: bool> Effects for KernelEffects<'_, FRAGS> {
         // SAFETY: the type has no padding, so all its bytes are initialised.
         let bytes: [u8; size_of::<SampleHead>()] = unsafe { core::mem::transmute(head) };
         // The kernel appends as many bytes of the frame as the flags say. Where nobody listens, it does nothing.
-        SAMPLES.output_at_index(self.ctx, BPF_F_CURRENT_CPU as u32, &bytes, captured);
+        SAMPLES.output_at_index(self.ctx, (BPF_F_CURRENT_CPU & 0xffff_ffff) as u32, &bytes, captured);
     }
 }
 
