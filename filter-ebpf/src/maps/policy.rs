@@ -304,13 +304,13 @@ impl<const FRAGS: bool> Effects for KernelEffects<'_, FRAGS> {
     }
 
     #[inline(always)]
-    fn sample(&mut self, rule: u32) {
+    fn sample(&mut self, counter: u32) {
         // SAFETY: a valid context.
         let ifindex = unsafe { (*self.ctx.ctx).ingress_ifindex };
         let captured = self.observed.bytes.min(SAMPLE_BYTES);
         // SAFETY: a helper without arguments.
         let at_ns = unsafe { bpf_ktime_get_coarse_ns() };
-        let head = SampleHead { at_ns, rule, ifindex, bytes: self.observed.bytes, captured };
+        let head = SampleHead { at_ns, rule: counter, ifindex, bytes: self.observed.bytes, captured };
         // SAFETY: the type has no padding, so all its bytes are initialised.
         let bytes: [u8; size_of::<SampleHead>()] = unsafe { core::mem::transmute(head) };
         // The kernel appends as many bytes of the frame as the flags say. Where nobody listens, it does nothing.

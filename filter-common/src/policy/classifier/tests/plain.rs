@@ -158,8 +158,8 @@ impl Effects for World<'_> {
         self.events.push(Event::Banned(seconds, now));
     }
 
-    fn sample(&mut self, rule: u32) {
-        self.events.push(Event::Shown(rule));
+    fn sample(&mut self, counter: u32) {
+        self.events.push(Event::Shown(counter));
     }
 }
 
@@ -256,7 +256,7 @@ pub fn read(
                     continue;
                 }
                 if !rule.counts_only {
-                    world.sample(number);
+                    world.sample(1000 + number);
                 }
                 OutcomeKind::None
             }

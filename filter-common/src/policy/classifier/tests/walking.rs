@@ -84,7 +84,7 @@ fn chance_is_drawn_for_each_rule_that_leaves_something_to_it() {
     let hits = (0..1000).filter(|seed| walked(&[chance(1 << 30)], *seed << 8).1.len() == 1).count();
     assert!((200..300).contains(&hits), "{hits} of 1000 at a quarter");
     let (_, events, ..) = walked(&[acting(Action::Sample, ALWAYS)], 0);
-    assert_eq!(events, [Event::Shown(0), Event::Counted(1000)]);
+    assert_eq!(events, [Event::Shown(1000), Event::Counted(1000)]);
     let (_, events, ..) = walked(&[counting(Action::Sample, ALWAYS)], 0);
     assert_eq!(events, [Event::Counted(1000)], "mode count shows nothing");
 }
