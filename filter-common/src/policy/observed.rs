@@ -36,15 +36,6 @@ const TCP_DATA_OFFSET: usize = 12;
 const UDP_HEADER: u32 = 8;
 const MOST_LENGTH: u32 = 65_535;
 
-/// What [`Observed::rare`] takes.
-const RARE: u32 = Field::Shape.bit()
-    | Field::IcmpType.bit()
-    | Field::IcmpCode.bit()
-    | Field::Icmpv6Type.bit()
-    | Field::Icmpv6Code.bit()
-    | Field::Ttl.bit()
-    | Field::Dscp.bit();
-
 /// A packet, as rules and limits see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -200,7 +191,7 @@ impl Observed {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "offsets are far below 4 GiB")]
     pub fn packet<P: PacketRead, A: Family>(&mut self, packet: &P, headers: &Headers<A>, used: u32) {
-        let network = headers.layers.network as usize;
+        let (network, transport) = (headers.layers.network as usize, headers.layers.transport as usize);
         self.family = A::NUMBER;
         self.source = headers.addresses.source.words();
         self.destination = headers.addresses.destination.words();
@@ -211,36 +202,26 @@ impl Observed {
         let has_ports = headers.l4.kind != L4Kind::None;
         self.port = ports.destination.into();
         self.payload = payload_of(packet, headers);
-        let or_absent = |is_there: bool, value: u32| if is_there { value } else { ABSENT };
-        let is_tcp = headers.l4.kind == L4Kind::Tcp;
-        self.fill(used, Field::Protocol, || headers.protocol.into());
-        self.fill(used, Field::TcpFlags, || or_absent(is_tcp, headers.l4.flags().into()));
-        self.fill(used, Field::Length, || fixed.length.min(MOST_LENGTH));
-        self.fill(used, Field::SourcePort, || or_absent(has_ports, ports.source.into()));
-        self.fill(used, Field::DestinationPort, || or_absent(has_ports, ports.destination.into()));
-        // Together, as what leads to a pruned branch is left of each.
-        if used & RARE != 0 {
-            self.rare(packet, headers, used, fixed);
-        }
-        self.ethernet(packet, used, || if A::NUMBER == family::V4 { 0x0800 } else { 0x86dd });
-    }
-
-    /// The fields that few policies use.
-    #[inline(always)]
-    fn rare<P: PacketRead, A: Family>(&mut self, packet: &P, headers: &Headers<A>, used: u32, fixed: Fixed) {
-        let (transport, end) = (headers.layers.transport as usize, self.end);
-        let message = || control_message(packet, headers, transport, end);
+        let message = || control_message(packet, headers, transport, network as u32 + fixed.length);
         let kind_of =
             |ours: u8| if A::ICMP == ours { message().map_or(ABSENT, |word| word >> 8) } else { ABSENT };
         let code_of =
             |ours: u8| if A::ICMP == ours { message().map_or(ABSENT, |word| word & 0xff) } else { ABSENT };
+        let or_absent = |is_there: bool, value: u32| if is_there { value } else { ABSENT };
+        let is_tcp = headers.l4.kind == L4Kind::Tcp;
         self.fill(used, Field::Shape, || A::shape(headers.fragment, headers.layers.extensions));
+        self.fill(used, Field::Protocol, || headers.protocol.into());
+        self.fill(used, Field::TcpFlags, || or_absent(is_tcp, headers.l4.flags().into()));
         self.fill(used, Field::IcmpType, || kind_of(protocol::ICMP));
         self.fill(used, Field::IcmpCode, || code_of(protocol::ICMP));
         self.fill(used, Field::Icmpv6Type, || kind_of(protocol::ICMPV6));
         self.fill(used, Field::Icmpv6Code, || code_of(protocol::ICMPV6));
         self.fill(used, Field::Ttl, || fixed.ttl);
         self.fill(used, Field::Dscp, || fixed.dscp);
+        self.fill(used, Field::Length, || fixed.length.min(MOST_LENGTH));
+        self.fill(used, Field::SourcePort, || or_absent(has_ports, ports.source.into()));
+        self.fill(used, Field::DestinationPort, || or_absent(has_ports, ports.destination.into()));
+        self.ethernet(packet, used, || if A::NUMBER == family::V4 { 0x0800 } else { 0x86dd });
     }
 
     #[inline(always)]

@@ -28,38 +28,17 @@ macro_rules! fields {
         }
 
         /// Shows the values of the fields in `used`, in order; those that cost a search only where they are wanted.
-        /// Without a loop, so that the verifier, which knows `used`, prunes the others. It leaves of each the two instructions
-        /// that lead to its branch, so fields that few policies use are passed by together.
+        /// Without a loop, so that the verifier, which knows `used`, prunes the others.
         #[inline(always)]
         pub fn visit<F: Facts, V: Visitor>(used: u32, facts: &F, visitor: &mut V) {
-            if used & !USUAL == 0 {
-                visit_among(USUAL, used, facts, visitor);
-            } else {
-                visit_among(u32::MAX, used, facts, visitor);
-            }
-        }
-
-        #[inline(always)]
-        fn visit_among<F: Facts, V: Visitor>(among: u32, used: u32, facts: &F, visitor: &mut V) {
             $(
-                if among & Field::$field.bit() != 0
-                    && used & Field::$field.bit() != 0
-                    && (!Field::$field.is_searched() || visitor.is_open())
-                {
+                if used & Field::$field.bit() != 0 && (!Field::$field.is_searched() || visitor.is_open()) {
                     visitor.see(Field::$field, facts.$method());
                 }
             )*
         }
     };
 }
-
-/// The fields that most policies use, and no others.
-const USUAL: u32 = Field::Protocol.bit()
-    | Field::TcpFlags.bit()
-    | Field::Length.bit()
-    | Field::SourcePort.bit()
-    | Field::DestinationPort.bit()
-    | ADDRESSES;
 
 /// Whoever is shown the values of fields.
 pub trait Visitor {
