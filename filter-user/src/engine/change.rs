@@ -117,7 +117,7 @@ impl Engine {
         let steps = plan::order(steps);
         if self.rules_look_at(&journalled) {
             let contents = self.contents(&self.sets_after(&journalled), &[])?;
-            return self.commit_contents(&contents, journalled);
+            return self.replace_and_record(&contents, OnTrial::AsBefore, || journalled);
         }
         if is_at_once(how, steps.len(), self.used.all()) {
             return self.commit_at_once(&steps, journalled);
@@ -156,15 +156,20 @@ impl Engine {
         let begun = Instant::now();
         let contents = self.contents(&self.state, steps)?;
         debug!(steps = steps.len(), ms = begun.elapsed().as_millis(), "gathered the contents");
-        self.commit_contents(&contents, journalled)
+        self.replace_and_record(&contents, OnTrial::AsBefore, || journalled)
     }
 
-    /// Puts new tables in force, with a policy that is on trial as it is, and journals the change that wants them.
-    fn commit_contents(&mut self, contents: &Contents, journalled: Vec<Step>) -> Result<(), EngineError> {
+    /// Puts tables in force and then records why; where that fails, those of before are in force again.
+    pub(super) fn replace_and_record(
+        &mut self,
+        contents: &Contents,
+        on_trial: OnTrial,
+        steps: impl FnOnce() -> Vec<Step>,
+    ) -> Result<(), EngineError> {
         let begun = Instant::now();
-        self.tables.replace(contents, OnTrial::AsBefore).map_err(|source| self.not_replaced(source))?;
+        self.tables.replace(contents, on_trial).map_err(|source| self.not_replaced(source))?;
         debug!(ms = begun.elapsed().as_millis(), "replaced the tables");
-        match self.record(journalled) {
+        match self.record(steps()) {
             Ok(()) => {
                 self.tables.keep();
                 self.used.set(contents);

@@ -322,31 +322,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts tables in force and then records why; where that fails, those of before are in force again.
-    fn replace_and_record(
-        &mut self,
-        contents: &Contents,
-        on_trial: OnTrial,
-        steps: impl FnOnce() -> Vec<Step>,
-    ) -> Result<(), EngineError> {
-        self.tables.replace(contents, on_trial).map_err(|source| self.not_replaced(source))?;
-        match self.record(steps()) {
-            Ok(()) => {
-                self.tables.keep();
-                self.used.set(contents);
-                self.drifted = false;
-                Ok(())
-            }
-            Err(cause) => Err(match self.tables.put_back() {
-                Ok(()) => cause,
-                Err(source) => {
-                    self.drifted = true;
-                    EngineError::NotUndone { cause: Box::new(cause), source }
-                }
-            }),
-        }
-    }
-
     /// Reads the policy that the journal names, and ends a trial whose time was over before this began.
     ///
     /// # Errors
