@@ -10,7 +10,7 @@ use super::sources::Sources;
 use super::stand::Stand;
 use crate::arguments::Pace;
 use crate::filter::Program;
-use crate::floor::{FIRST, repeat};
+use crate::floor::keep_pace;
 use crate::list::Traffic;
 use crate::series::Series;
 
@@ -55,16 +55,12 @@ fn side_by_side(
     let (Some(stand), Some(program)) = (stands.first(), programs.first()) else { return Ok(Vec::new()) };
     let mut plan = Plan {
         table: stream.table.clone(),
-        rounds: 1,
-        repeat: FIRST,
         cpu,
         frags: program.frags,
         ..Plan::new(stand.lane.frame(Family::V4), stream.random)
     };
     let targets: Vec<_> = programs.iter().map(|program| &program.fd).collect();
-    let first = plan.measure(&program.fd)?;
-    plan.rounds = pace.rounds;
-    plan.repeat = repeat(first.target_ns, pace.turn);
+    keep_pace(&mut plan, program, pace)?;
     let measured = plan.compare(&targets)?;
     let none = stands.iter().zip(&measured).find(|(stand, _)| stand.case == Case::None);
     let none = &none.context("no policy is among them")?.1.rounds_ns;
