@@ -101,7 +101,12 @@ impl Policy {
         } else {
             random.one(&[Action::Count, Action::Sample, Action::Limit])
         });
-        rule.argument = if rule.action == Action::Sample { 1 << 31 } else { u32::from(random.value(999)) };
+        rule.argument = match rule.action {
+            Action::Sample => 1 << 31,
+            // Now and then of an interface that is gone.
+            Action::Redirect if random.percent(10) => 0,
+            _ => u32::from(random.value(999)),
+        };
         rule.counts_only = random.percent(10);
         for (field, values) in &self.palette {
             // Now and then two conditions on a field.

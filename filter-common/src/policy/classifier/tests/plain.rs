@@ -243,6 +243,8 @@ pub fn read(
             Action::Count => OutcomeKind::None,
             Action::Drop => OutcomeKind::Drop,
             Action::Pass => OutcomeKind::Pass,
+            // Of an interface that is gone: there is nowhere to send it.
+            Action::Redirect if rule.argument == 0 => OutcomeKind::None,
             Action::Redirect => OutcomeKind::Redirect,
             Action::Ban => OutcomeKind::Ban,
             Action::Limit => {
