@@ -11,6 +11,9 @@ pub const WORDS: usize = 8;
 /// Bytes in a line: what the CPUs that Levee runs on fetch from memory at once.
 pub const LINE_BYTES: usize = 8 * WORDS;
 
+/// Lines of each element of the map, where a generation is divided: 2 MiB. Kernels before 6.0 take no value of more than 4.
+pub const ELEMENT_LINES: u32 = 1 << 15;
+
 /// An array of lines, and the exact look-ups in it.
 pub trait Lines: Sized {
     /// One line of it.
@@ -18,6 +21,24 @@ pub trait Lines: Sized {
 
     /// The line of an index; `None` past the end, which only a damaged table can make a reader ask for.
     fn line(&self, index: u32) -> Option<Self::Line>;
+
+    /// The word of an index, counted from a line on across those behind it.
+    #[inline(always)]
+    fn word_at(&self, first: u32, index: u32) -> Option<u64> {
+        Some(self.line(first.wrapping_add(index / 8))?.word(index % 8))
+    }
+
+    /// Thirty-two bits, likewise.
+    #[inline(always)]
+    fn half_at(&self, first: u32, index: u32) -> Option<u32> {
+        Some(self.line(first.wrapping_add(index / 16))?.half(0, index % 16))
+    }
+
+    /// Sixteen bits, likewise.
+    #[inline(always)]
+    fn quarter_at(&self, first: u32, index: u32) -> Option<u32> {
+        Some(self.line(first.wrapping_add(index / 32))?.quarter(0, index % 32))
+    }
 
     /// [`search::narrow_lengths`]. This and the others are here so that the XDP program can make them functions of
     /// their own: inlined, they are more paths than the verifier walks.

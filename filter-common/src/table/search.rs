@@ -13,8 +13,8 @@ use super::geometry::{Region, TableV4, TableV6};
 use super::lines::{Line, Lines};
 use super::packed::find_packed;
 use super::slot::{
-    BOUNDARIES, CODES_A_LINE, DEEPER, FIRST_RUNS, GATHERED, MORE_RUNS, ONE_SET, ROOT_CHUNK, ROOT_FINER,
-    ROOT_PAYLOAD, SET_BITS, SET_MASK, SINGLE_GUIDES, SPILLED, part_bit,
+    BOUNDARIES, DEEPER, FIRST_RUNS, GATHERED, ONE_SET, ROOT_CHUNK, ROOT_FINER, ROOT_PAYLOAD, SET_BITS,
+    SET_MASK, SINGLE_GUIDES, SPILLED, part_bit,
 };
 
 /// Lengths of IPv4 prefixes that are looked up exactly.
@@ -26,7 +26,7 @@ const LENGTHS_MASK: u64 = (1 << EXACT_LENGTHS) - 1;
 #[inline(always)]
 pub fn find_v4<L: Lines>(lines: &L, multiplier: u64, table: &TableV4, address: u32) -> u32 {
     let root = root(lines, table.root, address >> 16);
-    let finer = if root & part_bit(address) == 0 { 0 } else { (root >> ROOT_FINER & LENGTHS_MASK) as u32 };
+    let finer = finer_lengths(root, address);
     if finer & 1 != 0 {
         let set = if table.packed.lines == 0 {
             find_single(lines, multiplier, table.singles, address)
@@ -44,6 +44,12 @@ pub fn find_v4<L: Lines>(lines: &L, multiplier: u64, table: &TableV4, address: u
         }
     }
     coarse(lines, table.chunks, root, address >> 8)
+}
+
+/// The exact lengths that a root slot names for an address: bit `i` stands for 32 - `i`.
+#[inline(always)]
+pub fn finer_lengths(root: u64, address: u32) -> u32 {
+    if root & part_bit(address) == 0 { 0 } else { (root >> ROOT_FINER & LENGTHS_MASK) as u32 }
 }
 
 /// The set of the longest prefix that covers an IPv6 address; 0 where there is none.
@@ -77,10 +83,7 @@ fn find_record<L: Lines>(lines: &L, multiplier: u64, table: &TableV6, network: u
     if code == SPILLED {
         return lines.network(multiplier, table.spilled, network);
     }
-    match lines.line(table.codes.wrapping_add(code / CODES_A_LINE)) {
-        Some(line) => line.half(0, code % CODES_A_LINE),
-        None => 0,
-    }
+    lines.half_at(table.codes, code).unwrap_or(0)
 }
 
 /// The longest prefix of more than 32 bits, among those that a network's guide leads to.
@@ -258,10 +261,7 @@ pub fn lower_lengths<L: Lines>(
 /// The root slot of 16 bits.
 #[inline(always)]
 pub fn root<L: Lines>(lines: &L, first: u32, bits: u32) -> u64 {
-    match lines.line(first.wrapping_add(bits >> 3)) {
-        Some(line) => line.word(bits),
-        None => 0,
-    }
+    lines.word_at(first, bits).unwrap_or(0)
 }
 
 /// The set that a root slot, or the chunk that it points to, gives to 24 bits.
@@ -287,8 +287,5 @@ pub fn coarse<L: Lines>(lines: &L, chunks: u32, root: u64, bits: u32) -> u32 {
         return line.quarter(4, run + 2);
     }
     let run = run - FIRST_RUNS;
-    match lines.line(first.wrapping_add(1 + run / MORE_RUNS)) {
-        Some(line) => line.quarter(0, run % MORE_RUNS),
-        None => 0,
-    }
+    lines.quarter_at(first.wrapping_add(1), run).unwrap_or(0)
 }

@@ -3,9 +3,7 @@
 //! State is numbers alone, no pointer, so that it may lie in a map between calls of global functions.
 
 use super::field::{ABSENT, Facts, Field, Visitor, visit};
-use super::geometry::{
-    CLASSES_A_LINE, MAX_GROUPS, PAGE, PAGES_A_LINE, RULES_A_WORD, RulesGeometry, WORDS_A_LINE,
-};
+use super::geometry::{MAX_GROUPS, PAGE, RULES_A_WORD, RulesGeometry, WORDS_A_LINE};
 use crate::table::lines::{Line, Lines};
 
 /// Words of a row that are ANDed together. Half a line: the registers that survive a call hold them.
@@ -56,8 +54,8 @@ fn summary<L: Lines>(lines: &L, geometry: &RulesGeometry, rows: &[u32; MAX_GROUP
         if group >= geometry.groups {
             break;
         }
-        let Some(line) = lines.line(geometry.summaries.wrapping_add(row / WORDS_A_LINE)) else { return 0 };
-        summary &= line.word(row % WORDS_A_LINE);
+        let Some(word) = lines.word_at(geometry.summaries, *row) else { return 0 };
+        summary &= word;
     }
     summary
 }
@@ -84,9 +82,15 @@ impl Candidates {
         facts: &F,
     ) {
         if geometry.words == 1 {
-            visit(fields, facts, &mut Single { lines, geometry, found: self });
+            let mut single = Single { lines, geometry, bits: self.bits };
+            visit(fields, facts, &mut single);
+            self.bits = single.bits;
         } else if geometry.words > 1 {
-            visit(fields, facts, &mut Many { lines, geometry, found: self });
+            let Self { left, class, group, .. } = *self;
+            let mut many = Many { lines, geometry, left, class, group, rows: &mut self.rows };
+            visit(fields, facts, &mut many);
+            let Many { left, class, group, .. } = many;
+            (self.left, self.class, self.group) = (left, class, group);
         }
     }
 
@@ -189,23 +193,20 @@ impl Candidates {
 struct Single<'a, L> {
     lines: &'a L,
     geometry: &'a RulesGeometry,
-    found: &'a mut Candidates,
+    bits: u64,
 }
 
 impl<L: Lines> Visitor for Single<'_, L> {
     #[inline(always)]
     fn is_open(&self) -> bool {
-        self.found.bits != 0
+        self.bits != 0
     }
 
     #[inline(always)]
     fn see(&mut self, field: Field, value: u32) {
-        self.found.bits &= match place(self.lines, self.geometry, field, value, WORDS_A_LINE) {
+        self.bits &= match place(self.lines, self.geometry, field, value) {
             Place::Absent(bits) => bits,
-            Place::Entry(first, at) => match self.lines.line(first.wrapping_add(at / WORDS_A_LINE)) {
-                Some(line) => line.word(at % WORDS_A_LINE),
-                None => 0,
-            },
+            Place::Entry(first, at) => self.lines.word_at(first, at).unwrap_or(0),
         };
     }
 }
@@ -214,46 +215,46 @@ impl<L: Lines> Visitor for Single<'_, L> {
 struct Many<'a, L> {
     lines: &'a L,
     geometry: &'a RulesGeometry,
-    found: &'a mut Candidates,
+    left: u64,
+    class: u32,
+    group: u32,
+    rows: &'a mut [u32; MAX_GROUPS],
 }
 
 impl<L: Lines> Many<'_, L> {
     /// The class at `at` of the table that begins at a line.
     #[inline(always)]
-    fn class(&self, first: u32, at: u32) -> u32 {
-        match self.lines.line(first.wrapping_add(at / CLASSES_A_LINE)) {
-            Some(line) => line.quarter(0, at % CLASSES_A_LINE),
-            None => 0,
-        }
+    fn class_at(&self, first: u32, at: u32) -> u32 {
+        self.lines.quarter_at(first, at).unwrap_or(0)
     }
 }
 
 impl<L: Lines> Visitor for Many<'_, L> {
     #[inline(always)]
     fn is_open(&self) -> bool {
-        self.found.left != 0
+        self.left != 0
     }
 
     #[inline(always)]
     fn see(&mut self, field: Field, value: u32) {
         let table = &self.geometry.fields[field as usize];
-        let class = match place(self.lines, self.geometry, field, value, CLASSES_A_LINE) {
+        let class = match place(self.lines, self.geometry, field, value) {
             Place::Absent(class) => (class & 0xffff_ffff) as u32,
-            Place::Entry(first, at) => self.class(first, at),
+            Place::Entry(first, at) => self.class_at(first, at),
         };
         let class = if self.geometry.joins & field.bit() == 0 {
             class
         } else {
-            self.class(table.pairs, self.found.class.wrapping_mul(table.classes).wrapping_add(class))
+            self.class_at(table.pairs, self.class.wrapping_mul(table.classes).wrapping_add(class))
         };
-        self.found.class = class;
+        self.class = class;
         // Without a branch, see `Field::is_searched`.
-        self.found.left &= (u64::from(class) + u64::from(u32::MAX)) >> 32;
+        self.left &= (u64::from(class) + u64::from(u32::MAX)) >> 32;
         if self.geometry.ends & field.bit() != 0
-            && let Some(row) = self.found.rows.get_mut(self.found.group as usize)
+            && let Some(row) = self.rows.get_mut(self.group as usize)
         {
             *row = table.rows.wrapping_add(class);
-            self.found.group += 1;
+            self.group += 1;
         }
     }
 }
@@ -266,9 +267,9 @@ enum Place {
     Entry(u32, u32),
 }
 
-/// The place of a value's entry, of which so many share a line.
+/// The place of a value's entry.
 #[inline(always)]
-fn place<L: Lines>(lines: &L, geometry: &RulesGeometry, field: Field, value: u32, a_line: u32) -> Place {
+fn place<L: Lines>(lines: &L, geometry: &RulesGeometry, field: Field, value: u32) -> Place {
     let table = &geometry.fields[field as usize];
     if value == ABSENT {
         return Place::Absent(table.absent);
@@ -277,11 +278,9 @@ fn place<L: Lines>(lines: &L, geometry: &RulesGeometry, field: Field, value: u32
         return Place::Entry(table.first, value);
     }
     let page = value / PAGE;
-    match lines.line(table.first.wrapping_add(page / PAGES_A_LINE)) {
-        Some(line) => {
-            let page = line.half(0, page % PAGES_A_LINE).wrapping_mul(PAGE / a_line);
-            Place::Entry(table.pages.wrapping_add(page), value % PAGE)
-        }
+    match lines.half_at(table.first, page) {
+        // Pages follow one another without a gap.
+        Some(page) => Place::Entry(table.pages, page.wrapping_mul(PAGE) | (value % PAGE)),
         None => Place::Absent(0),
     }
 }
