@@ -7,7 +7,7 @@
 //! It is plain numbers at fixed places, so that the program can keep it in a map between functions that are verified
 //! apart. Fields that are not in use keep what they had; nobody asks for them.
 
-use super::classifier::field::{ABSENT, FIELDS, Field, shape_v4, shape_v6};
+use super::classifier::field::{ABSENT, FIELDS, Field, KEYS, PAYLOAD, shape_v4, shape_v6};
 use crate::keys::{AddressV4, AddressV6};
 use crate::parse::{Fragment, Headers, L4Kind, PacketRead, ether_type, is_tag, protocol};
 
@@ -35,6 +35,15 @@ const VLAN_ID: u16 = 0x0fff;
 const TCP_DATA_OFFSET: usize = 12;
 const UDP_HEADER: u32 = 8;
 const MOST_LENGTH: u32 = 65_535;
+/// What the fixed header is read for: what it says, and where the packet ends.
+const OF_FIXED: u32 = PAYLOAD
+    | Field::Ttl.bit()
+    | Field::Dscp.bit()
+    | Field::Length.bit()
+    | Field::IcmpType.bit()
+    | Field::IcmpCode.bit()
+    | Field::Icmpv6Type.bit()
+    | Field::Icmpv6Code.bit();
 
 /// A packet, as rules and limits see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,15 +202,24 @@ impl Observed {
     pub fn packet<P: PacketRead, A: Family>(&mut self, packet: &P, headers: &Headers<A>, used: u32) {
         let (network, transport) = (headers.layers.network as usize, headers.layers.transport as usize);
         self.family = A::NUMBER;
-        self.source = headers.addresses.source.words();
-        self.destination = headers.addresses.destination.words();
-        self.protocol = headers.protocol.into();
-        let fixed = A::fixed(packet, network).unwrap_or(Fixed { ttl: 0, dscp: 0, length: 0 });
-        self.end = network as u32 + fixed.length;
+        if used & (KEYS | Field::Source.bit()) != 0 {
+            self.source = headers.addresses.source.words();
+        }
+        if used & (KEYS | Field::Destination.bit()) != 0 {
+            self.destination = headers.addresses.destination.words();
+        }
         let ports = headers.l4.ports();
         let has_ports = headers.l4.kind != L4Kind::None;
-        self.port = ports.destination.into();
-        self.payload = payload_of(packet, headers);
+        if used & KEYS != 0 {
+            self.protocol = headers.protocol.into();
+            self.port = ports.destination.into();
+        }
+        let nothing = Fixed { ttl: 0, dscp: 0, length: 0 };
+        let fixed = if used & OF_FIXED == 0 { nothing } else { A::fixed(packet, network).unwrap_or(nothing) };
+        if used & PAYLOAD != 0 {
+            self.payload = payload_of(packet, headers);
+            self.end = network as u32 + fixed.length;
+        }
         let message = || control_message(packet, headers, transport, network as u32 + fixed.length);
         let kind_of =
             |ours: u8| if A::ICMP == ours { message().map_or(ABSENT, |word| word >> 8) } else { ABSENT };

@@ -126,6 +126,14 @@ impl Field {
 /// The fields of IP addresses, which are the last: whoever runs a look-up in steps finds their classes before it comes to them.
 pub const ADDRESSES: u32 = Field::Destination.bit() | Field::Source.bit();
 
+/// Set beside the fields' bits where a rule looks at the payload.
+pub const PAYLOAD: u32 = 1 << 31;
+
+/// Set beside the fields' bits where a rule charges a limit or bans: addresses, protocol and port are wanted as they are.
+pub const KEYS: u32 = 1 << 30;
+
+const _: () = assert!(FIELDS <= 30);
+
 /// Classes of an address field below this are of IPv4, those from it on of IPv6.
 pub const V6_CLASSES: u32 = 1024;
 

@@ -57,7 +57,8 @@ pub struct EtherTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RulesGeometry {
-    /// Which fields rules look at: the bits of [`Field::bit`].
+    /// Which fields rules look at: the bits of [`Field::bit`]; and what else they want of a packet
+    /// ([`PAYLOAD`](super::field::PAYLOAD), [`KEYS`](super::field::KEYS)).
     pub used: u32,
     /// Which of them have [`FieldTable::pairs`].
     pub joins: u32,

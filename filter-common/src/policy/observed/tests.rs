@@ -3,7 +3,7 @@
 use super::*;
 use crate::parse::{Frame, parse};
 
-const ALL: u32 = (1 << FIELDS) - 1;
+const ALL: u32 = u32::MAX;
 
 /// Destination 02:00:00:00:00:02, source 02:00:00:00:00:01, then these tags, and what is carried.
 fn ethernet(tags: &[u16], carried: u16, payload: &[u8]) -> Vec<u8> {

@@ -12,9 +12,9 @@ use std::fmt;
 use super::MAX_RULES;
 use super::addresses::{AddressClasses, AddressGroup, MAX_CLASSES};
 use super::ether;
-use super::field::Field;
+use super::field::{Field, KEYS, PAYLOAD};
 use super::geometry::{CLASSES_A_LINE, EtherTable, MAX_GROUPS, RULES_A_WORD, RulesGeometry, WORDS_A_LINE};
-use super::record::Record;
+use super::record::{Action, Record};
 use super::spec::{AddressTest, RuleSpec, RulesSpec};
 use crate::keys::{PrefixV4, PrefixV6};
 use crate::table::lines::WORDS;
@@ -176,6 +176,7 @@ pub fn compile(spec: &RulesSpec, first: u32, most_lines: u32) -> Result<Compiled
         geometry.words = geometry.rules.div_ceil(RULES_A_WORD);
         geometry.row_lines = geometry.words.div_ceil(WORDS_A_LINE);
         let fields = used_fields(&conditions, &possible)?;
+        geometry.used |= beside_fields(&spec.rules);
         if words == 1 {
             write_words(&fields, &mut geometry, &mut layout)?;
         } else {
@@ -205,6 +206,15 @@ fn check(rules: &[RuleSpec]) -> Result<(), CompileError> {
         }
     }
     Ok(())
+}
+
+/// What rules want of a packet beside its fields.
+fn beside_fields(rules: &[RuleSpec]) -> u32 {
+    let wants = |rule: &RuleSpec| {
+        let keys = if matches!(rule.action, Action::Limit | Action::Ban) { KEYS } else { 0 };
+        keys | if rule.payload.is_some() { PAYLOAD } else { 0 }
+    };
+    rules.iter().fold(0, |all, rule| all | wants(rule))
 }
 
 /// The fields that some rule looks at. Where there is none, one does for all: rules without conditions have to lie somewhere.
