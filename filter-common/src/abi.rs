@@ -6,7 +6,7 @@
 //! this one in place.
 
 /// Version of everything that kernel side and user side must agree on.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// First word of the `LEVEE_META` map: tells a Levee pin directory from anything else ("LEVE" in ASCII).
 pub const META_MAGIC: u32 = 0x4c45_5645;
@@ -49,9 +49,10 @@ pub const SAMPLE_BYTES: u32 = 256;
 /// Counters of sets: one a set number, from 0, which no set has.
 pub const SET_SLOTS: u32 = crate::table::slot::MAX_SET + 1;
 
-/// Map names. Each map is declared under this name in `filter-ebpf/src/maps.rs` and pinned under it.
+/// Map names. Each map is declared under this name in `filter-ebpf/src/maps` and pinned under it.
 pub mod map {
-    /// Array of lines that the controller maps: the prefix tables of one generation ([`crate::table`]).
+    /// Array that the controller maps: the lines of one generation ([`crate::table`]), in one
+    /// element or several ([`crate::table::Geometry::element_lines`]).
     pub const LINES: &str = "LINES";
     /// Array of one [`crate::table::Geometry`]; made by the controller, one a generation.
     pub const GEOMETRY: &str = "LEVEE_GEOMETRY";

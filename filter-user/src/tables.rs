@@ -345,16 +345,35 @@ pub fn set_entries(
 /// # Errors
 /// [`TableError::TooLarge`]; [`TableError::OverLimit`] where it is not worth counting further.
 pub fn footprint(contents: &Contents) -> Result<Footprint, TableError> {
-    draft(contents, 0, MOST_COUNTED).map(|draft| draft.footprint())
+    draft(contents, 0, MOST_COUNTED, LONGEST_ELEMENT).map(|draft| draft.footprint())
 }
 
-/// A generation with these contents that takes at most `limit` bytes.
-pub(crate) fn draft(contents: &Contents, seed: u64, limit: u64) -> Result<Draft, TableError> {
-    Draft::new(contents, Room::USUAL, seed, limit).map_err(|error| match error {
+/// The same where the kernel takes no element longer than [`SHORT_ELEMENT`].
+///
+/// # Errors
+/// As [`footprint`].
+pub fn footprint_divided(contents: &Contents) -> Result<Footprint, TableError> {
+    draft(contents, 0, MOST_COUNTED, SHORT_ELEMENT).map(|draft| draft.footprint())
+}
+
+/// A generation with these contents that takes at most `limit` bytes, in a map with elements of at most `longest`.
+pub(crate) fn draft(contents: &Contents, seed: u64, limit: u64, longest: u64) -> Result<Draft, TableError> {
+    let draft = Draft::new(contents, Room::USUAL, seed, limit).map_err(|error| match error {
         TooLarge::Lines => TableError::TooLarge,
         TooLarge::Bytes(needed) => TableError::OverLimit { needed, limit },
-    })
+    })?;
+    if draft.bytes() <= longest {
+        return Ok(draft);
+    }
+    let draft = draft.divided();
+    let needed = draft.bytes();
+    if needed > limit { Err(TableError::OverLimit { needed, limit }) } else { Ok(draft) }
 }
+
+/// The longest element that the verifier lets a program look into, in bytes, as a power of two.
+pub(crate) const LONGEST_ELEMENT: u64 = 256 << 20;
+/// The longest that kernels before 6.0 take.
+pub(crate) const SHORT_ELEMENT: u64 = 4 << 20;
 
 /// What a plan counts up to, in bytes: far more than a list is worth, and less than would keep the host busy.
 const MOST_COUNTED: u64 = 4 << 30;

@@ -98,20 +98,27 @@ impl Attached {
         Probe::new(Program::Pinned(Box::new(program)), self.counters()?)
     }
 
+    /// Where the tables in force lie.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn geometry(&self) -> Result<Geometry> {
+        let geometry = Map::Array(MapData::from_pin(self.generation()?.join(map::GEOMETRY))?);
+        Ok(Array::<_, Geometry>::try_from(geometry)?.get(&0, 0)?)
+    }
+
     /// Another load of the object, on the same tables, with counters of its own: the program of that name.
     ///
     /// # Errors
     /// When the kernel refuses the program.
     pub fn load(&self, program: &'static str, switches: Switches) -> Result<Probe> {
-        let generation = self.generation()?;
-        let geometry = Map::Array(MapData::from_pin(generation.join(map::GEOMETRY))?);
-        let geometry: Geometry = Array::<_, Geometry>::try_from(geometry)?.get(&0, 0)?;
-        let lines = generation.join(map::LINES);
+        let geometry = self.geometry()?;
+        let lines = self.generation()?.join(map::LINES);
         let mut loader = EbpfLoader::new();
         loader
             .override_global(SWITCHES_GLOBAL, &switches, true)
             .override_global(GEOMETRY_GLOBAL, &geometry, true)
-            .map_max_entries(map::LINES, geometry.lines)
+            .map_max_entries(map::LINES, geometry.elements())
             .map_pin_path(map::LINES, &lines);
         let mut ebpf = loader.load(filter_user::object::DATAPLANE).context("cannot load the object")?;
         let xdp: &mut Xdp = ebpf.program_mut(program).context("no such program")?.try_into()?;
@@ -213,6 +220,17 @@ impl Opened {
         let mut tables = KernelTables::new(Arc::clone(&dataplane), limit);
         tables.open(&found, false).expect("its own tables can be adopted");
         Self { dataplane, tables, adopted }
+    }
+
+    /// From now on, longer tables are maps of several elements, as kernels before 6.0 want them.
+    ///
+    /// # Panics
+    /// When the tables that are there cannot be adopted.
+    pub fn in_short_elements(&mut self) {
+        let found = self.tables.found().expect("its own tables can be read");
+        let mut tables = KernelTables::new(Arc::clone(&self.dataplane), LIMIT).in_short_elements();
+        tables.open(&found, false).expect("its own tables can be adopted");
+        self.tables = tables;
     }
 
     /// The dataplane.

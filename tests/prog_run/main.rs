@@ -56,6 +56,8 @@ fn main() -> ExitCode {
         rules::samples::nobody_need_listen_and_who_comes_late_is_shown_what_is_new,
         rules::samples::a_part_of_the_packets_is_sampled_by_chance,
         rules::addresses::destinations_match_by_prefix_and_by_set,
+        rules::addresses::addresses_match_beside_a_long_list,
+        rules::addresses::addresses_match_where_rules_take_several_elements,
         rules::addresses::sources_match_by_prefix_and_by_set,
         rules::frame::a_rule_without_matches_is_about_every_frame,
         rules::frame::an_interface_matches_what_came_in_by_it,

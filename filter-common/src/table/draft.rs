@@ -13,7 +13,7 @@ use super::contents::Contents;
 use super::exact::{LOWER_SLOTS, NARROW_SLOTS, UPPER_SLOTS};
 use super::geometry::{BUCKETS_A_LINE, Geometry, KINDS, Packed, ROOT_LINES, Region, TableV4, TableV6};
 use super::guides::Guides;
-use super::lines::LINE_BYTES;
+use super::lines::{ELEMENT_LINES, LINE_BYTES};
 use super::networks::{self, Network};
 use super::packed;
 use super::slot::{CODE_LINES, MAX_GUIDES, MAX_SET, SET_MASK};
@@ -142,15 +142,29 @@ impl Draft {
         let policy = contents.policy().cloned();
         geometry.policy_lines = policy.as_ref().map_or(0, |policy| policy.line_count());
         layout.lines(geometry.policy_lines.into())?;
-        for kind in TableKind::ALL.into_iter().filter(|kind| contents.has_table(*kind)) {
+        // What rules look at lies first, in the element that the program has at hand.
+        for kind in TableKind::OF_RULES.into_iter().chain(TableKind::LISTS) {
+            if !contents.has_table(kind) {
+                continue;
+            }
             // Rules, and the sets that they name, change by a new generation.
             let room = if kind.is_of_rules() { Room::NONE } else { room };
-            geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room)?;
+            let may_pack = !kind.is_of_rules();
+            geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room, may_pack)?;
             geometry.v6[kind as usize] = v6[kind as usize].place(&mut layout, room)?;
         }
         geometry.lines = layout.next;
+        geometry.element_lines = layout.next;
         let draft = Self { v4, v6, policy, geometry };
         if draft.bytes() > most { Err(TooLarge::Bytes(draft.bytes())) } else { Ok(draft) }
+    }
+
+    /// The same in a map of several elements, the last of which is filled up.
+    #[must_use]
+    pub const fn divided(mut self) -> Self {
+        self.geometry.lines = self.geometry.lines.next_multiple_of(ELEMENT_LINES);
+        self.geometry.element_lines = ELEMENT_LINES;
+        self
     }
 
     /// Where everything will lie.
@@ -264,14 +278,15 @@ impl DraftV4 {
         Self { coarse, roots, exact, singles, sets }
     }
 
-    fn place(&self, layout: &mut Layout, room: Room) -> Result<TableV4, TooLarge> {
+    /// Packed addresses are found by more code than the program has stack for where it looks for rules.
+    fn place(&self, layout: &mut Layout, room: Room, may_pack: bool) -> Result<TableV4, TooLarge> {
         let root = layout.lines(ROOT_LINES.into())?;
         let chunk_lines = small(chunk_lines(&self.roots, room))?;
         let chunks = layout.lines(chunk_lines.into())?;
         let (longer, slots) = (self.exact.len() - self.singles, room.around(self.singles));
         let lines = (slots * 100).div_ceil(u64::from(packed::SLOTS * packed::FULLNESS));
         let lines = small(lines.max(packed::LEAST_LINES.into()))?;
-        let is_smaller = lines <= compact_lines::<Single>(slots, BUCKETS_A_LINE)?;
+        let is_smaller = may_pack && lines <= compact_lines::<Single>(slots, BUCKETS_A_LINE)?;
         let uncoded: usize = self.sets.iter().skip(packed::CODES as usize).map(|(_, count)| count).sum();
         if !is_smaller || uncoded * MOST_UNCODED > self.singles {
             return Ok(TableV4 {

@@ -3,6 +3,8 @@
 //! All positions are line numbers, so that one array of lines holds everything.
 
 use super::TableKind;
+#[cfg(doc)]
+use super::lines::ELEMENT_LINES;
 
 /// Tables of a family.
 pub const KINDS: usize = TableKind::ALL.len();
@@ -108,6 +110,11 @@ pub struct Geometry {
     pub lines: u32,
     /// Lines of rules and limits, from [`super::RULE_LINES`] on.
     pub policy_lines: u32,
+    /// Lines of an element of the map: all, or [`ELEMENT_LINES`]. A program has the first element at hand, and asks the map for
+    /// the others.
+    pub element_lines: u32,
+    /// Explicit padding.
+    pub reserved: u32,
     /// By [`TableKind`]; all zero where there is no such table.
     pub v4: [TableV4; KINDS],
     /// By [`TableKind`].
@@ -115,11 +122,19 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Elements of the map.
+    #[must_use]
+    pub const fn elements(&self) -> u32 {
+        self.lines / self.element_lines
+    }
+
     /// That of no tables at all.
     pub const NONE: Self = Self {
         multiplier: 0,
         lines: 0,
         policy_lines: 0,
+        element_lines: 0,
+        reserved: 0,
         v4: [TableV4 {
             root: 0,
             chunks: 0,
@@ -146,4 +161,4 @@ impl Geometry {
 
 const _: () = assert!(size_of::<TableV4>() == 40);
 const _: () = assert!(size_of::<TableV6>() == 64);
-const _: () = assert!(size_of::<Geometry>() == 16 + KINDS * (40 + 64));
+const _: () = assert!(size_of::<Geometry>() == 24 + KINDS * (40 + 64));

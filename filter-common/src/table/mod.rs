@@ -83,6 +83,9 @@ impl TableKind {
     /// ([`crate::policy::classifier::addresses`]) in place of sets.
     pub const LISTS: [Self; 3] = [Self::Block, Self::AllowSource, Self::AllowDestination];
 
+    /// The others.
+    pub const OF_RULES: [Self; 2] = [Self::RuleSource, Self::RuleDestination];
+
     /// Whether it is there for rules.
     #[must_use]
     pub const fn is_of_rules(self) -> bool {

@@ -23,12 +23,14 @@ use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeomet
 use filter_common::policy::facts::{self, AddressClass, PacketFacts};
 use filter_common::policy::limiter::{Cells, Slots};
 use filter_common::policy::limits;
-use filter_common::policy::observed::{Family, Observed};
+use filter_common::policy::observed::{Family, Observed, family};
 use filter_common::policy::scratch::{CoarseClock, Scratch};
 use filter_common::stages::rules::Rules;
-use filter_common::table::lines::WORDS;
+use filter_common::table::lines::{Lines, WORDS};
+use filter_common::table::{RULE_LINES, TableKind};
 
-use super::{KernelLine, KernelLines, rule_dst_v4, rule_dst_v6, rule_src_v4, rule_src_v6};
+use super::lines::{KernelLine, geometry, in_lines, loaded};
+use super::search::{rule_dst_v6, rule_src_v6, rule_v4};
 use crate::packet::XdpPacket;
 
 #[map]
@@ -58,17 +60,10 @@ macro_rules! policy {
     }};
 }
 
-/// The rules' geometry where it lies. Through a register whose origin the compiler does not see: it would take the bytes
-/// for those of no rules.
+/// The rules' geometry where it lies.
 #[inline(always)]
 fn rules() -> &'static RulesGeometry {
-    let mut place = &raw const RULES as usize;
-    // SAFETY: an empty instruction sequence, which touches neither memory nor stack.
-    unsafe {
-        core::arch::asm!("/* {0} */", inout(reg) place, options(pure, nomem, nostack, preserves_flags));
-    }
-    // SAFETY: it is the address of a valid static that nobody writes after the program was loaded.
-    unsafe { &*(place as *const RulesGeometry) }
+    loaded(&raw const RULES)
 }
 
 #[inline(always)]
@@ -130,16 +125,15 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
     #[inline(always)]
     fn walk(&self, _: &XdpPacket<'_, FRAGS>) -> Outcome {
         let ctx = self.ctx.as_ptr().cast();
-        let mut step = if rules().used & ADDRESSES == 0 {
-            if FRAGS { only_rule_frags(ctx) } else { only_rule(ctx) }
-        } else {
-            if begin_rules() == 0 || !found_classes() {
+        let mut step = if FRAGS { first_rule_frags(ctx) } else { first_rule(ctx) };
+        if step == SEARCH {
+            if !found_classes() {
                 return Outcome::NONE;
             }
-            if FRAGS { first_rule_frags(ctx) } else { first_rule(ctx) }
-        };
+            step = if FRAGS { found_rule_frags(ctx) } else { found_rule(ctx) };
+        }
         for _ in 0..MAX_RULES {
-            if step != Step::Next as u32 {
+            if step != NEXT {
                 break;
             }
             step = if FRAGS { next_rule_frags(ctx) } else { next_rule(ctx) };
@@ -151,12 +145,17 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
     }
 }
 
-/// Finds the classes of this CPU's packet's addresses. In the program itself: a search below the look-up of rules would
+/// There is another rule.
+const NEXT: u32 = Step::Next as u32;
+/// What [`first_rule`] says in place of a [`Step`] where IPv6 addresses have to be searched for.
+const SEARCH: u32 = Step::Decided as u32 + 1;
+
+/// Finds the classes of this CPU's packet's IPv6 addresses. In the program itself: the search below the look-up of rules would
 /// take more than the 512 bytes of stack that functions have together.
 #[inline(always)]
 fn found_classes() -> bool {
     let Some(scratch) = scratch() else { return false };
-    facts::find_classes(&mut scratch.observed, rules().used, &KernelClasses);
+    facts::find_classes(&mut scratch.observed, rules().used, &ClassesV6);
     true
 }
 
@@ -170,74 +169,117 @@ extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
     u32::from(unsafe { core::ptr::read_volatile(until) > bpf_ktime_get_ns() })
 }
 
-/// Begins to find the rules that this CPU's packet may match, with all fields but addresses; whether there may be any.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn begin_rules() -> u32 {
-    let Some(scratch) = scratch() else { return 0 };
-    scratch.walk.begin();
-    narrow(scratch, rules().used & !ADDRESSES);
-    u32::from(scratch.walk.candidates.is_open())
-}
-
 /// Declares what is done at once, as a call and its return cost as much as a look-up: for frames in one buffer and for those
 /// in several. The context is the run's own: the kernel sees to that by its type.
 macro_rules! steps {
-    ($($(#[doc = $doc:literal])+ $one:ident $frags:ident: $prepare:expr;)*) => {$(
+    ($($(#[doc = $doc:literal])+ $one:ident $frags:ident: $prepare:ident;)*) => {$(
         $(#[doc = $doc])+
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $one(ctx: *mut xdp_md) -> u32 {
-            step::<false>(&XdpContext::new(ctx), $prepare)
+            let Some(scratch) = scratch() else { return Step::Over as u32 };
+            in_lines!(up to RULE_LINES + geometry().policy_lines, |lines| match $prepare(&lines, scratch) {
+                NEXT => step::<false, _>(&XdpContext::new(ctx), &lines, scratch),
+                instead => instead,
+            })
         }
 
         /// The same for frames in several buffers.
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $frags(ctx: *mut xdp_md) -> u32 {
-            step::<true>(&XdpContext::new(ctx), $prepare)
+            let Some(scratch) = scratch() else { return Step::Over as u32 };
+            in_lines!(up to RULE_LINES + geometry().policy_lines, |lines| match $prepare(&lines, scratch) {
+                NEXT => step::<true, _>(&XdpContext::new(ctx), &lines, scratch),
+                instead => instead,
+            })
         }
     )*};
 }
 
 steps! {
-    /// Finds the rules, where none looks at addresses, and looks at the first.
-    only_rule only_rule_frags: |scratch: &mut Scratch| {
-        scratch.walk.begin();
-        narrow(scratch, rules().used & !ADDRESSES);
-        scratch.walk.candidates.end(&KernelLines, rules());
-    };
-    /// Finds the rules, where a look-up was begun and the classes of addresses are found, and looks at the first.
-    first_rule first_rule_frags: |scratch: &mut Scratch| {
-        narrow(scratch, rules().used & ADDRESSES);
-        scratch.walk.candidates.end(&KernelLines, rules());
-    };
+    /// Finds the rules and looks at the first; of IPv6 as far as addresses, if rules look at those.
+    first_rule first_rule_frags: find;
+    /// Goes on where the classes of addresses are found: finds the rules and looks at the first.
+    found_rule found_rule_frags: find_by_addresses;
     /// Looks at the next rule.
-    next_rule next_rule_frags: |_: &mut Scratch| {};
+    next_rule next_rule_frags: already_found;
 }
 
 #[inline(always)]
-fn step<const FRAGS: bool>(ctx: &XdpContext, prepare: impl Fn(&mut Scratch)) -> u32 {
-    let Some(scratch) = scratch() else { return Step::Over as u32 };
-    prepare(scratch);
+fn find<L: Lines>(lines: &L, scratch: &mut Scratch) -> u32 {
+    scratch.walk.begin();
+    narrow(lines, scratch, rules().used & !ADDRESSES);
+    if rules().used & ADDRESSES != 0 {
+        if !scratch.walk.candidates.is_open() {
+            return Step::Over as u32;
+        }
+        if scratch.observed.family == family::V6 {
+            return SEARCH;
+        }
+        facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4);
+    }
+    find_by_addresses(lines, scratch)
+}
+
+#[inline(always)]
+fn find_by_addresses<L: Lines>(lines: &L, scratch: &mut Scratch) -> u32 {
+    narrow(lines, scratch, rules().used & ADDRESSES);
+    scratch.walk.candidates.end(lines, rules());
+    NEXT
+}
+
+#[inline(always)]
+const fn already_found<L: Lines>(_: &L, _: &mut Scratch) -> u32 {
+    NEXT
+}
+
+/// Looks at the next rule.
+#[inline(always)]
+fn step<const FRAGS: bool, L: Lines>(ctx: &XdpContext, lines: &L, scratch: &mut Scratch) -> u32 {
     let Scratch { observed, walk, clock } = scratch;
-    let mut effects = KernelEffects::<FRAGS> { ctx, observed, clock };
-    walk.step(&KernelLines, rules(), &mut effects) as u32
+    let mut effects = KernelEffects::<FRAGS, L> { ctx, lines, observed, clock };
+    walk.step(lines, rules(), &mut effects) as u32
 }
 
 #[inline(always)]
-fn narrow(Scratch { observed, walk, .. }: &mut Scratch, fields: u32) {
-    let facts =
-        PacketFacts { observed, lines: &KernelLines, geometry: rules(), interface: policy!(interface) };
-    walk.candidates.narrow(&KernelLines, rules(), fields, &facts);
+fn narrow<L: Lines>(lines: &L, Scratch { observed, walk, .. }: &mut Scratch, fields: u32) {
+    let facts = PacketFacts { observed, lines, geometry: rules(), interface: policy!(interface) };
+    walk.candidates.narrow(lines, rules(), fields, &facts);
 }
 
-struct KernelClasses;
+/// The classes of IPv4 addresses; there is no other packet where it is asked.
+struct ClassesV4;
 
-impl AddressClass for KernelClasses {
+impl AddressClass for ClassesV4 {
     #[inline(always)]
     fn source_v4(&self, address: u32) -> u32 {
-        rule_src_v4(address)
+        rule_v4(TableKind::RuleSource, address)
+    }
+
+    #[inline(always)]
+    fn source_v6(&self, _: [u64; 2]) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn destination_v4(&self, address: u32) -> u32 {
+        rule_v4(TableKind::RuleDestination, address)
+    }
+
+    #[inline(always)]
+    fn destination_v6(&self, _: [u64; 2]) -> u32 {
+        0
+    }
+}
+
+/// The classes of IPv6 addresses, likewise.
+struct ClassesV6;
+
+impl AddressClass for ClassesV6 {
+    #[inline(always)]
+    fn source_v4(&self, _: u32) -> u32 {
+        0
     }
 
     #[inline(always)]
@@ -246,8 +288,8 @@ impl AddressClass for KernelClasses {
     }
 
     #[inline(always)]
-    fn destination_v4(&self, address: u32) -> u32 {
-        rule_dst_v4(address)
+    fn destination_v4(&self, _: u32) -> u32 {
+        0
     }
 
     #[inline(always)]
@@ -256,13 +298,14 @@ impl AddressClass for KernelClasses {
     }
 }
 
-struct KernelEffects<'a, const FRAGS: bool> {
+struct KernelEffects<'a, const FRAGS: bool, L> {
     ctx: &'a XdpContext,
+    lines: &'a L,
     observed: &'a Observed,
     clock: &'a mut CoarseClock,
 }
 
-impl<const FRAGS: bool> Effects for KernelEffects<'_, FRAGS> {
+impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
     #[inline(always)]
     fn count(&mut self, counter: u32) {
         if let Some(counter) = RULE_COUNTERS.get_ptr_mut(counter) {
@@ -287,7 +330,7 @@ impl<const FRAGS: bool> Effects for KernelEffects<'_, FRAGS> {
 
     #[inline(always)]
     fn is_over(&mut self, limit: u32, now: u64) -> bool {
-        limits::is_over(&KernelLines, policy!(limits), limit, &KernelCells, now, self.observed)
+        limits::is_over(self.lines, policy!(limits), limit, &KernelCells, now, self.observed)
     }
 
     #[inline(always)]

@@ -18,7 +18,7 @@ use super::pins::{GenerationPins, Pins};
 use super::recovery::{self, open_map_of};
 use super::values::{map_id, open_map, pin_value, read_value};
 
-/// One element of the map is one line.
+/// Bytes of a line.
 #[expect(clippy::cast_possible_truncation, reason = "64")]
 const VALUE_BYTES: u32 = LINE_BYTES as u32;
 
@@ -42,13 +42,14 @@ impl Generation {
         policy: Option<Arc<PolicyTables>>,
         before: Option<&Self>,
     ) -> Result<Self, DataplaneError> {
-        let lines = lines_map(map::LINES, geometry.lines, BPF_F_MMAPABLE)?;
+        let bytes = geometry.element_lines * VALUE_BYTES;
+        let lines = array(map::LINES, bytes, geometry.elements(), BPF_F_MMAPABLE)?;
         let buckets = match &policy {
             Some(policy) if policy.bucket_lines > 0 => {
                 let inherited = before.and_then(|before| before.buckets_for(policy));
                 Some(match inherited {
                     Some(buckets) => same_map(map::BUCKETS, buckets)?,
-                    None => lines_map(map::BUCKETS, policy.bucket_lines, 0)?,
+                    None => array(map::BUCKETS, VALUE_BYTES, policy.bucket_lines, 0)?,
                 })
             }
             _ => None,
@@ -140,9 +141,9 @@ fn same_map(name: &'static str, map: &MapData) -> Result<MapData, DataplaneError
     MapData::from_fd(descriptor).map_err(DataplaneError::map(name))
 }
 
-/// An array of so many lines.
-fn lines_map(name: &'static str, lines: u32, flags: u32) -> Result<MapData, DataplaneError> {
+/// An array of so many elements.
+fn array(name: &'static str, bytes: u32, elements: u32, flags: u32) -> Result<MapData, DataplaneError> {
     let (kind, key) = (BPF_MAP_TYPE_ARRAY as u32, 4);
-    let object = aya_obj::Map::new_from_params(kind, key, VALUE_BYTES, lines, flags);
+    let object = aya_obj::Map::new_from_params(kind, key, bytes, elements, flags);
     MapData::create(object, name, None).map_err(DataplaneError::map(name))
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aya::maps::MapData;
+use aya::util::KernelVersion;
 use filter_common::table::writer::{Crowded, Full};
 use filter_common::table::{Contents, Draft, Footprint, Writer};
 use ipnet::IpNet;
@@ -20,12 +21,15 @@ use super::swap::{Prepared, Refused, Until, swap_back};
 use super::trial;
 use super::{Dataplane, DataplaneError, parallel};
 use crate::tables::{
-    OnTrial, Opened, PrefixTables, Resting, RestingMark, SetId, Settled, TableError, TableKind, TableMemory,
-    TablePrefix, Waited, draft, footprint, ipnet_v4, ipnet_v6,
+    LONGEST_ELEMENT, OnTrial, Opened, PrefixTables, Resting, RestingMark, SHORT_ELEMENT, SetId, Settled,
+    TableError, TableKind, TableMemory, TablePrefix, Waited, draft, footprint, footprint_divided, ipnet_v4,
+    ipnet_v6,
 };
 
 /// How often keys are spread anew before the kernel's memory is given up on. One try in a million fails.
 const TRIES: u64 = 8;
+/// First kernel that takes elements of an array longer than [`SHORT_ELEMENT`].
+const KERNEL_LONG_ELEMENTS: KernelVersion = KernelVersion::new(6, 0, 0);
 
 /// The live tables of a dataplane.
 pub struct KernelTables {
@@ -39,12 +43,16 @@ pub struct KernelTables {
     /// What the programs of a trial call: held, so that no removed pin empties it.
     trial_targets: Vec<MapData>,
     limit: u64,
+    /// Bytes of the longest element of a map.
+    longest: u64,
 }
 
 impl KernelTables {
     /// The tables of `dataplane`, which may take so many bytes a generation. There are none until they are opened.
     #[must_use]
-    pub const fn new(dataplane: Arc<Mutex<Dataplane>>, limit: u64) -> Self {
+    pub fn new(dataplane: Arc<Mutex<Dataplane>>, limit: u64) -> Self {
+        let takes_long = KernelVersion::current().is_ok_and(|kernel| kernel >= KERNEL_LONG_ELEMENTS);
+        let longest = if takes_long { LONGEST_ELEMENT } else { SHORT_ELEMENT };
         Self {
             dataplane,
             live: None,
@@ -53,7 +61,14 @@ impl KernelTables {
             held_trial: None,
             trial_targets: Vec::new(),
             limit,
+            longest,
         }
+    }
+
+    /// The same, divided as kernels before 6.0 want them.
+    #[must_use]
+    pub fn in_short_elements(self) -> Self {
+        Self { longest: SHORT_ELEMENT, ..self }
     }
 
     fn dataplane(&self) -> MutexGuard<'_, Dataplane> {
@@ -102,7 +117,7 @@ impl KernelTables {
         let mut crowded = Ok(());
         for turn in 0..TRIES {
             let begun = Instant::now();
-            let draft = draft(contents, seeds.wrapping_add(turn), self.limit)?;
+            let draft = draft(contents, seeds.wrapping_add(turn), self.limit, self.longest)?;
             debug!(bytes = draft.bytes(), ms = begun.elapsed().as_millis(), "planned the tables");
             crowded = self.put_in_force(draft, contents, until)?;
             if crowded.is_ok() {
@@ -375,7 +390,7 @@ impl PrefixTables for KernelTables {
     }
 
     fn planner(&self) -> fn(&Contents) -> Result<Footprint, TableError> {
-        footprint
+        if self.longest == SHORT_ELEMENT { footprint_divided } else { footprint }
     }
 
     fn memory(&self) -> TableMemory {

@@ -96,7 +96,7 @@ pub(super) fn load(
         .override_global(GEOMETRY_GLOBAL, &generation.geometry, true)
         .override_global(RULES_GLOBAL, &rules, true)
         .override_global(POLICY_GLOBAL, &own, true)
-        .map_max_entries(map::LINES, generation.geometry.lines)
+        .map_max_entries(map::LINES, generation.geometry.elements())
         .map_pin_path(map::LINES, &lines)
         .map_pin_path(map::COUNTERS, &counters)
         .map_pin_path(map::SET_COUNTERS, &set_counters);

@@ -13,7 +13,7 @@ use filter_common::table::memory::{LineCell, zeroed};
 use filter_common::table::{FlatTables, Writer};
 use filter_common::verdict::Reason;
 
-use crate::tables::{Contents, TableError, draft};
+use crate::tables::{Contents, LONGEST_ELEMENT, TableError, draft};
 
 /// How often keys are spread anew.
 const TRIES: u64 = 8;
@@ -34,7 +34,7 @@ impl Probe {
     pub fn new(contents: &Contents) -> Result<Self, TableError> {
         let mut crowded = TableError::Crowded;
         for seed in 0..TRIES {
-            let draft = draft(contents, seed, MOST_BYTES)?;
+            let draft = draft(contents, seed, MOST_BYTES, LONGEST_ELEMENT)?;
             let memory = zeroed(draft.geometry().lines);
             match Writer::write(draft, memory) {
                 Ok(writer) => return Ok(Self { writer, policy: contents.policy().cloned() }),

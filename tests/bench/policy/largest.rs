@@ -58,7 +58,7 @@ fn load(program: &'static str, ruled: &Ruled, tables: &PolicyTables, times: usiz
         .override_global(GEOMETRY_GLOBAL, &geometry, true)
         .override_global(RULES_GLOBAL, &tables.rules, true)
         .override_global(POLICY_GLOBAL, &tables.switches, true)
-        .map_max_entries(map::LINES, geometry.lines)
+        .map_max_entries(map::LINES, geometry.elements())
         .map_max_entries(map::BANS, MAX_BANS)
         .map_max_entries(map::BUCKETS, tables.bucket_lines)
         .map_pin_path(map::LINES, &lines);

@@ -1,10 +1,14 @@
 //! Matches on IP addresses: prefixes and sets, at both ends.
 
-use anyhow::Result;
-use harness::Frame;
+use anyhow::{Result, ensure};
+use filter_common::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
+use filter_common::table::TableKind;
+use filter_common::table::lines::ELEMENT_LINES;
+use filter_common::verdict::Reason;
+use harness::{Frame, Sandbox};
 
 use super::bench::Bench;
-use super::case::{Case, case, check};
+use super::case::{Case, case, check, counting};
 use super::frames::{arp, from, to};
 
 /// Two sets; the second holds nothing.
@@ -58,4 +62,60 @@ pub fn sources_match_by_prefix_and_by_set() -> Result<()> {
 
 pub fn destinations_match_by_prefix_and_by_set() -> Result<()> {
     check("rules_daddr", sets, &cases("daddr", to))
+}
+
+/// A map of several elements: rules and what they look at lie in the first, the lists behind them.
+pub fn addresses_match_beside_a_long_list() -> Result<()> {
+    let sandbox = Sandbox::enter("rules_beside_a_long_list")?;
+    let mut bench = Bench::new(&sandbox)?;
+    bench.attached.opened.in_short_elements();
+    sets(&mut bench);
+    let listed = |number: u32| PrefixV4::containing(AddressV4::from_bits(0x6400_0000 + number * 7), 32);
+    bench.contents.set_v4(TableKind::Block, (0..600_000).map(|number| (listed(number), 1)).collect());
+    let v6 = |number: u32| {
+        let address = AddressV6::from_octets((0x2a00_u128 << 112 | u128::from(number) << 70).to_be_bytes());
+        PrefixV6::containing(address, 40 + u8::try_from(number % 80).expect("small"))
+    };
+    bench.contents.set_v6(TableKind::Block, (0..20_000).map(|number| (v6(number), 1)).collect());
+    for (field, end) in [("saddr", from as fn(&str) -> Frame), ("daddr", to)] {
+        counting(&mut bench, &cases(field, end), &[])?;
+        let geometry = bench.attached.geometry()?;
+        ensure!(geometry.elements() > 1, "{} lines are one element", geometry.lines);
+    }
+    bench.expect(&from("100.0.0.7"), Reason::BlockedSource, &[])?;
+    let count = bench.run(&from("100.0.0.8"))?;
+    ensure!(count.0 == Reason::NoMatch, "{count:?}");
+    bench.expect(&from(&v6_text(v6(12_345))), Reason::BlockedSource, &[])
+}
+
+fn v6_text(prefix: PrefixV6) -> String {
+    let (first, last) = prefix.address().halves();
+    std::net::Ipv6Addr::from_bits(u128::from(first) << 64 | u128::from(last)).to_string()
+}
+
+/// Rules that take more than one element: their own lines are asked for from the map, too.
+pub fn addresses_match_where_rules_take_several_elements() -> Result<()> {
+    let sandbox = Sandbox::enter("rules_of_several_elements")?;
+    let mut bench = Bench::new(&sandbox)?;
+    bench.attached.opened.in_short_elements();
+    sets(&mut bench);
+    // No frame of the cases has such a TTL.
+    let filler = |number: u32| {
+        let (port, length) = (number * 16 % 65_000, 28 + number % 1400);
+        format!(
+            "count ttl {} saddr 10.{}.{}.0/24 udp dport {port} sport {}-{} length >= {length}\n",
+            1 + number % 30,
+            number % 16,
+            number / 16 % 32,
+            number * 11 % 65_000,
+            number * 11 % 65_000 + number % 99,
+        )
+    };
+    let fillers: Vec<String> = (0..3_900).map(filler).collect();
+    for (field, end) in [("saddr", from as fn(&str) -> Frame), ("daddr", to)] {
+        counting(&mut bench, &cases(field, end), &fillers)?;
+        let geometry = bench.attached.geometry()?;
+        ensure!(geometry.policy_lines > ELEMENT_LINES, "{} lines are one element", geometry.policy_lines);
+    }
+    Ok(())
 }

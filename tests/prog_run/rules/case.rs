@@ -107,8 +107,10 @@ pub fn check(test: &str, prepare: impl Fn(&mut Bench), cases: &[Case]) -> Result
         "{} cases and their negations do not fit into a policy of few rules",
         cases.len()
     );
-    let few = counting(&mut bench, cases, 0)?;
-    let many = counting(&mut bench, cases, FILLERS).context("behind other rules")?;
+    let few = counting(&mut bench, cases, &[])?;
+    let filler = |number| format!("count saddr 233.252.0.{number} udp dport {}\n", 7000 + number);
+    let fillers: Vec<String> = (0..FILLERS).map(filler).collect();
+    let many = counting(&mut bench, cases, &fillers).context("behind other rules")?;
     ensure!(few == many, "the same rules match differently behind others");
     deciding(&mut bench, cases, &few)
 }
@@ -119,11 +121,10 @@ fn rules(action: &str, cases: &[Case]) -> String {
     conditions.map(|condition| format!("{action} {condition}\n")).collect()
 }
 
-/// All cases in one policy, whose rules only count; which of them counted each frame.
-fn counting(bench: &mut Bench, cases: &[Case], fillers: usize) -> Result<Vec<(Vec<u8>, Vec<usize>)>> {
-    let filler = |number| format!("count saddr 233.252.0.{number} udp dport {}\n", 7000 + number);
-    let before: String = (0..fillers).map(filler).collect();
-    bench.rules(&(before + &rules("count", cases)))?;
+/// All cases in one policy behind other rules, whose rules only count; which of them counted each frame.
+pub fn counting(bench: &mut Bench, cases: &[Case], before: &[String]) -> Result<Vec<(Vec<u8>, Vec<usize>)>> {
+    bench.rules(&(before.concat() + &rules("count", cases)))?;
+    let fillers = before.len();
     let mut all = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         for (frame, holds) in case.frames() {
