@@ -39,7 +39,19 @@ pub struct Cut {
 
 impl fmt::Display for Cut {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "it drops {} ({}: {})", self.who, self.reason.name(), self.reason.meaning())
+        write!(out, "it drops {}", self.dropped())
+    }
+}
+
+impl Cut {
+    /// Whether it is the same that is dropped, for whatever reason.
+    pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
+        self.who == other.who
+    }
+
+    /// Who is dropped, and why, in words.
+    pub(super) fn dropped(&self) -> String {
+        format!("{} ({}: {})", self.who, self.reason.name(), self.reason.meaning())
     }
 }
 

@@ -117,10 +117,10 @@ pub enum ApiError {
         /// What is allowed.
         percent: u8,
     },
-    /// Prefixes to block that would cut off who must stay reachable, or are broader than can be meant.
+    /// Entries of a set that would cut off who must stay reachable, or are broader than can be meant.
     #[error(
         "this would block who must stay reachable, or more than can be meant ({found} {}); nothing was changed. An allow \
-         entry keeps an address reachable whatever is blocked, and `--force` (`force` in the API) blocks all the same",
+         entry keeps an address reachable whatever is blocked, and `--force` (`force` in the API) does it all the same",
         if *found == 1 { "case" } else { "cases" }
     )]
     CutsOff {

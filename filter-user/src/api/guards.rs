@@ -1,21 +1,24 @@
-//! Refuses changes of block lists that would cut somebody off.
+//! Refuses changes of sets that would cut somebody off.
 //!
 //! Decides what of a change is new: what a block entry covers already is not cut off by another, and what an allow entry
-//! for sources covers is reachable whatever is blocked. Only what blocks is looked at; nothing is asked of a change that
-//! is forced. Who must stay reachable is looked up before any lock is taken; what the tables hold already is asked
+//! for sources covers is reachable whatever is blocked. Of a set that blocks or that only rules look at, the policy in force
+//! answers with its entries of before and of after ([`super::cuts`]). Nothing is asked of sets that allow, of flushing or
+//! removing, and of a change that is forced. Who must stay reachable is looked up before any lock is taken; what the tables hold already is asked
 //! with the engine held, in the same step as the change.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
 use super::controller::Controller;
+use super::cuts::{Cut, cuts};
 use super::error::ApiError;
 use super::peer::Peer;
 use super::problem::Problem;
 use super::types::Action;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, SetName};
 use crate::guard::{Cause, GuardError, Guarded, SHORTEST_V4, SHORTEST_V6, Violation, Why, violations};
 use crate::tables::TableKind;
 
@@ -27,6 +30,8 @@ pub type Look = Box<dyn Fn(Option<u32>) -> Result<Vec<Guarded>, GuardError> + Se
 const FRESH: Duration = Duration::from_secs(1);
 /// Reasons that a refusal names.
 const NAMED: usize = 5;
+/// Entries that change within protected prefixes and are asked at most.
+const ASKED_WITHIN: usize = 256;
 
 /// Where it is found out who must stay reachable.
 pub(super) struct Lookout {
@@ -67,13 +72,57 @@ impl Lookout {
 }
 
 /// Who a change must not cut off; nobody, where it is not to be asked about.
-pub(super) struct Guards(Option<Vec<Guarded>>);
+pub(super) struct Guards {
+    guarded: Option<Vec<Guarded>>,
+    /// Whether the set blocks.
+    blocks: bool,
+}
 
 impl Guards {
     /// What speaks against blocking `prefixes`, whatever is blocked and allowed already.
     pub(super) fn against(&self, prefixes: &[IpNet]) -> Vec<Violation<'_>> {
-        let guarded = self.0.as_ref();
+        let guarded = self.guarded.as_ref().filter(|_| self.blocks);
         guarded.map_or_else(Vec::new, |guarded| violations(prefixes.iter().copied(), guarded))
+    }
+
+    /// Refuses other entries of a set that rules look at, where those rules would cut off whom they do not cut off now.
+    pub(super) fn refuse_rules(
+        &self,
+        engine: &Engine,
+        set: &SetName,
+        add: &[IpNet],
+        leaves: impl Fn(&IpNet) -> bool,
+    ) -> Result<(), ApiError> {
+        let (Some(guarded), Some(policy)) = (&self.guarded, engine.policy()) else { return Ok(()) };
+        if !engine.looks_at(set) {
+            return Ok(());
+        }
+        let before: BTreeSet<IpNet> =
+            engine.entries(set).into_iter().flatten().map(|(prefix, _)| prefix).collect();
+        let kept = before.iter().copied().filter(|prefix| !leaves(prefix));
+        let after: BTreeSet<IpNet> = kept.chain(add.iter().map(IpNet::trunc)).collect();
+        // Of a protected prefix some addresses are asked; of what changes within it, each.
+        let is_protected = |prefix: &&IpNet| {
+            let around = |it: &Guarded| matches!(it.why, Why::Protected) && it.prefix.contains(*prefix);
+            guarded.iter().any(around)
+        };
+        let changed = before.symmetric_difference(&after).filter(is_protected).take(ASKED_WITHIN);
+        let guarded: Vec<Guarded> =
+            guarded.iter().cloned().chain(changed.copied().map(Guarded::protected)).collect();
+        let Some(then) = engine.rules_with(set, Some(after.into_iter().collect()))? else { return Ok(()) };
+        let mut new = cuts(engine, policy, &then, &guarded)?;
+        if !new.is_empty()
+            && let Some(now) = engine.rules_with(set, None)?
+        {
+            let already = cuts(engine, policy, &now, &guarded)?;
+            new.retain(|cut| !already.iter().any(|other| other.is_of_the_same(cut)));
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        let message = |cut: &Cut| format!("rules that look at this set would drop {}", cut.dropped());
+        let problem = |cut| Problem { message: message(cut), ..Problem::default() };
+        Err(ApiError::CutsOff { reasons: new.iter().take(NAMED).map(problem).collect(), found: new.len() })
     }
 }
 
@@ -83,11 +132,12 @@ impl Controller {
     /// # Errors
     /// When the host does not tell.
     pub(super) fn guards(&self, action: Action, force: bool, peer: &Peer) -> Result<Guards, ApiError> {
-        if force || action != Action::Block {
-            return Ok(Guards(None));
+        let blocks = action == Action::Block;
+        if force || !(blocks || action == Action::Match) {
+            return Ok(Guards { guarded: None, blocks });
         }
         let protected = self.view()?.protected.clone();
-        Ok(Guards(Some(self.guarded(&protected, peer)?)))
+        Ok(Guards { guarded: Some(self.guarded(&protected, peer)?), blocks })
     }
 
     /// Who must stay reachable when `peer` changes something, these prefixes among them.

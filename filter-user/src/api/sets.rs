@@ -39,6 +39,7 @@ impl Controller {
         let violations = guards.against(&prefixes);
         let mut engine = self.engine()?;
         refuse(&engine, &violations)?;
+        guards.refuse_rules(&engine, &name, &prefixes, |_| false)?;
         let report = engine.add(&name, action.kind(), &prefixes, &provenance, now)?;
         drop(engine);
         self.announce(&provenance);
@@ -97,6 +98,7 @@ impl Controller {
         let violations = guards.against(&add);
         let mut engine = self.engine()?;
         refuse(&engine, &violations)?;
+        guards.refuse_rules(&engine, &name, &add, |prefix| remove.binary_search(prefix).is_ok())?;
         let report = match engine.change(&name, action.kind(), &add, &remove, &provenance, now) {
             // A set that is there by default is empty until something is added to it.
             Err(EngineError::UnknownSet { .. }) if action.default_set() == name.as_str() => {
@@ -149,6 +151,7 @@ impl Controller {
             let engine = self.asked()?;
             check_change(&engine, &name, prefixes, replace, max_change)?;
             refuse(&engine, &violations)?;
+            guards.refuse_rules(&engine, &name, prefixes, |_| replace)?;
             let planner = engine.planner();
             drop(engine);
             let plan = planner.plan_import(&name, table, prefixes, replace, &provenance, now)?;
@@ -157,6 +160,7 @@ impl Controller {
             let mut engine = self.engine()?;
             check_change(&engine, &name, prefixes, replace, max_change)?;
             refuse(&engine, &violations)?;
+            guards.refuse_rules(&engine, &name, prefixes, |_| replace)?;
             let report = engine.import(&name, table, prefixes, replace, &provenance, now)?;
             drop(engine);
             self.announce(&provenance);

@@ -180,7 +180,7 @@ struct ImportArgs {
     /// How the list is written
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
-    /// Block also who must stay reachable: this host's own addresses, its default gateways, the far ends of SSH sessions,
+    /// Also where that blocks who must stay reachable: this host's own addresses, its default gateways, the far ends of SSH sessions,
     /// prefixes that are broader than any network has. Without it such a list is refused
     #[arg(long)]
     force: bool,

@@ -112,6 +112,34 @@ impl Engine {
         Ok(contents)
     }
 
+    /// Whether rules of the policy in force look at a set.
+    #[must_use]
+    pub fn looks_at(&self, set: &SetName) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.uses.contains(set))
+    }
+
+    /// The policy in force, compiled as it is or with other entries of a set; `None` where its rules do not look at that set.
+    ///
+    /// # Errors
+    /// [`EngineError::Rules`].
+    pub fn rules_with(
+        &self,
+        set: &SetName,
+        entries: Option<Vec<IpNet>>,
+    ) -> Result<Option<Arc<PolicyTables>>, EngineError> {
+        let Some(InForce { checked, slots, seed, .. }) =
+            self.policy.as_ref().filter(|policy| policy.uses.contains(set))
+        else {
+            return Ok(None);
+        };
+        let known = Known { sets: &self.state, tables: self.tables.as_ref(), lenient: true };
+        let compiled = match entries {
+            None => tables(&checked.policy, &known, slots, *seed),
+            Some(entries) => tables(&checked.policy, &With { known: &known, set, entries }, slots, *seed),
+        };
+        compiled.map(|tables| Some(Arc::new(tables))).map_err(|source| EngineError::Rules { source })
+    }
+
     /// Whether rules look at a set: of the policy in force, or of the one that it may give way to.
     pub(super) fn is_looked_at(&self, set: &SetName) -> bool {
         let looks = |policy: &InForce| policy.uses.contains(set);
@@ -193,5 +221,22 @@ impl Names for Known<'_> {
     fn interface_index(&self, name: &InterfaceName) -> Option<u32> {
         let index = self.tables.interface_index(name.as_str());
         if self.lenient { index.or(Some(0)) } else { index }
+    }
+}
+
+/// The same, but for what one set holds.
+struct With<'a> {
+    known: &'a Known<'a>,
+    set: &'a SetName,
+    entries: Vec<IpNet>,
+}
+
+impl Names for With<'_> {
+    fn set(&self, name: &SetName) -> Vec<IpNet> {
+        if name == self.set { self.entries.clone() } else { self.known.set(name) }
+    }
+
+    fn interface_index(&self, name: &InterfaceName) -> Option<u32> {
+        self.known.interface_index(name)
     }
 }

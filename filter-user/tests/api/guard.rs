@@ -7,7 +7,8 @@ use bytes::Bytes;
 use filter_user::api::client::{Client, ClientError};
 use filter_user::api::problem::ErrorDetail;
 use filter_user::api::types::{
-    Action, AddRequest, ChangeRequest, Changed, ImportQuery, Imported, PrefixList, SetChanged, SetEntries,
+    Action, AddRequest, Applied, ApplyRequest, ChangeRequest, Changed, ImportQuery, Imported, PrefixList,
+    SetChanged, SetEntries,
 };
 use filter_user::feeds::parse_prefix;
 use filter_user::guard::{GuardError, Guarded, Session, Why};
@@ -236,4 +237,61 @@ async fn force_is_a_word_of_the_api() {
     let (status, _, answer) =
         daemon.raw(request("POST", path, "application/octet-stream", "198.51.100.7\n")).await;
     assert_eq!(status, 200, "{answer}");
+}
+
+async fn change_match(
+    daemon: &Daemon,
+    set: &str,
+    add: &[&str],
+    remove: &[&str],
+    force: bool,
+) -> Result<SetChanged, ClientError> {
+    let list = |prefixes: &[&str]| -> PrefixList {
+        prefixes.iter().map(|prefix| parse_prefix(prefix).unwrap()).collect::<Vec<IpNet>>().into()
+    };
+    let (add, remove) = (list(add), list(remove));
+    let request = ChangeRequest { action: Action::Match, add, remove, ttl: None, reason: None, force };
+    daemon.client.change(set, &request).await
+}
+
+async fn import_match(
+    daemon: &Daemon,
+    set: &str,
+    list: &str,
+    dry_run: bool,
+) -> Result<Imported, ClientError> {
+    let query = ImportQuery { action: Action::Match, replace: true, dry_run, ..ImportQuery::default() };
+    daemon.client.import(set, &query, chunks(vec![Bytes::from(list.to_owned())])).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sets_that_rules_look_at_cut_nobody_off_either() {
+    let daemon = host();
+    for (set, prefix) in [("bad", "203.0.113.0/24"), ("desks", "198.51.100.0/24"), ("unused", "203.0.113.9")]
+    {
+        change_match(&daemon, set, &[prefix], &[], false).await.unwrap();
+    }
+    let policy = "rules = \"\"\"\ndrop saddr @bad\npass tcp dport 22 saddr @desks\ndrop tcp dport 22 saddr 198.51.100.0/24\n\"\"\"\n";
+    let (file, policy) = ("policy.toml".to_owned(), policy.to_owned());
+    let apply = ApplyRequest { file, policy, confirm: None, force: false };
+    let _: Applied = daemon.client.post("/v1/policy/apply", &apply).await.unwrap();
+
+    let dropped = "rules that look at this set would drop";
+    for detail in [
+        cut_off(change_match(&daemon, "bad", &["198.51.100.0/25"], &[], false).await),
+        cut_off(import_match(&daemon, "bad", "198.51.100.7\n", false).await),
+        cut_off(import_match(&daemon, "bad", "198.51.100.7\n", true).await),
+        // Whom a rule passes, too.
+        cut_off(change_match(&daemon, "desks", &["192.0.2.9"], &["198.51.100.0/24"], false).await),
+        cut_off(import_match(&daemon, "desks", "192.0.2.9\n", false).await),
+    ] {
+        let [reason] = reasons(&detail)[..] else { panic!("{detail:?}") };
+        assert!(reason.starts_with(dropped) && reason.contains("198.51.100.7"), "{reason}");
+    }
+    // What cuts nobody off, and sets that no rule looks at, are nobody's concern.
+    change_match(&daemon, "bad", &["203.0.114.0/24"], &[], false).await.unwrap();
+    change_match(&daemon, "unused", &["198.51.100.7"], &[], false).await.unwrap();
+    // By force; and then it is so already.
+    change_match(&daemon, "bad", &["198.51.100.7"], &[], true).await.unwrap();
+    change_match(&daemon, "bad", &["203.0.115.0/24"], &[], false).await.unwrap();
 }

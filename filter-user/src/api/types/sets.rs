@@ -94,7 +94,7 @@ pub struct AddRequest {
     /// Why, in the caller's words.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Blocked all the same, also where that cuts off who must stay reachable: the host's own addresses, its default
+    /// Done all the same, also where that cuts off who must stay reachable: the host's own addresses, its default
     /// gateways, SSH sessions.
     #[serde(default)]
     pub force: bool,
@@ -180,7 +180,7 @@ pub struct ChangeRequest {
     /// Why they are added, in the caller's words.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Blocked all the same, also where that cuts off who must stay reachable: the host's own addresses, its default
+    /// Done all the same, also where that cuts off who must stay reachable: the host's own addresses, its default
     /// gateways, SSH sessions.
     #[serde(default)]
     pub force: bool,
@@ -237,7 +237,7 @@ pub struct ImportQuery {
     #[serde(default)]
     #[param(maximum = 100)]
     pub max_change: Option<u8>,
-    /// Blocked all the same, also where that cuts off who must stay reachable: the host's own addresses, its default
+    /// Done all the same, also where that cuts off who must stay reachable: the host's own addresses, its default
     /// gateways, SSH sessions.
     #[serde(default)]
     pub force: bool,
