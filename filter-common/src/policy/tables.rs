@@ -191,8 +191,15 @@ const fn lines_of(limit: &WantedLimit, most: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::keys::{AddressV4, PrefixV4};
+    use crate::policy::classifier::addresses::AddressGroup;
+    use crate::policy::classifier::record::Action;
+    use crate::policy::classifier::spec::{AddressTest, RuleSpec};
     use crate::table::memory::zeroed;
+    use crate::table::{Contents, Draft, Room};
 
     fn limit(rate: u64, key: LimitKey) -> WantedLimit {
         WantedLimit { pace: Pace::packets(rate, rate).expect("in bounds"), key, rate, flood: FLOOD_PACKETS }
@@ -212,6 +219,25 @@ mod tests {
             assert!(tables.bucket_lines >= u32::try_from(count).expect("few"));
         }
         assert_eq!(tables(&[limit(1, LimitKey::Total)], 7).bucket_lines, 1);
+    }
+
+    /// The program looks for rules' addresses where they are not packed.
+    #[test]
+    fn addresses_that_rules_name_are_never_packed() {
+        let host = |number: u32| PrefixV4::containing(AddressV4::from_bits(0x0b00_0000 + number * 7919), 32);
+        let v4: Vec<PrefixV4> = (0..300_000).map(host).collect();
+        let mut rule = RuleSpec::new(Action::Drop, 0);
+        rule.source = Some(AddressTest { group: 0, negated: false, v4: true, v6: true });
+        let groups = vec![AddressGroup { v4: v4.clone(), v6: Vec::new(), changes: true }];
+        let spec = RulesSpec { rules: vec![rule], groups, interfaces: 1 };
+        let policy = PolicyTables::new(&spec, &[], Vec::new(), PolicySwitches::NONE, 1).expect("one rule");
+        let mut contents = Contents::default();
+        contents.set_v4(TableKind::Block, v4.into_iter().map(|prefix| (prefix, 1)).collect());
+        contents.set_policy(Arc::new(policy));
+        let draft = Draft::new(&contents, Room::USUAL, 1, u64::MAX).expect("small");
+        let packed = |kind: TableKind| draft.geometry().v4[kind as usize].packed.lines;
+        assert_ne!(packed(TableKind::Block), 0);
+        assert_eq!(packed(TableKind::RuleSource), 0);
     }
 
     #[test]

@@ -145,6 +145,8 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
     }
 }
 
+/// Where there is no map, there is no rule: see [`in_lines`].
+const _: () = assert!(Step::Over as u32 == 0);
 /// There is another rule.
 const NEXT: u32 = Step::Next as u32;
 /// What [`first_rule`] says in place of a [`Step`] where IPv6 addresses have to be searched for.
