@@ -342,6 +342,7 @@ impl Controller {
             },
             total: Traffic::total(&interfaces),
             interfaces,
+            policy: view.policy.clone(),
             tables: Some(view.tables.clone()),
             memory: Some(view.memory),
             removed_sets: Some(dropped.removed()),

@@ -22,7 +22,14 @@ use crate::policy::Policy;
 use crate::policy::probe::Probe;
 
 const SYN: u8 = 0x02;
+const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
+/// What SSH marks its packets with: nothing, low delay, CS1, AF21 and EF (`IPQoS` in ssh_config(5), over the years).
+const SSH_DSCP: [u8; 5] = [0, 4, 8, 18, 46];
+/// The first words of either side of a session.
+const GREETING: &[u8] = b"SSH-2.0-OpenSSH_9.2p1\r\n";
+/// Bytes of a full segment.
+const FULL: usize = 1448;
 /// The port that a broad policy leaves nobody to come in by.
 const SSH: u16 = 22;
 /// Sources that stand for anybody.
@@ -143,12 +150,13 @@ impl Asked<'_> {
         let cut = |who: String, reason| Some(Cut { who, reason });
         match (&guarded.why, guarded.session) {
             (Why::SshPeer | Why::ApiPeer, Some(session)) => {
-                let frame = tcp(session.peer, session.local, ACK)?;
-                let reason = match self.interface_of(session.local.ip()) {
+                let interface = self.interface_of(session.local.ip());
+                let dropped = |frame: Vec<u8>| match interface {
                     Some(interface) => self.drops_on(interface, &frame),
                     None => self.drops_anywhere(&frame),
                 };
-                cut(format!("{}, from {} to {}", guarded.why, session.peer, session.local), reason?)
+                let reason = segments(session.peer, session.local).find_map(dropped)?;
+                cut(format!("{}, from {} to {}", guarded.why, session.peer, session.local), reason)
             }
             (Why::Gateway { interface }, _) => {
                 let reason = self.drops_on(interface, &resolution(address))?;
@@ -167,7 +175,7 @@ impl Asked<'_> {
         let to = self.own(from);
         let mut first = None;
         for port in self.ports() {
-            let frame = tcp(SocketAddr::new(from, 50_000), SocketAddr::new(to, port), SYN)?;
+            let frame = tcp(SocketAddr::new(from, 50_000), SocketAddr::new(to, port), SYN, 0, &[])?;
             first = first.or(Some(self.drops_everywhere(&frame)?));
         }
         first
@@ -230,30 +238,47 @@ fn anybody(number: u32, is_v4: bool) -> IpAddr {
     }
 }
 
-const ETHERNET: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+/// Addresses that no rule is likely to name: whose a session's really is, is not known.
+const ETHERNET: [u8; 12] = [6, 0x4c, 0x65, 0x76, 0x65, 0x65, 6, 0x6c, 0x65, 0x76, 0x65, 0x65];
 
-/// A TCP segment without data; none between two families.
-fn tcp(from: SocketAddr, to: SocketAddr, flags: u8) -> Option<Vec<u8>> {
-    let mut segment = Vec::with_capacity(20);
+/// What comes in an open session, by its shapes: an acknowledgement, the greeting, keys that were typed, a full segment; none
+/// between two families.
+fn segments(from: SocketAddr, to: SocketAddr) -> impl Iterator<Item = Vec<u8>> {
+    let typed = [0x5a; 36];
+    let shapes = SSH_DSCP.into_iter().flat_map(move |dscp| {
+        [
+            tcp(from, to, ACK, dscp, &[]),
+            tcp(from, to, PSH | ACK, dscp, GREETING),
+            tcp(from, to, PSH | ACK, dscp, &typed),
+            tcp(from, to, ACK, dscp, &[0x5a; FULL]),
+        ]
+    });
+    shapes.flatten()
+}
+
+/// A TCP segment; none between two families.
+fn tcp(from: SocketAddr, to: SocketAddr, flags: u8, dscp: u8, data: &[u8]) -> Option<Vec<u8>> {
+    let mut segment = Vec::with_capacity(20 + data.len());
     segment.extend(from.port().to_be_bytes());
     segment.extend(to.port().to_be_bytes());
     segment.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
-    ip(from.ip(), to.ip(), 6, 64, &segment)
+    segment.extend(data);
+    ip(from.ip(), to.ip(), 6, dscp, 64, &segment)
 }
 
-fn ip(from: IpAddr, to: IpAddr, protocol: u8, hops: u8, payload: &[u8]) -> Option<Vec<u8>> {
+fn ip(from: IpAddr, to: IpAddr, protocol: u8, dscp: u8, hops: u8, payload: &[u8]) -> Option<Vec<u8>> {
     let mut frame = ETHERNET.to_vec();
     let length = u16::try_from(payload.len()).ok()?;
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            frame.extend([0x08, 0x00, 0x45, 0]);
+            frame.extend([0x08, 0x00, 0x45, dscp << 2]);
             frame.extend((20 + length).to_be_bytes());
             frame.extend([0, 1, 0x40, 0, hops, protocol, 0, 0]);
             frame.extend(from.octets());
             frame.extend(to.octets());
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend([0x86, 0xdd, 0x60 | dscp >> 2, dscp << 6, 0, 0]);
             frame.extend(length.to_be_bytes());
             frame.extend([protocol, hops]);
             frame.extend(from.octets());
@@ -270,15 +295,18 @@ fn resolution(from: IpAddr) -> Vec<u8> {
     match from {
         IpAddr::V4(from) => {
             let mut frame = ETHERNET.to_vec();
-            frame.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2, 2, 0, 0, 0, 0, 1]);
+            let (ours, theirs) = ETHERNET.split_at(6);
+            frame.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2]);
+            frame.extend(theirs);
             frame.extend(from.octets());
-            frame.extend([2, 0, 0, 0, 0, 2, 198, 51, 100, 1]);
+            frame.extend(ours);
+            frame.extend([198, 51, 100, 1]);
             frame
         }
         IpAddr::V6(from) => {
             let mut message = vec![136, 0, 0, 0, 0x60, 0, 0, 0];
             message.extend(from.octets());
-            ip(from.into(), somewhere(from.into()), 58, 255, &message).unwrap_or_default()
+            ip(from.into(), somewhere(from.into()), 58, 0, 255, &message).unwrap_or_default()
         }
     }
 }

@@ -30,6 +30,7 @@ mod sets;
 pub mod types;
 mod upload;
 
+pub(crate) use self::policy::EMPTY;
 pub use self::policy::stages;
 
 mod verdict;

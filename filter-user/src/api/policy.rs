@@ -34,6 +34,7 @@ impl Controller {
     /// # Errors
     /// What is wrong with it.
     pub fn check_policy(&self, request: &CheckRequest, peer: &Peer) -> Result<PolicyCheck, ApiError> {
+        check_empty(&request.policy)?;
         let checked = read(&request.file, &request.policy)?;
         let guarded = self.guarded(&checked.policy.protect, peer)?;
         let engine = self.asked()?;
@@ -56,11 +57,7 @@ impl Controller {
     /// # Errors
     /// What is wrong with it, or whom it would cut off; nothing was changed then.
     pub fn apply_policy(&self, request: &ApplyRequest, peer: &Peer) -> Result<Applied, ApiError> {
-        if request.policy.trim().is_empty() {
-            return Err(ApiError::Meaningless(
-                "the policy is empty, as of a file that was cut off or a generator that failed; write `default = \"pass\"` to do without rules",
-            ));
-        }
+        check_empty(&request.policy)?;
         let origin = PolicyOrigin { by: peer.name().to_owned(), file: request.file.clone() };
         let checked = read(&request.file, &request.policy)?;
         let confirm = request.confirm.map(|confirm| trial(confirm.0)).transpose()?;
@@ -73,6 +70,7 @@ impl Controller {
     /// # Errors
     /// What is wrong with it; what was in force is then.
     pub fn configure(&self, file: &str, text: &str) -> Result<(), ApiError> {
+        check_empty(text)?;
         let checked = read(file, text)?;
         for warning in drawn(&checked) {
             tracing::warn!("{warning}");
@@ -265,6 +263,13 @@ impl Controller {
             rules: rules.into_iter().enumerate().map(of).collect(),
         })
     }
+}
+
+/// What is said of a policy without a word.
+pub(crate) const EMPTY: &str = "the policy is empty, as of a file that was cut off or a generator that failed; write `default = \"pass\"` to do without rules";
+
+fn check_empty(text: &str) -> Result<(), ApiError> {
+    if text.trim().is_empty() { Err(ApiError::Meaningless(EMPTY)) } else { Ok(()) }
 }
 
 fn read(file: &str, text: &str) -> Result<Checked, ApiError> {

@@ -7,8 +7,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::chain;
-use super::types::{Action, Memory, TableStatus};
+use super::types::{Action, Memory, PolicyInForce, TableStatus, Timestamp};
 use crate::engine::{Engine, LogFile, SetKind, SetSummary};
+use crate::policy::Verdict;
 use crate::tables::TableKind;
 
 /// The engine as of the last change.
@@ -17,6 +18,7 @@ pub(super) struct View {
     pub sets: Vec<SetSummary>,
     pub tables: Vec<TableStatus>,
     pub memory: Memory,
+    pub policy: Option<PolicyInForce>,
     /// Names of the interfaces that the filter should be on.
     pub wanted: Vec<String>,
     /// Prefixes that no list may block, as the policy in force names them.
@@ -32,6 +34,7 @@ impl View {
             sets: engine.sets().collect(),
             tables: TableKind::LISTS.into_iter().flat_map(|kind| tables(engine, kind)).collect(),
             memory: Memory { tables: memory.live, limit: memory.limit },
+            policy: policy(engine),
             wanted: engine.interfaces().keys().cloned().collect(),
             protected: engine.protected(),
             warnings: warnings(engine),
@@ -49,6 +52,16 @@ impl View {
         let displaced = self.log.check().err().map(|error| error.to_string());
         displaced.into_iter().chain(self.warnings.iter().cloned()).collect()
     }
+}
+
+fn policy(engine: &Engine) -> Option<PolicyInForce> {
+    let (policy, number) = (engine.policy()?, engine.policy_number()?);
+    Some(PolicyInForce {
+        number,
+        default: if policy.default == Verdict::Drop { "drop" } else { "pass" }.to_owned(),
+        rules: policy.rules.len() as u64,
+        confirm_until: engine.trial_until().map(Timestamp),
+    })
 }
 
 fn tables(engine: &Engine, kind: TableKind) -> [TableStatus; 2] {

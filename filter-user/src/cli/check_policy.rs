@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::render::{grouped, size};
 use super::{Outcome, Refusal, policy_file, table};
 use crate::api::client::Client;
-use crate::api::stages;
 use crate::api::types::{CheckRequest, PolicyCheck, PolicyMemory, SCHEMA};
+use crate::api::{EMPTY, stages};
 use crate::dataplane::interface_index;
 use crate::engine::SetName;
 use crate::policy::compile::Names;
@@ -42,6 +42,10 @@ pub async fn run(files: &[String], json: bool, client: &Client, out: &mut impl W
     let mut policies = Vec::new();
     for file in files {
         let (policy, checked) = policy_file::read(file)?;
+        if policy.trim().is_empty() {
+            let message = format!("{file}: {EMPTY}");
+            return Err(Refusal { message, problems: Vec::new(), may_have_changed: false }.into());
+        }
         let request = CheckRequest { file: file.clone(), policy };
         let found = match client.ask::<_, PolicyCheck>("/v1/policy/check", &request).await {
             // It asks the kernel for interfaces, which blocks.
@@ -90,7 +94,8 @@ fn alone(file: &str, checked: &Checked) -> Result<PolicyCheck> {
 
 fn text(check: &PolicyCheck) -> String {
     let PolicyMemory { tables, now, buckets } = check.memory;
-    let mut text = format!("{}: {} rules\n", check.file, grouped(check.rules as u64));
+    let rules = if check.rules == 1 { "rule" } else { "rules" };
+    let mut text = format!("{}: {} {rules}\n", check.file, grouped(check.rules as u64));
     text += &format!("  stages  {}\n", check.stages.join(", "));
     text +=
         &format!("  memory  {} of tables (now {}), {} of limits\n", size(tables), size(now), size(buckets));

@@ -55,11 +55,15 @@ pub fn prefix(prefix: &IpNet) -> String {
     }
 }
 
-/// Free text on one line, without control characters, at most 60 characters.
+/// Text on one line, without control characters.
+pub fn on_one_line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+/// The same, at most 60 characters.
 pub fn truncated(text: &str) -> String {
     const WIDTH: usize = 60;
-    let mut short: String =
-        text.chars().take(WIDTH).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let mut short: String = on_one_line(text).chars().take(WIDTH).collect();
     if text.chars().nth(WIDTH).is_some() {
         short.push('…');
     }
@@ -131,6 +135,17 @@ pub fn status(status: &Status) -> String {
     for warning in &status.controller.warnings {
         text += &format!("WARNING: {warning}\n");
     }
+    if let Some(policy) = &status.policy {
+        let rules = if policy.rules == 1 { "rule" } else { "rules" };
+        let trial =
+            policy.confirm_until.map_or_else(String::new, |until| format!(", on trial until {until}"));
+        text += &format!(
+            "policy {}: {} {rules}, default {}{trial}\n",
+            policy.number,
+            grouped(policy.rules),
+            policy.default
+        );
+    }
     if status.interfaces.is_empty() {
         text += "interfaces: none; `levee attach IFACE` puts the filter on one\n";
     } else {
@@ -168,7 +183,7 @@ fn controller(status: &Status) -> String {
             return owner;
         }
         return "controller: not running; what is attached goes on with its last tables, of which nothing expires \
-                until it runs again\n"
+                until it runs again; a policy on trial goes back by itself\n"
             .to_owned();
     }
     let mut text = "controller: running".to_owned();
@@ -283,7 +298,7 @@ mod tests {
     use filter_common::counters::Counters;
 
     use super::*;
-    use crate::api::types::{ControllerStatus, Memory, SCHEMA, Timestamp};
+    use crate::api::types::{ControllerStatus, Memory, PolicyInForce, SCHEMA, Timestamp};
 
     fn some_traffic(blocked: u64) -> Traffic {
         let mut counters = Counters::default();
@@ -350,6 +365,7 @@ mod tests {
             controller,
             interfaces: Vec::new(),
             total: some_traffic(0),
+            policy: None,
             tables: running.then(Vec::new),
             memory: running.then_some(memory),
             sets: None,
@@ -361,6 +377,18 @@ mod tests {
     fn the_status_shows_the_memory_of_the_tables_and_its_limit() {
         let text = status(&some_status(true));
         assert!(text.contains("\nkernel memory of the tables: 6 MiB, the limit is 512 MiB\n"), "{text}");
+    }
+
+    #[test]
+    fn the_status_shows_the_policy_in_force() {
+        let confirm_until = Some(Timestamp(SystemTime::UNIX_EPOCH));
+        let policy = PolicyInForce { number: 7, default: "drop".to_owned(), rules: 1, confirm_until };
+        let text = status(&Status { policy: Some(policy), ..some_status(true) });
+        assert!(
+            text.contains("policy 7: 1 rule, default drop, on trial until 1970-01-01T00:00:00Z\n"),
+            "{text}"
+        );
+        assert!(!status(&some_status(true)).contains("policy"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::render::{grouped, scaled, truncated};
+use super::render::{grouped, on_one_line, scaled};
 use super::{Outcome, table};
 use crate::api::client::Client;
 use crate::api::types::RuleList;
@@ -49,7 +49,7 @@ fn text(list: &RuleList) -> String {
             grouped(rule.count.packets),
             scaled(rule.count.bytes, "B"),
             last,
-            truncated(&rule.rule),
+            on_one_line(&rule.rule),
         ]
     });
     head + &table::aligned(&["NAME", ">PACKETS", ">BYTES", "LAST HIT", "RULE"], rows)

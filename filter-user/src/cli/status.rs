@@ -78,6 +78,7 @@ pub async fn without_daemon(bpffs: &Path, absent: ClientError) -> Result<Status>
         },
         total: Traffic::total(&interfaces),
         interfaces,
+        policy: None,
         tables: None,
         memory: None,
         sets: None,

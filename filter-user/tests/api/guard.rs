@@ -8,7 +8,7 @@ use filter_user::api::client::{Client, ClientError};
 use filter_user::api::problem::ErrorDetail;
 use filter_user::api::types::{
     Action, AddRequest, Applied, ApplyRequest, ChangeRequest, Changed, ImportQuery, Imported, PrefixList,
-    SetChanged, SetEntries,
+    SetChanged, SetEntries, Status,
 };
 use filter_user::feeds::parse_prefix;
 use filter_user::guard::{GuardError, Guarded, Session, Why};
@@ -294,4 +294,40 @@ async fn sets_that_rules_look_at_cut_nobody_off_either() {
     // By force; and then it is so already.
     change_match(&daemon, "bad", &["198.51.100.7"], &[], true).await.unwrap();
     change_match(&daemon, "bad", &["203.0.115.0/24"], &[], false).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_asked_about_everything_that_a_session_sends() {
+    let daemon = host();
+    let apply = async |rules: &str| {
+        let policy = format!("rules = '''\n{rules}\n'''\n");
+        let apply = ApplyRequest { file: "policy.toml".to_owned(), policy, confirm: None, force: false };
+        daemon.client.post::<_, Applied>("/v1/policy/apply", &apply).await
+    };
+    for rule in [
+        "drop tcp flags psh",
+        "drop tcp length > 1000",
+        "drop tcp dport 22 payload at 0 \"SSH-\"",
+        "drop tcp dscp != 0",
+        "drop dscp cs1",
+        "limit 1kbit/s burst 1kbit per total tcp",
+        "drop ether src != 02:00:00:00:00:01",
+    ] {
+        let detail = cut_off(apply(rule).await);
+        assert!(reasons(&detail).iter().any(|reason| reason.contains("198.51.100.7")), "{rule}: {detail:?}");
+    }
+    apply("drop tcp length > 1500\ndrop udp length > 1000\ndrop ether src 02:00:00:00:00:01").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_tells_which_policy_is_in_force() {
+    let daemon = host();
+    let status = async || daemon.client.get::<Status>("/v1/status").await.unwrap().policy;
+    assert_eq!(status().await, None);
+    let (file, policy) = ("policy.toml".to_owned(), "rules = 'drop udp dport 1'\n".to_owned());
+    let apply = ApplyRequest { file, policy, confirm: Some("60s".parse().unwrap()), force: false };
+    let _: Applied = daemon.client.post("/v1/policy/apply", &apply).await.unwrap();
+    let policy = status().await.unwrap();
+    assert_eq!((policy.number, policy.default.as_str(), policy.rules), (1, "pass", 1));
+    assert!(policy.confirm_until.is_some());
 }

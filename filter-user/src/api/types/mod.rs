@@ -26,8 +26,8 @@ pub use sets::{
     PlannedMemory, RemoveRequest, SetChanged, SetEntries, SetList, SetRemoved, SetSummary,
 };
 pub use status::{
-    ControllerStatus, Count, Health, Interface, InterfaceStats, Memory, Place, Stats, StatsController,
-    Status, TableStatus, Traffic,
+    ControllerStatus, Count, Health, Interface, InterfaceStats, Memory, Place, PolicyInForce, Stats,
+    StatsController, Status, TableStatus, Traffic,
 };
 pub use time::{Span, Timestamp};
 pub use verdict::{Blocked, EntriesWithin, PrefixMatch, TestRequest, TestResult, Tested};

@@ -268,6 +268,20 @@ pub struct Memory {
     pub limit: u64,
 }
 
+/// The policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyInForce {
+    /// Its number.
+    pub number: u32,
+    /// What becomes of packets that no rule decides about: `pass` or `drop`.
+    pub default: String,
+    /// Rules that it has.
+    pub rules: u64,
+    /// Until when it can be confirmed; absent where it needs no confirming.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub confirm_until: Option<Timestamp>,
+}
+
 /// Everything about the daemon, its tables and its interfaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -282,6 +296,8 @@ pub struct Status {
     pub interfaces: Vec<Interface>,
     /// Sum over the interfaces.
     pub total: Traffic,
+    /// The policy in force; absent where there is none, or no daemon answered.
+    pub policy: Option<PolicyInForce>,
     /// The prefix tables; absent when no daemon answered.
     pub tables: Option<Vec<TableStatus>>,
     /// Memory of the tables; absent when no daemon answered.
