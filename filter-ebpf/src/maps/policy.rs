@@ -1,7 +1,7 @@
 //! The rules' part of the program: facts of the packet, the walk along its rules, and what rules do.
 //!
 //! The walk is made of global functions, each verified once: one that finds the rules and looks at the first, in two parts
-//! where rules look at addresses; one that looks at the next. Between them, facts and state lie in an element of a per-CPU
+//! where rules look at addresses and the packet is IPv6; one that looks at the next. Between them, facts and state lie in an element of a per-CPU
 //! array. Costs nothing but a test of read-only data where there are no rules; else that look-up, the classifier's lines
 //! ([`filter_common::policy::classifier`]), and for each rule that counts its counters and the kernel's tick. The clock
 //! itself is read at most once, where a limit or a ban is met.
