@@ -357,14 +357,16 @@ fn a_frame_partly_in_fragments_reaches_programs_that_take_them() -> Result<()> {
     Ok(())
 }
 
+/// What a measurement is made of, not how long it took: times depend on what else the machine does, and belong to the
+/// benchmark.
 #[test]
-fn a_bare_drop_costs_the_floor_and_nothing_more() -> Result<()> {
-    let _sandbox = Sandbox::enter("a_bare_drop_costs_the_floor")?;
+fn a_bare_drop_is_measured_round_by_round_beside_the_floor() -> Result<()> {
+    let _sandbox = Sandbox::enter("a_bare_drop_is_measured")?;
     for frags in [false, true] {
         let mut object = Object::new()?;
         let target = object.xdp(if frags { name::BARE_DROP_FRAGS } else { name::BARE_DROP })?;
         let plan = Plan {
-            repeat: 200_000,
+            repeat: 20_000,
             rounds: 7,
             frags,
             ..Plan::new(udp4(), SourcePattern::hit_v4(1000, Order::Random))
@@ -372,7 +374,10 @@ fn a_bare_drop_costs_the_floor_and_nothing_more() -> Result<()> {
         let measured = plan.measure(target.fd()?)?;
         println!("{measured:?}");
         assert_eq!(measured.action, Action::Drop);
-        assert!(measured.over_floor_ns.abs() <= 10.0, "{measured:?}");
+        assert_eq!(measured.rounds_ns.len(), 7, "{measured:?}");
+        assert!(measured.floor_ns > 0.0 && measured.target_ns > 0.0, "{measured:?}");
+        let (least, most) = measured.spread_ns;
+        assert!((least..=most).contains(&measured.over_floor_ns), "{measured:?}");
     }
     Ok(())
 }
