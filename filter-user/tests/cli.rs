@@ -58,6 +58,8 @@ fn every_command_has_help_with_an_example() {
         "set list",
         "set flush",
         "set rm",
+        "profile list",
+        "profile show",
         "check",
         "completions",
         "man",
@@ -408,4 +410,18 @@ fn usage_that_only_the_command_itself_sees_is_wrong_ends_with_two() {
     ] {
         levee(&dir.path().join("none")).args(arguments).assert().code(2).stderr(contains(words));
     }
+}
+
+#[test]
+fn profiles_are_shown_without_a_daemon_and_policies_with_them_are_read() {
+    let dir = dir();
+    let nobody = dir.path().join("nobody");
+    levee(&nobody).args(["profile", "list"]).assert().success().stdout(contains("bogons"));
+    let shown = levee(&nobody).args(["profile", "show", "syn", "-j"]).assert().success();
+    shown.stdout(contains("\"syn/per-source\"").and(contains("\"hits\"")));
+    levee(&nobody).args(["profile", "show", "sin"]).assert().code(2).stderr(contains("similar"));
+    let policy = dir.path().join("policy.toml");
+    std::fs::write(&policy, "profiles = ['syn']\n[profile.syn]\nexcept = 'bare'\n").expect("a file");
+    let refused = levee(&nobody).arg("check").arg(&policy).assert().code(1);
+    refused.stderr(contains("unknown rule of profile `syn`"));
 }

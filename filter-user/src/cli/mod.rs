@@ -24,6 +24,7 @@ mod man;
 mod packet;
 mod policy;
 mod policy_file;
+mod profile;
 mod progress;
 mod render;
 mod rollback;
@@ -99,6 +100,7 @@ enum Command {
     Confirm(confirm::Args),
     Rollback(rollback::Args),
     Policy(policy::Args),
+    Profile(profile::Args),
     Rules(rules::Args),
     Bans(bans::Args),
     Samples(samples::Args),
@@ -196,6 +198,7 @@ fn dispatch(cli: Cli, client: &Client, out: &mut impl Write) -> Result<Outcome> 
     match command {
         Command::Run(args) => return run::run(args, socket).map(|()| Outcome::Done),
         Command::Check(args) if !args.has_policies() => return check::run(&args, out),
+        Command::Profile(args) => return profile::run(&args, out),
         Command::Completions(args) => return completions::run(&args, out).map(|()| Outcome::Done),
         Command::Man(args) => return man::run(&args, out).map(|()| Outcome::Done),
         _ => {}
@@ -220,7 +223,9 @@ fn dispatch(cli: Cli, client: &Client, out: &mut impl Write) -> Result<Outcome> 
             Command::Rules(args) => rules::run(args, client, out).await,
             Command::Bans(args) => bans::run(args, client, out).await,
             Command::Samples(args) => samples::run(args, client, out).await,
-            Command::Run(_) | Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
+            Command::Run(_) | Command::Profile(_) | Command::Completions(_) | Command::Man(_) => {
+                Ok(Outcome::Done)
+            }
         }
     });
     // After an interrupt a thread may still wait for standard input.

@@ -35,7 +35,8 @@ pub(super) struct InForce {
 impl InForce {
     pub(super) fn new(checked: Checked, record: &PolicyRecord, tables: &dyn PrefixTables) -> Self {
         let uses = checked.policy.sets_used().map(|used| used.set.clone()).collect();
-        let (seed, slots) = (record.seed, record.slots.clone());
+        let slots = numbered(&record.slots, checked.policy.rules.len());
+        let seed = record.seed;
         let mut policy = Self { checked, uses, seed, slots, redirected: Vec::new() };
         policy.redirected = policy.redirects(tables);
         policy
@@ -55,6 +56,13 @@ impl InForce {
     pub(super) fn keys(&self) -> Vec<(String, u32)> {
         keys(&self.checked.policy).into_iter().zip(self.slots.iter().copied()).collect()
     }
+}
+
+/// Numbers of counters for so many rules. Another version of Levee may have brought more rules in a profile than this
+/// policy had when it was applied; they get numbers that are free.
+fn numbered(slots: &[u32], rules: usize) -> Vec<u32> {
+    let free = (0..).filter(|slot| !slots.contains(slot));
+    slots.iter().copied().chain(free).take(rules).collect()
 }
 
 /// What tells a rule from others across policies: its own name, or all that it says.
@@ -238,5 +246,17 @@ impl Names for With<'_> {
 
     fn interface_index(&self, name: &InterfaceName) -> Option<u32> {
         self.known.interface_index(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbered;
+
+    #[test]
+    fn rules_that_a_profile_has_gained_get_counters_that_are_free() {
+        assert_eq!(numbered(&[5, 0], 2), [5, 0]);
+        assert_eq!(numbered(&[5, 0], 4), [5, 0, 1, 2]);
+        assert_eq!(numbered(&[5, 0], 1), [5]);
     }
 }

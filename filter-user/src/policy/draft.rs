@@ -115,6 +115,11 @@ impl Draft {
         self.spans.iter().find(|(known, _)| *known == field).map(|(_, span)| *span)
     }
 
+    /// The matches alone.
+    pub(super) fn into_matches(self) -> Vec<Match> {
+        self.matches.iter().cloned().collect()
+    }
+
     /// The rule, which stands at `whole`; `None` where it has no action, or cannot be.
     pub(super) fn finish(mut self, whole: Span, findings: &mut Findings) -> Option<Located> {
         self.spans.sort_unstable();

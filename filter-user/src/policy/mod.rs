@@ -20,6 +20,7 @@ mod lint;
 pub mod names;
 pub mod probe;
 mod problem;
+pub mod profiles;
 mod ranges;
 mod source;
 mod suggest;
@@ -70,7 +71,7 @@ pub struct Policy {
     pub interfaces: Vec<InterfaceEntry>,
     /// Sets that are declared.
     pub sets: BTreeMap<SetName, SetEntry>,
-    /// The rules, in the order in which a packet meets them.
+    /// The rules, in the order in which a packet meets them: its own, then those of its profiles.
     pub rules: Vec<Rule>,
 }
 
@@ -215,6 +216,14 @@ impl Checked {
     }
 }
 
+impl Rule {
+    /// Whether a profile brought it in.
+    #[must_use]
+    pub fn is_of_profile(&self) -> bool {
+        self.name.as_ref().is_some_and(|name| name.as_str().contains('/'))
+    }
+}
+
 impl FromStr for Rule {
     type Err = PolicyErrors;
 
@@ -260,7 +269,9 @@ fn parse(
     if let Some(errors) = findings.into_errors(&source) {
         return Err(errors);
     }
-    let warnings = lint::warnings(&policy, &spans, &source);
+    // Nobody who takes a profile in can change what its rules say.
+    let own = policy.rules.iter().take_while(|rule| !rule.is_of_profile()).count();
+    let warnings = lint::warnings(&policy, &spans[..own], &source);
     Ok(Checked { policy, warnings, spans, source })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bounds::{FRAME_BITS, MAX_NAME, MAX_PAYLOAD};
 
-/// The name of a rule: 1 to 63 letters, digits, `_`, `.` and `-`.
+/// The name of a rule: 1 to 63 letters, digits, `_`, `.` and `-`; of a profile's rule that of the profile, `/`, and its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleName(Arc<str>);
 
@@ -16,6 +16,11 @@ impl RuleName {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
         let fits = (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(allowed);
         fits.then(|| Self(text.into()))
+    }
+
+    /// What a policy calls a rule of a profile; no rule of its own has a name with a `/`.
+    pub(super) fn of_profile(profile: &str, rule: &Self) -> Self {
+        Self(format!("{profile}/{rule}").into())
     }
 
     /// The name itself.

@@ -1,9 +1,10 @@
-//! The policy as a TOML file.
+//! The policy as a TOML file, and profiles, which are files of another kind.
 //!
 //! Decides which tables and keys there are; each is read once, and what nobody reads is an error. Trusts nothing.
 //! TOML's own errors are all reported; behind the first of them only what stands before it is, since anything else
 //! may be its consequence.
 
+mod profile;
 mod rule;
 mod settings;
 mod table;
@@ -17,9 +18,10 @@ use super::problem::Findings;
 use super::source::{Source, Span};
 use super::{InterfaceEntry, Policy, RuleSpans};
 
+pub(super) use self::profile::profile;
 use self::table::Table;
 
-/// The policy in the text and where its rules stand, as far as nothing is wrong.
+/// The policy in the text and where its rules stand, as far as nothing is wrong; those of a profile where it is named.
 pub(super) fn read(source: &Source, findings: &mut Findings) -> (Policy, Vec<RuleSpans>) {
     let text = source.text();
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -92,7 +94,7 @@ fn interfaces(table: &mut Table<'_>, findings: &mut Findings) -> Vec<InterfaceEn
     entries.into_iter().map(|(entry, _)| entry).collect()
 }
 
-/// `rules`, then each `[[rule]]`: that is their order in a file, too.
+/// `rules`, then each `[[rule]]`: that is their order in a file, too. Rules of profiles follow.
 fn rules(table: &mut Table<'_>, policy: &mut Policy, findings: &mut Findings) -> Vec<RuleSpans> {
     let text = table.file;
     let mut spans = Vec::new();
@@ -114,6 +116,7 @@ fn rules(table: &mut Table<'_>, policy: &mut Policy, findings: &mut Findings) ->
             take(located);
         }
     }
+    profile::profiles(table, findings, &mut take);
     if let Some(place) = too_many {
         let hint = Some("put addresses in sets, and ports in lists".into());
         findings.fault(Fault::TooMany { what: "rules".into(), limit: MAX_RULES, hint }, place);

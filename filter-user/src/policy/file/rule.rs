@@ -158,7 +158,12 @@ fn action_table(
     Ok(())
 }
 
-fn keyed_matches(file: &str, value: Value<'_>, draft: &mut Draft, findings: &mut Findings) -> Parsed<()> {
+pub(super) fn keyed_matches(
+    file: &str,
+    value: Value<'_>,
+    draft: &mut Draft,
+    findings: &mut Findings,
+) -> Parsed<()> {
     let mut table = Table::of(file, "match", value, findings).ok_or(Stop)?;
     let mut outcome = Ok(());
     let hoplimit = ("hoplimit", Field::Ttl);
@@ -189,12 +194,12 @@ fn keyed_match(
     Ok(())
 }
 
-fn ended(cursor: &mut Cursor<'_, '_>) -> Parsed<()> {
+pub(super) fn ended(cursor: &mut Cursor<'_, '_>) -> Parsed<()> {
     if cursor.peek().is_none() { Ok(()) } else { Err(cursor.unexpected("the end of the value")) }
 }
 
 /// The tokens that a value would be in a line of text.
-fn value_tokens(
+pub(super) fn value_tokens(
     file: &str,
     value: Value<'_>,
     out: &mut Vec<Token<'static>>,

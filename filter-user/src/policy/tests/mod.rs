@@ -7,6 +7,7 @@ mod file;
 mod kinds;
 mod lint;
 mod packets;
+mod profiles;
 mod properties;
 mod reference;
 

@@ -5,11 +5,11 @@ use super::*;
 
 const REFERENCE: &str = include_str!("../../../../POLICY.md");
 
-/// The fenced blocks of that kind, with the line that each begins at.
-fn blocks(kind: &str) -> Vec<(usize, String)> {
+/// The fenced blocks of that kind in a document, with the line that each begins at.
+pub fn blocks(document: &str, kind: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
     let mut open: Option<(usize, String)> = None;
-    for (number, line) in REFERENCE.lines().enumerate() {
+    for (number, line) in document.lines().enumerate() {
         match &mut open {
             Some(block) if line == "```" => blocks.push(std::mem::take(block)),
             Some((_, text)) => *text += &format!("{line}\n"),
@@ -25,8 +25,8 @@ fn blocks(kind: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn every_example_of_the_reference_is_accepted() {
-    let files = blocks("toml");
-    let lines = blocks("levee");
+    let files = blocks(REFERENCE, "toml");
+    let lines = blocks(REFERENCE, "levee");
     assert!(files.len() >= 3 && lines.len() >= 3, "{} and {} examples", files.len(), lines.len());
     for (line, text) in files {
         let name = format!("POLICY.md line {line}");
