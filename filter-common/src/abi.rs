@@ -6,7 +6,7 @@
 //! this one in place.
 
 /// Version of everything that kernel side and user side must agree on.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// First word of the `LEVEE_META` map: tells a Levee pin directory from anything else ("LEVE" in ASCII).
 pub const META_MAGIC: u32 = 0x4c45_5645;
@@ -43,6 +43,14 @@ pub const POLICY_GLOBAL: &str = "POLICY";
 pub const RULE_SLOTS: u32 = 2 * crate::policy::classifier::MAX_RULES;
 /// Sources that can be banned at a time. Where there are more, the one that sent nothing for longest gives way.
 pub const MAX_BANS: u32 = 1 << 16;
+/// Exchanges that this host has begun which are known at a time. Where there are more, one that was not looked up for long
+/// gives way.
+pub const MAX_ASKED: u32 = 1 << 16;
+/// Hosts that it has sent UDP to, likewise.
+pub const MAX_ASKED_HOSTS: u32 = 1 << 17;
+/// Name of the program that notes what leaves; see `filter-ebpf/src/bin/asked.rs`.
+pub const ASKED_PROGRAM: &str = "levee_asked";
+
 /// Bytes of a packet that a sample shows at most.
 pub const SAMPLE_BYTES: u32 = 256;
 
@@ -70,6 +78,14 @@ pub mod map {
     /// LRU hash of [`super::BanKey`] to the time at which the ban ends, in nanoseconds of the monotonic clock; shared by all
     /// interfaces.
     pub const BANS: &str = "BANS";
+    /// LRU hash of [`crate::policy::asked::AskedKey`] to the time at which this host last sent something of that exchange, in
+    /// nanoseconds of the coarse monotonic clock; shared by all interfaces.
+    pub const ASKED: &str = "ASKED";
+    /// The same of hosts that it sent any UDP to.
+    pub const ASKED_HOSTS: &str = "ASKED_HOSTS";
+    /// Array of [`crate::policy::asked::WATCHED_WORDS`] words: a bit for each port of UDP whose answers rules want to know;
+    /// shared by all interfaces.
+    pub const WATCHED: &str = "WATCHED";
     /// Per-CPU array of one [`crate::policy::scratch::Scratch`]: where a packet's facts lie while rules look at them.
     pub const SCRATCH: &str = "SCRATCH";
     /// Perf event array by which samples reach whoever listens; shared by all interfaces.

@@ -8,5 +8,8 @@ pub static DATAPLANE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"
 /// The programs of the test harness: flood generator, driver, bare drop and stack counter.
 pub static HARNESS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/harness"));
 
+/// The program that notes what leaves.
+pub static ASKED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/asked"));
+
 /// The program that runs another one on trial.
 pub static TRIAL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/trial"));

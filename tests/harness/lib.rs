@@ -43,6 +43,7 @@
 //! * [`flood`], [`counters`]: many live frames from many sources, and what became of them.
 //! * [`measure`]: nanoseconds over the floor.
 //! * [`levee`]: the real daemon and its command line.
+//! * [`asked`]: the program that notes what leaves, run on single frames.
 //! * [`data`]: real lists and captures, where somebody has put them.
 //! * [`contract`]: every row of the parser contract as a frame and the reason that it must end with.
 //! * [`policy`]: the same with a policy, and what its rules counted.
@@ -50,6 +51,7 @@
 //! * [`inject`]: frames of any bytes, sent as they are.
 //! * [`suite`], [`feature`]: tests that can say that they were skipped, and why.
 
+pub mod asked;
 pub mod batch;
 pub mod contract;
 pub mod counters;

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+mod asked;
 mod bans;
 mod clients;
 mod counting;
@@ -57,6 +58,8 @@ fn main() -> ExitCode {
         detach::detach_leaves_no_pin_no_program_and_no_object,
         detach::detach_all_works_through_the_daemon_and_takes_off_every_interface,
         detach::detach_all_works_without_a_daemon,
+        asked::what_leaves_is_noted_while_a_policy_asks_and_whatever_happens_to_the_daemon,
+        asked::a_policy_on_trial_has_what_leaves_noted_and_the_one_before_goes_on_with_its_notes,
         detach::what_was_detached_while_the_daemon_was_dead_stays_detached,
         detach::an_interface_that_went_away_does_not_keep_the_others_from_anything,
         detach::an_interface_that_moved_to_another_namespace_is_still_known,

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use super::asked::{Asked, AskedKey, is_asked};
 use super::classifier::{Effects, Outcome, walk};
 use super::facts::{AddressClass, PacketFacts, find_classes};
 use super::limiter::memory::{SlotLine, zeroed};
@@ -30,6 +31,8 @@ pub struct HostRules<'a> {
     pub now: Cell<u64>,
     /// What each random number is.
     pub random: Cell<u32>,
+    /// What this host has sent, and when.
+    pub notes: RefCell<HashMap<AskedKey, u64>>,
     /// The numbers of the counters that were counted, in order.
     pub counted: RefCell<Vec<u32>>,
 }
@@ -53,6 +56,7 @@ impl<'a> HostRules<'a> {
             bans: RefCell::default(),
             now: Cell::new(1),
             random: Cell::new(0),
+            notes: RefCell::default(),
             counted: RefCell::default(),
         }
     }
@@ -145,6 +149,11 @@ impl<P: PacketRead> Effects for HostEffects<'_, '_, P> {
 
     fn payload(&mut self, offset: u32, length: u32) -> Option<(u64, u64)> {
         self.observed.payload(self.packet, offset, length)
+    }
+
+    fn asked(&mut self) -> Asked {
+        let notes = self.rules.notes.borrow();
+        is_asked(&self.observed.asked, self.rules.now.get(), |key| notes.get(key).copied())
     }
 
     fn ban(&mut self, seconds: u32, now: u64) {

@@ -1,5 +1,6 @@
 //! What rules decide by: pure functions of a state, the time and a packet.
 
+pub mod asked;
 pub mod classifier;
 pub mod facts;
 #[cfg(any(test, feature = "std"))]

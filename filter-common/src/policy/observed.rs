@@ -7,7 +7,8 @@
 //! It is plain numbers at fixed places, so that the program can keep it in a map between functions that are verified
 //! apart. Fields that are not in use keep what they had; nobody asks for them.
 
-use super::classifier::field::{ABSENT, FIELDS, Field, KEYS, PAYLOAD, shape_v4, shape_v6};
+use super::asked::{self, AskedKey};
+use super::classifier::field::{ABSENT, ASKED, FIELDS, Field, KEYS, PAYLOAD, shape_v4, shape_v6};
 use crate::keys::{AddressV4, AddressV6};
 use crate::parse::{Fragment, Headers, L4Kind, PacketRead, ether_type, is_tag, protocol};
 
@@ -73,12 +74,14 @@ pub struct Observed {
     pub values: [u32; FIELDS],
     /// Explicit padding.
     pub reserved: u32,
+    /// What it answers.
+    pub asked: AskedKey,
 }
 
 /// The offset of what is not there.
 pub const NO_PAYLOAD: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Observed>() == 48 + 24 + FIELDS * 4 + 4);
+const _: () = assert!(size_of::<Observed>() == 48 + 24 + FIELDS * 4 + 4 + size_of::<AskedKey>());
 
 /// The parts of an IP header that differ between families.
 pub trait Family: Copy {
@@ -86,12 +89,31 @@ pub trait Family: Copy {
     const NUMBER: u32;
     /// Its protocol of control messages.
     const ICMP: u8;
+    /// The type of its echo request.
+    const ECHO_REQUEST: u16;
+    /// The type of its echo reply.
+    const ECHO_REPLY: u16;
     /// The address as [`Observed`] has it.
     fn words(self) -> [u64; 2];
     /// The value of [`Field::Shape`].
     fn shape(fragment: Fragment, extensions: u32) -> u32;
     /// What the fixed header at `network` says; `None` past the end of the frame.
     fn fixed<P: PacketRead>(packet: &P, network: usize) -> Option<Fixed>;
+    /// Whether a control message of that type quotes a packet.
+    fn is_error(message: u16) -> bool;
+    /// What a quoted header at `network` says; `None` past the end of the frame, and of what has no ports.
+    fn quoted<P: PacketRead>(packet: &P, network: usize) -> Option<Quoted>;
+}
+
+/// A packet that a control message quotes.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted {
+    /// Who it was for, as [`Observed`] has addresses.
+    pub destination: [u64; 2],
+    /// What it carried; of IPv6 what follows the fixed header.
+    pub protocol: u8,
+    /// Offset in the frame of what it carried.
+    pub transport: u32,
 }
 
 /// What both families have in their fixed headers.
@@ -108,6 +130,8 @@ pub struct Fixed {
 impl Family for AddressV4 {
     const NUMBER: u32 = family::V4;
     const ICMP: u8 = protocol::ICMP;
+    const ECHO_REQUEST: u16 = 8;
+    const ECHO_REPLY: u16 = 0;
 
     #[inline(always)]
     fn words(self) -> [u64; 2] {
@@ -125,11 +149,36 @@ impl Family for AddressV4 {
         let third: u32 = packet.read(network + 8)?;
         Some(Fixed { ttl: third >> 24, dscp: first >> 18 & 0x3f, length: first & 0xffff })
     }
+
+    #[inline(always)]
+    fn is_error(message: u16) -> bool {
+        matches!(message, 3..=5 | 11 | 12)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "frames are far below 4 GiB")]
+    fn quoted<P: PacketRead>(packet: &P, network: usize) -> Option<Quoted> {
+        const OFFSET: u16 = 0x1fff;
+        let first: u16 = packet.read(network)?;
+        let fragment: u16 = packet.read(network + 6)?;
+        if first >> 12 != 4 || fragment & OFFSET != 0 {
+            return None;
+        }
+        let carried: u16 = packet.read(network + 8)?;
+        let destination: u32 = packet.read(network + 16)?;
+        Some(Quoted {
+            destination: [destination.into(), 0],
+            protocol: (carried & 0xff) as u8,
+            transport: network as u32 + u32::from(first >> 8 & 0xf) * 4,
+        })
+    }
 }
 
 impl Family for AddressV6 {
     const NUMBER: u32 = family::V6;
     const ICMP: u8 = protocol::ICMPV6;
+    const ECHO_REQUEST: u16 = 128;
+    const ECHO_REPLY: u16 = 129;
 
     #[inline(always)]
     fn words(self) -> [u64; 2] {
@@ -156,6 +205,25 @@ impl Family for AddressV6 {
             length: if jumbo { rest } else { HEADER + payload },
         })
     }
+
+    #[inline(always)]
+    fn is_error(message: u16) -> bool {
+        matches!(message, 1..=4)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "frames are far below 4 GiB")]
+    fn quoted<P: PacketRead>(packet: &P, network: usize) -> Option<Quoted> {
+        let first: u16 = packet.read(network)?;
+        let carried: u16 = packet.read(network + 6)?;
+        let (high, low): (u64, u64) = (packet.read(network + 24)?, packet.read(network + 32)?);
+        let quoted = Quoted {
+            destination: [high, low],
+            protocol: (carried >> 8) as u8,
+            transport: network as u32 + 40,
+        };
+        (first >> 12 == 6).then_some(quoted)
+    }
 }
 
 impl Observed {
@@ -173,6 +241,7 @@ impl Observed {
         end: 0,
         values: [ABSENT; FIELDS],
         reserved: 0,
+        asked: AskedKey::NONE,
     };
 
     /// The value of a field that is in use and not found by a search.
@@ -187,6 +256,9 @@ impl Observed {
     pub fn frame<P: PacketRead>(&mut self, packet: &P, used: u32) {
         self.family = family::NONE;
         self.payload = NO_PAYLOAD;
+        if used & ASKED != 0 {
+            self.asked = AskedKey::NONE;
+        }
         for field in Field::ALL {
             if used & field.bit() != 0 {
                 self.set(field, ABSENT);
@@ -240,6 +312,9 @@ impl Observed {
         self.fill(used, Field::SourcePort, || or_absent(has_ports, ports.source.into()));
         self.fill(used, Field::DestinationPort, || or_absent(has_ports, ports.destination.into()));
         self.ethernet(packet, used, || if A::NUMBER == family::V4 { 0x0800 } else { 0x86dd });
+        if used & ASKED != 0 {
+            self.asked = asked::answered(packet, headers);
+        }
     }
 
     #[inline(always)]

@@ -7,11 +7,13 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::classifier::compile::DirectionClasses;
-use super::classifier::spec::RulesSpec;
-use super::classifier::{CompileError, RulesGeometry, compile};
+use super::classifier::field::{shape_v4, shape_v6};
+use super::classifier::spec::{RulesSpec, Values};
+use super::classifier::{CompileError, Field, RulesGeometry, compile};
 use super::limiter::{KeyHasher, Limit, Pace, Region, size};
 use super::limits::{LIMIT_LINES, LimitKey, words};
 use crate::config::PolicySwitches;
+use crate::parse::{Fragment, protocol};
 use crate::table::lines::{Line as _, WORDS};
 use crate::table::memory::LineCell;
 use crate::table::{RULE_LINES, TableKind};
@@ -51,6 +53,8 @@ pub struct PolicyTables {
     pub interfaces: Vec<String>,
     /// Lines of buckets that the limits have together.
     pub bucket_lines: u32,
+    /// Ports of UDP whose answers rules ask about, as ranges: what is sent to one of them is to be noted.
+    pub watched: Vec<(u32, u32)>,
     lines: Vec<[u64; WORDS]>,
 }
 
@@ -99,6 +103,7 @@ impl PolicyTables {
             destination: compiled.destination,
             interfaces,
             bucket_lines: next,
+            watched: watched(spec),
             lines,
         })
     }
@@ -130,6 +135,12 @@ impl PolicyTables {
         &self.lines[self.lines.len() - count..]
     }
 
+    /// Whether rules ask what this host has sent, so that it has to be noted.
+    #[must_use]
+    pub const fn asks(&self) -> bool {
+        self.rules.used & super::classifier::field::ASKED != 0
+    }
+
     /// Whether there is anything that a packet can meet.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -139,7 +150,6 @@ impl PolicyTables {
     /// Whether rules look at the addresses of a table's kind.
     #[must_use]
     pub fn looks_at(&self, kind: TableKind) -> bool {
-        use super::classifier::Field;
         match kind {
             TableKind::RuleSource => self.rules.used & Field::Source.bit() != 0,
             TableKind::RuleDestination => self.rules.used & Field::Destination.bit() != 0,
@@ -187,6 +197,34 @@ const fn lines_of(limit: &WantedLimit, most: u32) -> u32 {
             size::lines(limit.flood, limit.rate, most)
         }
     }
+}
+
+/// The source ports of the UDP that rules want to be asked for, or unasked.
+fn watched(spec: &RulesSpec) -> Vec<(u32, u32)> {
+    let ports = spec.rules.iter().filter(|rule| rule.asked.is_some()).filter_map(|rule| {
+        let of = |field| rule.values.iter().filter(move |(of, _)| *of == field).map(|(_, values)| values);
+        let is_about_udp = of(Field::Protocol).all(|values| values.contains(protocol::UDP.into()))
+            && !NOT_OF_UDP.into_iter().any(|field| of(field).next().is_some())
+            // A later fragment is told by its source alone.
+            && of(Field::Shape).all(|values| with_ports().any(|shape| values.contains(shape)));
+        let all = Values::new([(0, u16::MAX)], false);
+        is_about_udp.then(|| of(Field::SourcePort).fold(all, |all, one| all.and(one)))
+    });
+    let ranges = ports.flat_map(|values| values.ranges().to_vec());
+    let narrow = |port: u32| u16::try_from(port).unwrap_or(u16::MAX);
+    Values::new(ranges.map(|(low, high)| (narrow(low), narrow(high))), false).ranges().to_vec()
+}
+
+/// Fields that no UDP has.
+const NOT_OF_UDP: [Field; 5] =
+    [Field::TcpFlags, Field::IcmpType, Field::IcmpCode, Field::Icmpv6Type, Field::Icmpv6Code];
+
+/// The shapes of packets whose ports can be there.
+fn with_ports() -> impl Iterator<Item = u32> {
+    let fragments = [Fragment::None, Fragment::First].into_iter();
+    fragments.flat_map(|fragment| {
+        std::iter::once(shape_v4(fragment)).chain((0..=u8::MAX).map(move |bits| shape_v6(fragment, bits)))
+    })
 }
 
 #[cfg(test)]
@@ -248,5 +286,31 @@ mod tests {
         one.write(&memory);
         assert!(one.is_written(&memory) && !other.is_written(&memory) && !one.is_written(&memory[..2]));
         assert_eq!(one.limit_lines().len(), 2);
+    }
+
+    #[test]
+    fn ports_are_watched_where_rules_ask_about_udp_from_them() {
+        let asking = |values: Vec<(Field, Values)>| {
+            let rule = RuleSpec::new(Action::Drop, 0);
+            RuleSpec { values, asked: Some(false), ..rule }
+        };
+        let value = |field, low: u32, high: u32| {
+            let [low, high] = [low, high].map(|number| u16::try_from(number).expect("16 bits"));
+            (field, Values::new([(low, high)], false))
+        };
+        let watched = |rules| watched(&RulesSpec { rules, groups: Vec::new(), interfaces: 1 });
+        let udp = || value(Field::Protocol, 17, 17);
+        let dns = || value(Field::SourcePort, 53, 53);
+        assert_eq!(watched(vec![RuleSpec { asked: None, ..asking(vec![udp(), dns()]) }]), []);
+        assert_eq!(watched(vec![asking(vec![udp(), dns()]), asking(vec![dns()])]), [(53, 53)]);
+        assert_eq!(watched(vec![asking(vec![udp()])]), [(0, 65535)]);
+        let later = (Field::Shape, Values::new([(0x200, 0x200), (0x600, 0x6ff)], false));
+        let others = [
+            vec![value(Field::Protocol, 6, 6), dns()],
+            vec![value(Field::TcpFlags, 4, 4)],
+            vec![value(Field::IcmpType, 0, 0)],
+            vec![udp(), later],
+        ];
+        assert_eq!(watched(others.map(asking).to_vec()), []);
     }
 }

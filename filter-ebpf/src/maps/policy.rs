@@ -14,10 +14,11 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, PerfEventByteArray};
 use aya_ebpf::programs::XdpContext;
-use filter_common::abi::{BanKey, MAX_BANS, SAMPLE_BYTES, SampleHead};
+use filter_common::abi::{BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, SAMPLE_BYTES, SampleHead};
 use filter_common::config::PolicySwitches;
 use filter_common::counters::RuleCounter;
 use filter_common::parse::Headers;
+use filter_common::policy::asked::{self, Asked, AskedKey, Kind};
 use filter_common::policy::classifier::field::ADDRESSES;
 use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeometry, Step};
 use filter_common::policy::facts::{self, AddressClass, PacketFacts};
@@ -39,6 +40,10 @@ static RULE_COUNTERS: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1
 static BUCKETS: Array<[u64; WORDS]> = Array::with_max_entries(1, 0);
 #[map]
 static BANS: LruHashMap<BanKey, u64> = LruHashMap::with_max_entries(MAX_BANS, 0);
+#[map]
+static ASKED: LruHashMap<AskedKey, u64> = LruHashMap::with_max_entries(MAX_ASKED, 0);
+#[map]
+static ASKED_HOSTS: LruHashMap<AskedKey, u64> = LruHashMap::with_max_entries(MAX_ASKED_HOSTS, 0);
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
@@ -149,6 +154,8 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
 const _: () = assert!(Step::Over as u32 == 0);
 /// There is another rule.
 const NEXT: u32 = Step::Next as u32;
+const WAS_ASKED: u32 = Asked::Yes as u32;
+const WAS_NOT_ASKED: u32 = Asked::No as u32;
 /// What [`first_rule`] says in place of a [`Step`] where IPv6 addresses have to be searched for.
 const SEARCH: u32 = Step::Decided as u32 + 1;
 
@@ -169,6 +176,23 @@ extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
     let Some(until) = BANS.get_ptr(key) else { return 0 };
     // SAFETY: a value of the map, aligned; another CPU may replace it, as one word. The helper has no arguments.
     u32::from(unsafe { core::ptr::read_volatile(until) > bpf_ktime_get_ns() })
+}
+
+/// Whether this host asked for this CPU's packet, as the number of an [`Asked`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn was_asked() -> u32 {
+    let Some(scratch) = scratch() else { return Asked::Neither as u32 };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    asked::is_asked(&scratch.observed.asked, now, |key| {
+        let noted = match key.kind() {
+            Kind::Host => ASKED_HOSTS.get_ptr(key),
+            Kind::Exchange | Kind::None => ASKED.get_ptr(key),
+        }?;
+        // SAFETY: a value of the map, aligned; another CPU may replace it, as one word.
+        Some(unsafe { core::ptr::read_volatile(noted) })
+    }) as u32
 }
 
 /// Declares what is done at once, as a call and its return cost as much as a look-up: for frames in one buffer and for those
@@ -338,6 +362,15 @@ impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
     #[inline(always)]
     fn payload(&mut self, offset: u32, length: u32) -> Option<(u64, u64)> {
         self.observed.payload(&XdpPacket::<FRAGS>::new(self.ctx), offset, length)
+    }
+
+    #[inline(always)]
+    fn asked(&mut self) -> Asked {
+        match was_asked() {
+            WAS_ASKED => Asked::Yes,
+            WAS_NOT_ASKED => Asked::No,
+            _ => Asked::Neither,
+        }
     }
 
     #[inline(always)]

@@ -17,7 +17,7 @@ use super::types::{
     Applied, ApplyRequest, AttachRequest, CheckRequest, Count, DetachRequest, PolicyCheck, PolicyEntry,
     PolicyList, PolicyMemory, PolicyText, RollbackRequest, RuleList, RuleStats, SCHEMA, Timestamp,
 };
-use crate::dataplane::Clock;
+use crate::dataplane::{Clock, require_kernel_that_notes};
 use crate::engine::{Engine, EngineError, InterfaceIntent, PolicyOrigin, PolicySummary};
 use crate::policy::{Checked, Drawing, InterfaceEntry, Mode, Policy, Verdict};
 
@@ -273,7 +273,11 @@ fn check_empty(text: &str) -> Result<(), ApiError> {
 }
 
 fn read(file: &str, text: &str) -> Result<Checked, ApiError> {
-    Policy::parse(file, text).map_err(|errors| ApiError::BadPolicy(Box::new(errors)))
+    let checked = Policy::parse(file, text).map_err(|errors| ApiError::BadPolicy(Box::new(errors)))?;
+    if checked.policy.asks() {
+        require_kernel_that_notes()?;
+    }
+    Ok(checked)
 }
 
 fn drawn(checked: &Checked) -> Vec<String> {

@@ -250,6 +250,7 @@ fn checks(interface: &Interface) -> String {
         ("bogon-source", interface.checks.bogon_source),
         ("drop-fragments", interface.checks.fragments == crate::api::types::Fragments::Drop),
         ("jumbo", interface.frags),
+        ("asked", interface.notes),
     ] {
         if is_on {
             on.push(name);

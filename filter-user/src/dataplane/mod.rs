@@ -8,6 +8,7 @@
 //! what others do to them ([`watch`]), and dropping it changes nothing. Calls block (system calls, and up to a second for the verifier).
 
 mod adoption;
+mod asked;
 mod bans;
 mod clock;
 mod error;
@@ -39,6 +40,7 @@ use filter_common::abi::{ABI_VERSION, InterfaceMeta, META_MAGIC, Meta, map};
 use filter_common::config::Switches;
 use netlink_packet_route::link::LinkLayerType;
 
+pub use asked::require_kernel as require_kernel_that_notes;
 pub use bans::Ban;
 pub use clock::Clock;
 pub use error::DataplaneError;
@@ -369,6 +371,9 @@ impl Dataplane {
             name: padded(&interface.name),
         };
         pin_value(map::INTERFACE, &pins.meta(), meta)?;
+        if let Some(policy) = &generation.policy {
+            asked::ensure(&self.pins, policy, std::iter::once((interface.index, &*interface.name)))?;
+        }
         let link = loaded.attach(&interface.name, interface.index, mode)?;
         let path = pins.link();
         link.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;

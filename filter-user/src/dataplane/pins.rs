@@ -3,9 +3,10 @@
 //! ```text
 //! <root>/LEVEE_META                       what made it
 //! <root>/BANS, <root>/SAMPLES             where a policy has rules
+//! <root>/ASKED, ASKED_HOSTS, WATCHED      where a policy asks what has left
 //! <root>/generations/<number>/            LINES, LEVEE_GEOMETRY, LEVEE_POLICY, BUCKETS, and a program for each interface by its index
 //! <root>/generations/<number>/trial-<ifindex>/    program, fallback, TRIAL_END, TRIAL_TARGETS: while it is on trial
-//! <root>/interfaces/<ifindex>/            link, COUNTERS, SET_COUNTERS, RULE_COUNTERS, INTERFACE
+//! <root>/interfaces/<ifindex>/            link, COUNTERS, SET_COUNTERS, RULE_COUNTERS, INTERFACE; asked where a policy asks
 //! ```
 //!
 //! Interfaces go by index, since bpffs takes no dots in a name. `link` is pinned last and unpinned first, so a
@@ -22,8 +23,8 @@ use filter_common::abi::map;
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
 
-use super::DataplaneError;
 use super::link::{Link, is_defunct};
+use super::{DataplaneError, asked};
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -57,6 +58,18 @@ impl Pins {
 
     pub(super) fn samples(&self) -> PathBuf {
         self.root.join(map::SAMPLES)
+    }
+
+    pub(super) fn asked(&self) -> PathBuf {
+        self.root.join(map::ASKED)
+    }
+
+    pub(super) fn asked_hosts(&self) -> PathBuf {
+        self.root.join(map::ASKED_HOSTS)
+    }
+
+    pub(super) fn watched(&self) -> PathBuf {
+        self.root.join(map::WATCHED)
     }
 
     pub(super) fn generation(&self, number: u32) -> GenerationPins {
@@ -148,8 +161,10 @@ impl Pins {
     /// Refuses a root with entries that Levee does not make.
     pub(super) fn check_entries(&self) -> Result<(), DataplaneError> {
         // Tables are those of ABI version 1: its version says more than a word about files.
+        let notes = [map::ASKED, map::ASKED_HOSTS, map::WATCHED];
         let known = [map::META, map::BANS, map::SAMPLES, "generations", "interfaces", "tables"];
-        match self.entries()?.into_iter().find(|name| !known.contains(&name.as_str())) {
+        match self.entries()?.into_iter().find(|name| !known.iter().chain(&notes).any(|known| known == name))
+        {
             Some(what) => Err(DataplaneError::ForeignPins { path: self.root.clone(), what }),
             None => Ok(()),
         }
@@ -180,6 +195,7 @@ impl Pins {
         for directory in ["tables", "generations"] {
             self.remove_all(&self.root.join(directory))?;
         }
+        self.remove_notes()?;
         for file in [self.meta(), self.bans(), self.samples()] {
             if file.exists() {
                 self.remove_file(&file)?;
@@ -191,6 +207,12 @@ impl Pins {
         Ok(())
     }
 
+    /// Removes the notes of what has left.
+    pub(super) fn remove_notes(&self) -> Result<(), DataplaneError> {
+        let notes = [self.asked(), self.asked_hosts(), self.watched()];
+        notes.iter().filter(|path| path.exists()).try_for_each(|path| self.remove_file(path))
+    }
+
     /// Removes one interface's pins, its link first: with it, the program leaves the interface.
     pub(super) fn remove_interface(&self, index: u32) -> Result<(), DataplaneError> {
         let pins = self.interface(index);
@@ -200,6 +222,7 @@ impl Pins {
                 .map_err(|error| self.failed("detach", &pins.link(), error))?;
             self.remove_file(&pins.link())?;
         }
+        asked::remove(self, index)?;
         for number in self.generations()? {
             let program = self.generation(number).program(index);
             if program.exists() {
@@ -286,6 +309,11 @@ impl InterfacePins {
 
     pub(super) fn meta(&self) -> PathBuf {
         self.directory.join(map::INTERFACE)
+    }
+
+    /// The link of the program that notes what leaves, where a policy asks.
+    pub(super) fn asked(&self) -> PathBuf {
+        self.directory.join("asked")
     }
 }
 

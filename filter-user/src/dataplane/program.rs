@@ -12,11 +12,13 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::generated::bpf_map_type;
 use aya_obj::programs::XdpAttachType;
 use filter_common::abi::{
-    BanKey, GEOMETRY_GLOBAL, MAX_BANS, POLICY_GLOBAL, PROGRAM, PROGRAM_FRAGS, RULE_SLOTS, RULES_GLOBAL,
-    SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS, map,
+    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, POLICY_GLOBAL, PROGRAM, PROGRAM_FRAGS,
+    RULE_SLOTS, RULES_GLOBAL, SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS, map,
 };
 use filter_common::config::{PolicySwitches, Switches};
+use filter_common::policy::asked::{AskedKey, WATCHED_WORDS};
 use filter_common::policy::classifier::RulesGeometry;
+use filter_common::policy::tables::PolicyTables;
 
 use super::DataplaneError;
 use super::generation::Generation;
@@ -44,6 +46,12 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
     if policy.switches.bans != 0 {
         pin(map::BANS, pins.bans(), bpf_map_type::BPF_MAP_TYPE_LRU_HASH, [BAN_KEY, 8, MAX_BANS])?;
     }
+    if policy.asks() {
+        let hash = bpf_map_type::BPF_MAP_TYPE_LRU_HASH;
+        pin(map::ASKED, pins.asked(), hash, [ASKED_KEY, 8, MAX_ASKED])?;
+        pin(map::ASKED_HOSTS, pins.asked_hosts(), hash, [ASKED_KEY, 8, MAX_ASKED_HOSTS])?;
+        pin(map::WATCHED, pins.watched(), bpf_map_type::BPF_MAP_TYPE_ARRAY, [4, 8, WATCHED_WORDS])?;
+    }
     if policy.rules.rules > 0 {
         let failed = |(_, source)| DataplaneError::map(map::SAMPLES)(MapError::IoError(source));
         let cpus = u32::try_from(aya::util::nr_cpus().map_err(failed)?).unwrap_or(u32::MAX);
@@ -55,6 +63,10 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
 /// Bytes of a key of the bans.
 #[expect(clippy::cast_possible_truncation, reason = "24")]
 const BAN_KEY: u32 = size_of::<BanKey>() as u32;
+
+/// Bytes of a key of what was asked.
+#[expect(clippy::cast_possible_truncation, reason = "24")]
+const ASKED_KEY: u32 = size_of::<AskedKey>() as u32;
 
 /// A program in the kernel, on no interface yet.
 pub(super) struct Loaded {
@@ -107,6 +119,16 @@ pub(super) fn load(
         loader.map_max_entries(map::BANS, 1);
     } else {
         loader.map_max_entries(map::BANS, MAX_BANS).map_pin_path(map::BANS, &bans);
+    }
+    let (asked, hosts) = (pins.asked(), pins.asked_hosts());
+    if policy.is_some_and(PolicyTables::asks) {
+        loader
+            .map_max_entries(map::ASKED, MAX_ASKED)
+            .map_pin_path(map::ASKED, &asked)
+            .map_max_entries(map::ASKED_HOSTS, MAX_ASKED_HOSTS)
+            .map_pin_path(map::ASKED_HOSTS, &hosts);
+    } else {
+        loader.map_max_entries(map::ASKED, 1).map_max_entries(map::ASKED_HOSTS, 1);
     }
     if let Some(policy) = policy.filter(|policy| policy.rules.rules > 0) {
         loader
@@ -208,14 +230,14 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, DataplaneE
 }
 
 /// A refusal to load, told apart by what the user can do about it.
-fn load_error(error: EbpfError) -> DataplaneError {
+pub(super) fn load_error(error: EbpfError) -> DataplaneError {
     match not_permitted(&error) {
         Some(source) => DataplaneError::NotPermitted { action: "loading an XDP program", source },
         None => DataplaneError::Load { source: error },
     }
 }
 
-fn program_error(error: ProgramError) -> DataplaneError {
+pub(super) fn program_error(error: ProgramError) -> DataplaneError {
     match not_permitted(&error) {
         Some(source) => DataplaneError::NotPermitted { action: "loading an XDP program", source },
         None => DataplaneError::Program { source: error },

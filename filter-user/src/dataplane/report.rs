@@ -9,13 +9,13 @@ use filter_common::abi::{InterfaceMeta, PROGRAM_FRAGS, SET_SLOTS, map};
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters, RuleCounter};
 
-use super::DataplaneError;
 use super::link::{Link, LinkState};
 use super::netlink::{self, Interface};
 use super::pins::{InterfacePins, Pins};
 use super::recovery::{self, open_counters_of};
 use super::trial::is_program;
 use super::values::read_value;
+use super::{DataplaneError, asked};
 use crate::interface::InterfaceMode;
 use crate::tables::SetId;
 
@@ -51,6 +51,8 @@ pub struct InterfaceReport {
     pub generation: u32,
     /// Whether the program takes frames in several buffers.
     pub frags: bool,
+    /// Whether what leaves it is noted, as a policy with `unasked` wants.
+    pub notes: bool,
     /// The switches it was loaded with.
     pub switches: Switches,
     /// When it was attached.
@@ -134,6 +136,7 @@ pub(super) fn report(
         link_id: link.id,
         generation: meta.generation,
         frags: meta.frags != 0,
+        notes: asked::is_there(&pins.asked()),
         switches: meta.switches,
         attached_at: SystemTime::UNIX_EPOCH + Duration::from_secs(meta.attached_at_s),
         counters: read_counters(pins, link.program_id)?,

@@ -18,7 +18,7 @@ use super::program::{self, Loaded};
 use super::report::{InterfaceReport, runs};
 use super::trial::{self, Trial, is_program};
 use super::values::{read_value, write_value};
-use super::{DataplaneError, parallel};
+use super::{DataplaneError, asked, parallel};
 
 /// A generation whose programs are loaded, and run nowhere yet. Dropped without [`Self::swap`], it leaves nothing.
 pub(super) struct Prepared<'a> {
@@ -98,6 +98,10 @@ impl<'a> Prepared<'a> {
         generation.pin(pins, &pins.generation(generation.number))?;
         // Several programs, loaded at once, would each make those that are missing.
         program::pin_shared_maps(pins, generation)?;
+        if let Some(policy) = &generation.policy {
+            let here = interfaces.iter().filter_map(|report| Some((report.ifindex, report.name.as_deref()?)));
+            asked::ensure(pins, policy, here)?;
+        }
         let load = |report: &InterfaceReport| {
             let index = report.ifindex;
             let before = earlier.iter().find(|number| runs(pins, **number, report)).map(|number| {

@@ -88,6 +88,11 @@ impl Dataplane {
     /// When the kernel does not tell.
     pub fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {
         let mut trouble = self.pin_again();
+        if self.lock.is_some()
+            && let Err(error) = self.see_to_notes()
+        {
+            warn!(%error, "cannot see to it that what leaves is noted");
+        }
         let mut lost = Vec::new();
         for (index, held) in &self.held {
             if held.state()?.ifindex == 0 {

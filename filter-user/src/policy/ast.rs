@@ -136,6 +136,8 @@ pub enum Test {
     Fragment(FragmentStates),
     /// IPv6 extension headers, any of which is there.
     ExtensionHeader(ExtensionHeaders),
+    /// It answers something that this host has not sent; negated, something that it has. What answers nothing has neither.
+    Unasked,
     /// Bytes of the payload: behind the header of TCP and UDP, for other protocols behind the IP headers.
     Payload(Payload),
     /// Chance, drawn for each packet.
@@ -175,13 +177,14 @@ pub enum Field {
     Dscp,
     Fragment,
     ExtensionHeader,
+    Unasked,
     Payload,
     Probability,
 }
 
 impl Field {
     /// Every field, in order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Interface,
         Self::EtherSource,
         Self::EtherDestination,
@@ -202,6 +205,7 @@ impl Field {
         Self::Dscp,
         Self::Fragment,
         Self::ExtensionHeader,
+        Self::Unasked,
         Self::Payload,
         Self::Probability,
     ];
@@ -245,6 +249,7 @@ impl Field {
             Self::Dscp => "dscp",
             Self::Fragment => "fragment",
             Self::ExtensionHeader => "exthdr",
+            Self::Unasked => "unasked",
             Self::Payload => "payload",
             Self::Probability => "probability",
         }
@@ -276,6 +281,7 @@ impl Test {
             Self::Dscp(_) => Field::Dscp,
             Self::Fragment(_) => Field::Fragment,
             Self::ExtensionHeader(_) => Field::ExtensionHeader,
+            Self::Unasked => Field::Unasked,
             Self::Payload(_) => Field::Payload,
             Self::Probability(_) => Field::Probability,
         }

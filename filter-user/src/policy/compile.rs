@@ -151,6 +151,10 @@ impl<N: Names> Planner<'_, N> {
                 spec.payload = Some(payload_test(payload, negated));
                 return Ok(());
             }
+            Test::Unasked => {
+                spec.asked = Some(negated);
+                return Ok(());
+            }
             Test::Probability(part) => {
                 let hits = part.of_u32();
                 spec.chance = Some(if negated { (1 << 32) - hits } else { hits });

@@ -95,6 +95,10 @@ impl Domain {
                 Self { fragments, ..Self::families(IP) }
             }
             Test::ExtensionHeader(_) => Self::families(V6),
+            Test::Unasked => {
+                let protocols = [ICMP, TCP, UDP, ICMPV6].map(|protocol| (protocol, protocol));
+                Self { protocols: Ranges::new(protocols), ..Self::families(IP) }
+            }
             Test::Payload(payload) => Self {
                 payload: u16::try_from(payload.end()).unwrap_or(u16::MAX),
                 protocols: Ranges::up_to(u8::MAX),

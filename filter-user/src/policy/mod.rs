@@ -179,6 +179,12 @@ impl Policy {
         }
     }
 
+    /// Whether a rule wants to know what this host has sent.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        self.rules.iter().any(|rule| rule.matches.get(Field::Unasked).is_some())
+    }
+
     /// Every use of a set, in the order of the rules.
     pub fn sets_used(&self) -> impl Iterator<Item = SetUse<'_>> {
         self.rules.iter().enumerate().flat_map(|(rule, content)| {

@@ -39,6 +39,8 @@ const FOREIGN: &[(&str, &str)] = &[
     ("tcp-flags", "flags"),
     ("random", "probability"),
     ("prob", "probability"),
+    ("unsolicited", "unasked"),
+    ("solicited", "asked"),
     ("comment", "name"),
 ];
 

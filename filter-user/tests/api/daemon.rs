@@ -47,6 +47,7 @@ impl Interfaces for Host {
             link_id: 8,
             generation: 1,
             frags: false,
+            notes: false,
             switches,
             attached_at: SystemTime::UNIX_EPOCH,
             counters: Counters::default(),

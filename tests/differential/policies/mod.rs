@@ -205,5 +205,5 @@ pub fn policies_of_few_rules_end_frames_as_a_plain_reading_says() -> Result<()> 
 }
 
 pub fn policies_of_many_rules_end_frames_as_a_plain_reading_says() -> Result<()> {
-    compare("policies_of_many", 60, 5000, &[60..91, 60..91, 13..60, 60..91, 300..500, 60..91, 1..3, 64..66])
+    compare("policies_of_many", 60, 6000, &[60..91, 60..91, 13..60, 60..91, 300..500, 60..91, 1..3, 64..66])
 }

@@ -145,6 +145,7 @@ impl<'a> Plain<'a> {
             Test::ExtensionHeader(headers) => {
                 headers.bits() & ip.filter(|ip| ip.source.is_ipv6())?.extensions != 0
             }
+            Test::Unasked => answers(packet).then_some(true)?,
             Test::Payload(payload) => {
                 let bytes = ip?.payload.as_ref()?.get(usize::from(payload.offset())..payload.end())?;
                 let mut masked = bytes.iter().zip(payload.mask()).map(|(byte, mask)| byte & mask);
@@ -184,6 +185,18 @@ impl<'a> Plain<'a> {
         }
         *owed += cost;
         false
+    }
+}
+
+/// Whether a packet can answer something. Nothing was sent, so then it is unasked. Errors here quote nothing that is IP.
+fn answers(packet: &Packet) -> bool {
+    const SYN_ACK: u8 = 0x12;
+    const RST: u8 = 0x04;
+    let Some(ip) = packet.ip.as_ref().filter(|_| packet.destination_mac.0[0] & 1 == 0) else { return false };
+    match ip.protocol {
+        17 => true,
+        6 => ip.flags.is_some_and(|flags| flags & RST != 0 || flags & SYN_ACK == SYN_ACK),
+        _ => ip.message.is_some_and(|(kind, _)| kind == if ip.source.is_ipv4() { 0 } else { 129 }),
     }
 }
 

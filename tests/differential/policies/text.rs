@@ -126,7 +126,7 @@ fn condition(rng: &mut StdRng) -> String {
     const FLAGS: [&str; 7] = ["syn/syn,ack", "syn", "ack", "none", "all", "fin,psh,urg/all", "none/syn,rst"];
     const EXTENSIONS: [&str; 8] = ["hbh", "rt", "frag", "dst", "ah", "mh", "hip", "shim6"];
     let word = |words: &'static [&'static str]| move |rng: &mut StdRng| pick(rng, words).to_owned();
-    match rng.random_range(0..26) {
+    match rng.random_range(0..27) {
         0 => format!("iif {}", some(rng, word(&["eth0", "eth1", "eth2"]))),
         1 => format!("ether src {}", some(rng, mac)),
         2 => format!("ether dst {}", some(rng, mac)),
@@ -149,6 +149,7 @@ fn condition(rng: &mut StdRng) -> String {
         22 => format!("fragment {}", some(rng, word(&["no", "first", "later"]))),
         23 => format!("exthdr {}", some(rng, word(&EXTENSIONS))),
         24 => payload(rng),
+        25 => pick(rng, &["unasked", "asked"]).to_owned(),
         _ => format!("probability {}", pick(rng, &["0", "1", "!= 0", "!= 1"])),
     }
 }

@@ -5,6 +5,7 @@ mod case;
 mod frames;
 
 pub mod addresses;
+pub mod asked;
 pub mod bans;
 pub mod decisions;
 pub mod frame;

@@ -132,7 +132,10 @@ pub const PAYLOAD: u32 = 1 << 31;
 /// Set beside the fields' bits where a rule charges a limit or bans: addresses, protocol and port are wanted as they are.
 pub const KEYS: u32 = 1 << 30;
 
-const _: () = assert!(FIELDS <= 30);
+/// Set beside the fields' bits where a rule wants to know whether this host asked for a packet.
+pub const ASKED: u32 = 1 << 29;
+
+const _: () = assert!(FIELDS <= 29);
 
 /// Classes of an address field below this are of IPv4, those from it on of IPv6.
 pub const V6_CLASSES: u32 = 1024;

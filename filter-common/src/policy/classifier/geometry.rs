@@ -58,7 +58,7 @@ pub struct EtherTable {
 #[repr(C)]
 pub struct RulesGeometry {
     /// Which fields rules look at: the bits of [`Field::bit`]; and what else they want of a packet
-    /// ([`PAYLOAD`](super::field::PAYLOAD), [`KEYS`](super::field::KEYS)).
+    /// ([`PAYLOAD`](super::field::PAYLOAD), [`KEYS`](super::field::KEYS), [`ASKED`](super::field::ASKED)).
     pub used: u32,
     /// Which of them have [`FieldTable::pairs`].
     pub joins: u32,

@@ -16,6 +16,10 @@ pub const COUNTS_ONLY: u32 = 1;
 pub const HAS_CHANCE: u32 = 2;
 /// Set where the payload has to be another one.
 pub const PAYLOAD_NEGATED: u32 = 4;
+/// Set where the packet has to answer something that this host has not sent.
+pub const IS_UNASKED: u32 = 8;
+/// Set where it has to answer something that this host has sent.
+pub const IS_ASKED: u32 = 16;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +146,8 @@ pub struct Record {
     pub chance: Option<u32>,
     /// What a payload has to be.
     pub payload: Option<PayloadTest>,
+    /// Whether this host has to have asked for the packet, or not to have.
+    pub asked: Option<bool>,
 }
 
 impl Record {
@@ -153,6 +159,11 @@ impl Record {
             flags |= HAS_CHANCE;
             chance
         });
+        flags |= match self.asked {
+            None => 0,
+            Some(true) => IS_ASKED,
+            Some(false) => IS_UNASKED,
+        };
         let (mut compared, mut value, mut mask) = (0, [0; 2], [0; 2]);
         if let Some(payload) = &self.payload {
             flags |= if payload.negated { PAYLOAD_NEGATED } else { 0 };

@@ -107,6 +107,8 @@ pub struct RuleSpec {
     pub destination: Option<AddressTest>,
     /// The payload.
     pub payload: Option<PayloadTest>,
+    /// Whether this host has to have asked for the packet, or not to have; what answers nothing will not do for either.
+    pub asked: Option<bool>,
     /// How many of 2^32 random numbers make the rule hold, where that is left to chance.
     pub chance: Option<u64>,
     /// What becomes of the packet.
@@ -130,6 +132,7 @@ impl RuleSpec {
             source: None,
             destination: None,
             payload: None,
+            asked: None,
             chance: None,
             action,
             argument: 0,
@@ -153,6 +156,7 @@ impl RuleSpec {
             counter: self.counter,
             chance,
             payload: self.payload,
+            asked: self.asked,
         })
     }
 }

@@ -14,6 +14,7 @@ use super::ether;
 use super::field::{ABSENT, Facts, Field, address_v4, address_v6};
 use super::spec::RulesSpec;
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
+use crate::policy::asked::Asked;
 use crate::table::lines::Lines;
 use crate::table::memory::{LineCell, zeroed};
 
@@ -72,6 +73,7 @@ struct Packet {
     source: Option<Address>,
     destination: Option<Address>,
     payload: Option<Vec<u8>>,
+    asked: Asked,
 }
 
 impl Packet {

@@ -6,10 +6,11 @@
 //! that wants one. Costs a line for each candidate.
 
 use super::MAX_RULES;
-use super::field::Facts;
+use super::field::{ASKED, Facts};
 use super::geometry::RulesGeometry;
 use super::lookup::Candidates;
-use super::record::{Action, COUNTS_ONLY, HAS_CHANCE, PAYLOAD_NEGATED, RecordLine};
+use super::record::{Action, COUNTS_ONLY, HAS_CHANCE, IS_ASKED, IS_UNASKED, PAYLOAD_NEGATED, RecordLine};
+use crate::policy::asked::Asked;
 use crate::table::lines::{Line, Lines};
 
 /// What a walk needs of the packet and of the world, and does to it.
@@ -25,6 +26,8 @@ pub trait Effects {
     /// So many bytes (1 to 16) of payload from an offset on, as the numbers that eight of them each are in network order,
     /// zero behind the last; `None` where the packet does not have all of them.
     fn payload(&mut self, offset: u32, length: u32) -> Option<(u64, u64)>;
+    /// Whether this host asked for the packet.
+    fn asked(&mut self) -> Asked;
     /// Bans the packet's source for so long.
     fn ban(&mut self, seconds: u32, now: u64);
     /// Shows the packet to whoever listens, as the rule with the counters of that number.
@@ -136,7 +139,7 @@ impl Walk {
         let Some(rule) = self.candidates.next(lines, geometry) else { return Step::Over };
         let Some(record) = RecordLine::read(lines, geometry.records, rule) else { return Step::Over };
         let undecided = if self.candidates.is_empty() { Step::Over } else { Step::Next };
-        if !holds(&record, effects) {
+        if !holds(&record, geometry.used, effects) {
             return undecided;
         }
         let counts_only = record.has(COUNTS_ONLY);
@@ -191,11 +194,18 @@ impl Walk {
 
 /// Whether what only the record says holds, too.
 #[inline(always)]
-fn holds<N: Line, E: Effects>(record: &RecordLine<N>, effects: &mut E) -> bool {
+fn holds<N: Line, E: Effects>(record: &RecordLine<N>, used: u32, effects: &mut E) -> bool {
     let length = record.payload_length();
     if length != 0 {
         let Some(bytes) = effects.payload(record.payload_offset(), length) else { return false };
         if record.has_payload(bytes) == record.has(PAYLOAD_NEGATED) {
+            return false;
+        }
+    }
+    // Read-only data of the program: where no rule wants to know, none of this is there.
+    if used & ASKED != 0 && record.has(IS_UNASKED | IS_ASKED) {
+        let wanted = if record.has(IS_UNASKED) { Asked::No } else { Asked::Yes };
+        if effects.asked() as u32 != wanted as u32 {
             return false;
         }
     }

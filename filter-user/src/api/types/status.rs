@@ -140,6 +140,8 @@ pub struct Interface {
     pub generation: u32,
     /// The program takes frames in several buffers (jumbo frames).
     pub frags: bool,
+    /// What leaves the interface is noted, as the policy asks what this host has sent (`unasked`).
+    pub notes: bool,
     /// What the program checks beyond structure.
     pub checks: Checks,
     /// When it was attached.
@@ -162,6 +164,7 @@ impl From<InterfaceReport> for Interface {
             link_id: report.link_id,
             generation: report.generation,
             frags: report.frags,
+            notes: report.notes,
             checks: Checks::from(report.switches),
             attached_at: Timestamp(report.attached_at),
             traffic: Traffic::from(&report.counters),

@@ -5,7 +5,7 @@
 
 use toml::de::DeValue;
 
-use crate::policy::ast::Field;
+use crate::policy::ast::{Field, Negatable, Test};
 use crate::policy::draft::{Draft, Located};
 use crate::policy::error::Fault;
 use crate::policy::problem::Findings;
@@ -185,6 +185,14 @@ fn keyed_match(
     draft: &mut Draft,
     findings: &mut Findings,
 ) -> Parsed<()> {
+    if field == Field::Unasked {
+        let DeValue::Boolean(is_unasked) = value.get_ref() else {
+            wrong_type(value, "`true` or `false`", findings);
+            return Err(Stop);
+        };
+        draft.add(Negatable { negated: !is_unasked, value: Test::Unasked }, span(value), findings);
+        return Ok(());
+    }
     let mut tokens = Vec::new();
     value_tokens(file, value, &mut tokens, findings)?;
     let mut cursor = Cursor::new(&tokens, span(value), findings);

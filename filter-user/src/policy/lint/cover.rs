@@ -58,6 +58,7 @@ impl Values {
             | Test::Interface(_)
             | Test::EtherSource(_)
             | Test::EtherDestination(_)
+            | Test::Unasked
             | Test::Payload(_)
             | Test::Probability(_) => return None,
         })
@@ -197,6 +198,7 @@ impl<'r> Known<'r> {
             | Field::EtherSource
             | Field::EtherDestination
             | Field::Vlan
+            | Field::Unasked
             | Field::Payload
             | Field::Probability => false,
         }

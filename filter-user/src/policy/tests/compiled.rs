@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use filter_common::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 use filter_common::parse::Fragment;
+use filter_common::policy::asked::Asked;
 use filter_common::policy::classifier::field::{ABSENT, Facts, address_v4, address_v6, shape_v4, shape_v6};
 use filter_common::policy::classifier::{Compiled, Effects, OutcomeKind, compile, ether, walk};
 use filter_common::table::memory::{LineCell, zeroed};
@@ -224,6 +225,14 @@ impl Effects for Noted<'_> {
         bytes.resize(16, 0);
         let word = |at: usize| u64::from_be_bytes(std::array::from_fn(|byte| bytes[at + byte]));
         Some((word(0), word(8)))
+    }
+
+    fn asked(&mut self) -> Asked {
+        match self.packet.ip.as_ref().and_then(|ip| ip.unasked) {
+            None => Asked::Neither,
+            Some(true) => Asked::No,
+            Some(false) => Asked::Yes,
+        }
     }
 
     fn ban(&mut self, _: u32, _: u64) {}

@@ -34,6 +34,8 @@ pub struct Ip {
     /// Ports, flags, ICMP's type and code: where a header has them.
     pub words: (u16, u16, u8, u8),
     pub payload: Vec<u8>,
+    /// Whether what it answers was not sent; of what can answer something.
+    pub unasked: Option<bool>,
 }
 
 impl Ip {
@@ -82,8 +84,9 @@ fn any_ip() -> impl Strategy<Value = Ip> {
     });
     let payload = proptest::collection::vec(select(vec![0x11_u8, 0x22, 0xff]), 0..20);
     let words = (number(u16::MAX), number(u16::MAX), byte(), byte());
+    let payload = (payload, any::<Option<bool>>());
     let header = (byte(), fragment, number(u16::MAX), byte(), 0..64_u8, byte());
-    (ends, header, words, payload).prop_map(|(ends, header, words, payload)| {
+    (ends, header, words, payload).prop_map(|(ends, header, words, (payload, unasked))| {
         let (protocol, fragment, more, ttl, dscp, extensions) = header;
         let is_v4 = ends.0.is_ipv4();
         let l4 = match protocol {
@@ -106,6 +109,7 @@ fn any_ip() -> impl Strategy<Value = Ip> {
             extensions,
             words,
             payload,
+            unasked: unasked.filter(|_| matches!(protocol, 1 | 6 | 17 | 58)),
         }
     })
 }
@@ -152,6 +156,7 @@ fn holds(test: &Test, packet: &Packet, luck: bool) -> Option<bool> {
         Test::Dscp(ranges) => ranges.contains(ip?.dscp),
         Test::Fragment(states) => states.bits() & ip?.fragment != 0,
         Test::ExtensionHeader(headers) => headers.bits() & ip.filter(|ip| !ip.is_v4())?.extensions != 0,
+        Test::Unasked => ip?.unasked?,
         Test::Payload(payload) => {
             let ip = ip.filter(|ip| ip.has_head())?;
             let bytes = ip.payload.get(usize::from(payload.offset())..payload.end())?;

@@ -43,6 +43,7 @@ pub(in crate::policy) fn condition(cursor: &mut Cursor<'_, '_>, field: Field) ->
         Field::ExtensionHeader => named_bits(cursor, "extension header", &names::EXTENSION_HEADERS)
             .map(|headers| ExtensionHeaders::new(headers).map(Test::ExtensionHeader))?
             .ok_or_else(|| cursor.unexpected("an extension header"))?,
+        Field::Unasked => Test::Unasked,
         _ => Test::Probability(bits::probability(cursor)?),
     };
     Ok(Negatable { negated, value })

@@ -29,12 +29,16 @@ enum Clause {
     Icmp {
         code: bool,
     },
+    /// `unasked`, or `asked`, which negates it.
+    Asked {
+        negated: bool,
+    },
     Name,
     Mode,
 }
 
 /// The words that begin a clause, but for the names of protocols.
-const CLAUSES: [(&str, Clause); 23] = [
+const CLAUSES: [(&str, Clause); 25] = [
     ("iif", Clause::Field(Field::Interface)),
     ("ether", Clause::Ether),
     ("vlan", Clause::Field(Field::Vlan)),
@@ -54,6 +58,8 @@ const CLAUSES: [(&str, Clause); 23] = [
     ("dscp", Clause::Field(Field::Dscp)),
     ("fragment", Clause::Field(Field::Fragment)),
     ("exthdr", Clause::Field(Field::ExtensionHeader)),
+    ("unasked", Clause::Asked { negated: false }),
+    ("asked", Clause::Asked { negated: true }),
     ("payload", Clause::Field(Field::Payload)),
     ("probability", Clause::Field(Field::Probability)),
     ("name", Clause::Name),
@@ -147,6 +153,10 @@ fn one_clause(
             let value = Test::EtherType(Ranges::one(ether_type));
             let condition = Negatable { negated: false, value };
             draft.add(condition, token.span, cursor.findings);
+            return Ok(());
+        }
+        Clause::Asked { negated } => {
+            draft.add(Negatable { negated, value: Test::Unasked }, token.span, cursor.findings);
             return Ok(());
         }
         Clause::Name => {

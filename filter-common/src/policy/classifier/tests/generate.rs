@@ -7,6 +7,7 @@ use super::super::spec::{AddressTest, EtherTest};
 use super::plain::{Condition, Rule};
 use super::{Address, Packet};
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
+use crate::policy::asked::Asked;
 
 /// A number whose bits look random (the finalizer of SplitMix64; Steele, Lea and Flood, 2014).
 pub const fn mixed(number: u64) -> u64 {
@@ -128,6 +129,9 @@ impl Policy {
                 Some((u8::try_from(random.below(12)).expect("small"), value, mask, random.percent(30)));
         }
         if random.percent(density / 4) {
+            rule.asked = Some(random.percent(50));
+        }
+        if random.percent(density / 4) {
             rule.chance = Some(random.one(&[0, 1, 1 << 31, (1 << 32) - 1, 1 << 32]));
         }
         rule
@@ -174,6 +178,7 @@ impl Policy {
             };
             (packet.source, packet.destination) = (Some(address(random)), Some(address(random)));
         }
+        packet.asked = random.one(&[Asked::Neither, Asked::Yes, Asked::No]);
         if random.percent(80) {
             let length = random.below(30);
             packet.payload = Some((0..length).map(|_| random.one(&[0, 0, 1, 2, 3, 4])).collect());

@@ -6,6 +6,7 @@ use super::super::spec::{AddressTest, EtherTest, RuleSpec, RulesSpec, Values};
 use super::super::walk::{Effects, OutcomeKind};
 use super::{Address, Packet};
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
+use crate::policy::asked::Asked;
 
 /// A condition on a field, as a policy writes it.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Rule {
     pub destination: Option<AddressTest>,
     /// Offset, value, mask, negated.
     pub payload: Option<(u8, Vec<u8>, Vec<u8>, bool)>,
+    /// Whether the host has to have asked.
+    pub asked: Option<bool>,
     pub chance: Option<u64>,
     pub action: Action,
     pub argument: u32,
@@ -43,6 +46,7 @@ impl Rule {
             source: None,
             destination: None,
             payload: None,
+            asked: None,
             chance: None,
             action,
             argument: 0,
@@ -70,6 +74,7 @@ pub fn spec(
             value: words(value),
             mask: words(mask),
         }),
+        asked: rule.asked,
         chance: rule.chance,
         argument: rule.argument,
         counts_only: rule.counts_only,
@@ -154,6 +159,10 @@ impl Effects for World<'_> {
         Some((first, second))
     }
 
+    fn asked(&mut self) -> Asked {
+        self.packet.asked
+    }
+
     fn ban(&mut self, seconds: u32, now: u64) {
         self.events.push(Event::Banned(seconds, now));
     }
@@ -222,6 +231,14 @@ fn matches(rule: &Rule, groups: &[super::super::addresses::AddressGroup], world:
         if same == *negated {
             return false;
         }
+    }
+    let has_asked = match packet.asked {
+        Asked::Neither => None,
+        Asked::Yes => Some(true),
+        Asked::No => Some(false),
+    };
+    if rule.asked.is_some() && rule.asked != has_asked {
+        return false;
     }
     match rule.chance {
         None => true,
