@@ -1,19 +1,24 @@
 //! What this host asked for: the program at the way out, from the policy that wants it to the one that does not, and real
 //! traffic in between.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType};
 use filter_common::abi::{ASKED_PROGRAM, map};
 use filter_user::api::types::RuleList;
-use harness::Levee;
+use harness::packet::tcp_flag;
+use harness::{Frame, Levee, Netns};
+use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 
-use crate::field::{Field, INTERFACE, PATIENCE, VICTIM_V4, pinned, status, wait_until};
+use crate::field::{Field, INTERFACE, PATIENCE, VICTIM_V4, pinned, refused, status, wait_until};
 
 const PINS: &str = "/sys/fs/bpf/levee";
 const ATTACKER_V4: [u8; 4] = [192, 0, 2, 1];
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
 
 /// Programs at the way out of the victim's interface, by name.
 fn at_the_way_out(field: &Field) -> Result<Vec<String>> {
@@ -98,5 +103,92 @@ pub fn a_policy_on_trial_has_what_leaves_noted_and_the_one_before_goes_on_with_i
     there.send_to(b"answer", here.local_addr()?)?;
     let mut answer = [0; 16];
     ensure!(here.recv(&mut answer)? == 6 && hits(&levee, "dns")? == 0);
+    Ok(())
+}
+
+/// Sends an echo request and waits for the reply. The kernel gives it its identifier.
+fn ping(from: &Netns, to: [u8; 4]) -> Result<()> {
+    let open = || {
+        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0")?;
+        anyhow::Ok(socket(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::ICMP))?)
+    };
+    let socket = UdpSocket::from(from.in_ns(open)?);
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send_to(&[8, 0, 0, 0, 0, 0, 0, 1, 7, 7], (Ipv4Addr::from(to), 0))?;
+    let mut reply = [0; 64];
+    ensure!(socket.recv(&mut reply)? == 10 && reply[0] == 0, "{reply:?}");
+    Ok(())
+}
+
+/// Tries until it is so: the first packets of a namespace may be lost to address resolution.
+fn send_until(
+    what: &str,
+    mut send: impl FnMut() -> Result<()>,
+    mut done: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    wait_until(what, || {
+        send()?;
+        std::thread::sleep(Duration::from_millis(20));
+        done()
+    })
+}
+
+pub fn answers_that_were_asked_for_pass_whole_and_others_are_dropped() -> Result<()> {
+    let field = Field::new("asked_traffic")?;
+    let levee = field.attached("native")?;
+    levee.ok(&["apply", &field.file("p", "profiles = ['reflection', 'fragments']\n")?])?;
+    let here = field.victim.in_ns(|| UdpSocket::bind((Ipv4Addr::from(VICTIM_V4), 4433)))?;
+    let there = field.attacker.in_ns(|| UdpSocket::bind((Ipv4Addr::from(ATTACKER_V4), 53)))?;
+    here.set_read_timeout(Some(PATIENCE))?;
+    there.set_read_timeout(Some(PATIENCE))?;
+    // An answer of five fragments, with the bit of answers.
+    let mut answer = vec![7; 7000];
+    answer[2] = 0x84;
+    let mut received = vec![0; 9000];
+    send_until(
+        "an unasked answer is dropped",
+        || Ok(there.send_to(&answer[..100], here.local_addr()?).map(drop)?),
+        || Ok(hits(&levee, "reflection/dns")? > 0),
+    )?;
+    send_until(
+        "unasked fragments are dropped",
+        || Ok(there.send_to(&answer, here.local_addr()?).map(drop)?),
+        || Ok(hits(&levee, "fragments/udp")? > 0),
+    )?;
+    let dropped = (hits(&levee, "reflection/dns")?, hits(&levee, "fragments/udp")?);
+    here.send_to(b"\x12\x34\x01", there.local_addr()?)?;
+    let (_, asker) = there.recv_from(&mut received)?;
+    there.send_to(&answer, asker)?;
+    ensure!(here.recv(&mut received)? == answer.len() && received[..answer.len()] == answer);
+    ensure!(dropped == (hits(&levee, "reflection/dns")?, hits(&levee, "fragments/udp")?));
+
+    let listener = field.attacker.in_ns(|| TcpListener::bind((Ipv4Addr::from(ATTACKER_V4), 8080)))?;
+    let address = listener.local_addr()?;
+    let mut out = field.victim.in_ns(|| TcpStream::connect_timeout(&address, PATIENCE))?;
+    out.write_all(b"hello")?;
+    listener.accept()?.0.read_exact(&mut received[..5])?;
+    let listener = field.victim.in_ns(|| TcpListener::bind((Ipv4Addr::from(VICTIM_V4), 443)))?;
+    let address = listener.local_addr()?;
+    field.attacker.in_ns(|| TcpStream::connect_timeout(&address, PATIENCE))?.write_all(b"hello")?;
+    listener.accept()?.0.read_exact(&mut received[..5])?;
+    ping(&field.victim, ATTACKER_V4)?;
+    ping(&field.attacker, VICTIM_V4)?;
+    ensure!((hits(&levee, "reflection/syn-ack")?, hits(&levee, "reflection/ping")?) == (0, 0));
+
+    let mut raw = field.raw()?;
+    let stray = || Frame::eth(MAC, field.pair.b.mac).ipv4([198, 51, 100, 7], VICTIM_V4);
+    raw.send(&stray().tcp(80, 4000, tcp_flag::SYN | tcp_flag::ACK).build())?;
+    raw.send(&stray().icmp(0, 0).payload(&[0; 8]).build())?;
+    wait_until("strays are dropped", || {
+        Ok((hits(&levee, "reflection/syn-ack")?, hits(&levee, "reflection/ping")?) == (1, 1))
+    })
+}
+
+pub fn a_policy_with_an_unknown_profile_is_refused() -> Result<()> {
+    let field = Field::new("asked_refused")?;
+    let levee = field.attached("native")?;
+    let file = field.file("p.toml", "profiles = ['reflektion']\n")?;
+    refused(&levee.cmd(&["apply", &file])?, &["p.toml:1:14", "reflektion", "reflection"])?;
+    ensure!(!notes(&field)? && !are_pinned()?);
     Ok(())
 }

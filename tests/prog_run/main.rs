@@ -7,6 +7,7 @@ mod adoption;
 mod contract;
 mod jumbo;
 mod prefixes;
+mod profiles;
 mod refusals;
 mod rules;
 mod swaps;
@@ -32,6 +33,11 @@ fn main() -> ExitCode {
         rules::asked::what_this_host_asked_for_is_told_from_what_it_did_not,
         rules::asked::an_answer_that_is_late_was_not_asked_for,
         rules::asked::only_what_rules_ask_about_is_noted,
+        profiles::a_spoofed_syn_flood_is_dropped,
+        profiles::an_snmp_amplification_is_dropped,
+        profiles::of_a_syn_ack_reflection_the_attack_is_dropped_and_the_rest_passes,
+        profiles::of_a_fragmented_dns_amplification_the_attack_is_dropped_and_the_rest_passes,
+        profiles::ordinary_traffic_passes,
         rules::bans::a_ban_is_about_all_of_its_source_and_about_no_other,
         rules::bans::a_ban_ends_when_its_time_is_over,
         rules::bans::many_sources_are_banned_at_once,

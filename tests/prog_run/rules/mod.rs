@@ -1,6 +1,6 @@
 //! Rules in the kernel: what each kind of match holds of, and what each action does.
 
-mod bench;
+pub mod bench;
 mod case;
 mod frames;
 
