@@ -19,6 +19,11 @@ pub const PROGRAM: &str = "levee";
 /// Name of the same program for frames in several buffers (jumbo frames; kernel 5.18 and later).
 pub const PROGRAM_FRAGS: &str = "levee_frags";
 
+/// Name of the program that is asked what would become of a packet ([`crate::twin`]), for frames in one buffer.
+pub const TWIN_PROGRAM: &str = "levee_twin";
+/// Name of the same program for frames in several buffers.
+pub const TWIN_PROGRAM_FRAGS: &str = "levee_twin_fr";
+
 /// Name of the program that runs another one on trial, for frames in one buffer; see `filter-ebpf/src/bin/trial.rs`.
 pub const TRIAL_PROGRAM: &str = "levee_trial";
 /// Name of the same program for frames in several buffers.
@@ -96,6 +101,8 @@ pub mod map {
     /// Program array of the program that is on trial and the one that runs when that is over: [`super::ON_TRIAL`] and
     /// [`super::FALLBACK`]. One map for each interface of such a generation.
     pub const TRIAL_TARGETS: &str = "TRIAL_TARGETS";
+    /// Array of one [`crate::twin::TwinCell`] that the controller maps; a twin's own, never pinned.
+    pub const TWIN: &str = "TWIN";
     /// Array of one [`super::Meta`]; made by the controller.
     pub const META: &str = "LEVEE_META";
     /// Array of one [`super::InterfaceMeta`]; made by the controller, one an interface.

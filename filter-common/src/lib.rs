@@ -4,7 +4,7 @@
 //! XDP program (bound to packet and maps by `filter-ebpf`) and on the host (in tests, and where the controller
 //! answers questions about its tables).
 //!
-//! * the contract: [`abi`], [`verdict`], [`counters`], [`config`], [`keys`];
+//! * the contract: [`abi`], [`verdict`], [`counters`], [`config`], [`keys`], [`twin`];
 //! * the logic: [`parse`] turns bytes into [`parse::Headers`], [`table`] finds the longest matching prefix, [`policy`]
 //!   decides what rules ask, and [`pipeline`] walks the stages and ends with one [`verdict::Reason`] a packet.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
@@ -22,4 +22,5 @@ mod pod;
 pub mod policy;
 pub mod stages;
 pub mod table;
+pub mod twin;
 pub mod verdict;

@@ -9,6 +9,7 @@ use crate::config::{PolicySwitches, Switches};
 use crate::counters::{Counter, Counters, RuleCounter};
 use crate::policy::classifier::RulesGeometry;
 use crate::table::Geometry;
+use crate::twin::TwinCell;
 
 macro_rules! plain_data {
     ($($type:ty)*) => {$(
@@ -18,7 +19,7 @@ macro_rules! plain_data {
     )*};
 }
 
-plain_data!(Counter Counters RuleCounter Geometry RulesGeometry Switches PolicySwitches BanKey Meta InterfaceMeta);
+plain_data!(Counter Counters RuleCounter Geometry RulesGeometry Switches PolicySwitches BanKey Meta InterfaceMeta TwinCell);
 
 #[cfg(feature = "harness")]
 plain_data!(crate::harness::Shape crate::harness::Control crate::harness::Progress crate::harness::StackCount);

@@ -29,10 +29,12 @@ use filter_common::policy::scratch::{CoarseClock, Scratch};
 use filter_common::stages::rules::Rules;
 use filter_common::table::lines::{Lines, WORDS};
 use filter_common::table::{RULE_LINES, TableKind};
+use filter_common::twin::Met;
 
 use super::lines::{KernelLine, geometry, in_lines, loaded};
 use super::search::{rule_dst_v6, rule_src_v6, rule_v4};
 use crate::packet::XdpPacket;
+use crate::twin;
 
 #[map]
 static RULE_COUNTERS: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
@@ -146,7 +148,9 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
         if step != Step::Decided as u32 {
             return Outcome::NONE;
         }
-        scratch().map_or(Outcome::NONE, |scratch| scratch.walk.outcome)
+        let outcome = scratch().map_or(Outcome::NONE, |scratch| scratch.walk.outcome);
+        twin::decided(outcome.rule);
+        outcome
     }
 }
 
@@ -174,8 +178,10 @@ fn found_classes() -> bool {
 extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
     let key = BanKey { address: [first, last], family: family.into() };
     let Some(until) = BANS.get_ptr(key) else { return 0 };
-    // SAFETY: a value of the map, aligned; another CPU may replace it, as one word. The helper has no arguments.
-    u32::from(unsafe { core::ptr::read_volatile(until) > bpf_ktime_get_ns() })
+    // SAFETY: a value of the map, aligned; another CPU may replace it, as one word.
+    let until = unsafe { core::ptr::read_volatile(until) };
+    // SAFETY: a helper without arguments.
+    u32::from(until > twin::now_or(|| unsafe { bpf_ktime_get_ns() }))
 }
 
 /// Whether this host asked for this CPU's packet, as the number of an [`Asked`].
@@ -334,9 +340,12 @@ struct KernelEffects<'a, const FRAGS: bool, L> {
 impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
     #[inline(always)]
     fn count(&mut self, counter: u32) {
+        twin::mark(Met::Counted);
         if let Some(counter) = RULE_COUNTERS.get_ptr_mut(counter) {
-            // SAFETY: helpers without arguments.
-            let now = self.clock.at(unsafe { bpf_jiffies64() }, || unsafe { bpf_ktime_get_coarse_ns() });
+            let now = twin::now_or(|| {
+                // SAFETY: helpers without arguments.
+                self.clock.at(unsafe { bpf_jiffies64() }, || unsafe { bpf_ktime_get_coarse_ns() })
+            });
             // SAFETY: the counter is this CPU's own, and nothing else refers to it.
             unsafe { (*counter).count(self.observed.bytes.into(), now) };
         }
@@ -345,7 +354,7 @@ impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
     #[inline(always)]
     fn now(&mut self) -> u64 {
         // SAFETY: a helper without arguments.
-        unsafe { bpf_ktime_get_ns() }
+        twin::now_or(|| unsafe { bpf_ktime_get_ns() })
     }
 
     #[inline(always)]
@@ -356,7 +365,11 @@ impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
 
     #[inline(always)]
     fn is_over(&mut self, limit: u32, now: u64) -> bool {
-        limits::is_over(self.lines, policy!(limits), limit, &KernelCells, now, self.observed)
+        let is_over = limits::is_over(self.lines, policy!(limits), limit, &KernelCells, now, self.observed);
+        if twin::IS_TWIN && !is_over {
+            twin::mark(Met::WithinLimit);
+        }
+        is_over
     }
 
     #[inline(always)]
@@ -383,6 +396,10 @@ impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
 
     #[inline(always)]
     fn sample(&mut self, counter: u32) {
+        if twin::IS_TWIN {
+            // Nobody is shown what never came.
+            return;
+        }
         // SAFETY: a valid context.
         let ifindex = unsafe { (*self.ctx.ctx).ingress_ifindex };
         let captured = self.observed.bytes.min(SAMPLE_BYTES);
@@ -393,6 +410,11 @@ impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
         let bytes: [u8; size_of::<SampleHead>()] = unsafe { core::mem::transmute(head) };
         // The kernel appends as many bytes of the frame as the flags say. Where nobody listens, it does nothing.
         SAMPLES.output_at_index(self.ctx, (BPF_F_CURRENT_CPU & 0xffff_ffff) as u32, &bytes, captured);
+    }
+
+    #[inline(always)]
+    fn meets(&mut self, rule: u32) {
+        twin::meet(rule);
     }
 }
 

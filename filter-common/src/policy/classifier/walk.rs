@@ -32,6 +32,9 @@ pub trait Effects {
     fn ban(&mut self, seconds: u32, now: u64);
     /// Shows the packet to whoever listens, as the rule with the counters of that number.
     fn sample(&mut self, counter: u32);
+    /// The walk has come to the rule of that place, from 0 on; what follows is about that. Only a twin takes note.
+    #[inline(always)]
+    fn meets(&mut self, _rule: u32) {}
 }
 
 /// How a walk ends.
@@ -139,6 +142,7 @@ impl Walk {
         let Some(rule) = self.candidates.next(lines, geometry) else { return Step::Over };
         let Some(record) = RecordLine::read(lines, geometry.records, rule) else { return Step::Over };
         let undecided = if self.candidates.is_empty() { Step::Over } else { Step::Next };
+        effects.meets(rule);
         if !holds(&record, geometry.used, effects) {
             return undecided;
         }

@@ -1,0 +1,29 @@
+//! The program on an interface is no twin: it goes by the kernel's clock, and notes nothing but its counters.
+
+use filter_common::pipeline::Decision;
+use filter_common::twin::Met;
+
+/// Whether this is a twin.
+pub const IS_TWIN: bool = false;
+
+/// The time: what the clock says.
+#[inline(always)]
+pub fn now_or(clock: impl FnOnce() -> u64) -> u64 {
+    clock()
+}
+
+/// Does nothing.
+#[inline(always)]
+pub const fn meet(_rule: u32) {}
+
+/// Does nothing.
+#[inline(always)]
+pub const fn mark(_met: Met) {}
+
+/// Does nothing.
+#[inline(always)]
+pub const fn decided(_rule: u32) {}
+
+/// Does nothing.
+#[inline(always)]
+pub const fn note(_decision: Decision) {}
