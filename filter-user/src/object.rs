@@ -11,5 +11,8 @@ pub static HARNESS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"),
 /// The program that notes what leaves.
 pub static ASKED: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/asked"));
 
+/// The filter on no interface, which is asked what would become of a packet.
+pub static TWIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/twin"));
+
 /// The program that runs another one on trial.
 pub static TRIAL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/trial"));

@@ -13,6 +13,7 @@ mod rules;
 mod swaps;
 mod tables;
 mod traffic;
+mod twin;
 
 fn main() -> ExitCode {
     harness::suite::run(harness::tests![
@@ -114,6 +115,13 @@ fn main() -> ExitCode {
         refusals::a_directory_of_someone_else_is_refused,
         refusals::a_directory_that_is_not_on_bpffs_is_refused,
         refusals::a_second_controller_is_refused,
+        twin::a_twin_says_of_every_row_what_the_program_does_and_moves_none_of_its_counters,
+        twin::frames_of_every_length_can_be_asked_about,
+        twin::limits_go_by_the_time_of_packets,
+        twin::a_twin_may_begin_with_the_limits_and_bans_of_now_and_leaves_them_as_they_are,
+        twin::a_twin_tells_the_rules_that_a_packet_met_and_what_they_did,
+        twin::a_policy_can_be_tried_that_is_not_in_force,
+        twin::a_twin_leaves_no_pin_with_and_without_an_interface,
         traffic::every_row_counts_the_same_as_native_traffic,
         traffic::every_row_counts_the_same_as_generic_traffic,
         traffic::a_blocked_source_is_dropped_in_every_shape_of_native_traffic,

@@ -26,7 +26,7 @@ pub struct Ban {
     pub until: SystemTime,
 }
 
-type Bans = HashMap<MapData, BanKey, u64>;
+pub(super) type Bans = HashMap<MapData, BanKey, u64>;
 
 impl Dataplane {
     /// The sources that are banned now, the one whose ban ends soonest first.
@@ -35,7 +35,11 @@ impl Dataplane {
     /// When the pin cannot be read or the kernel does not answer.
     pub fn bans(&self) -> Result<Vec<Ban>, DataplaneError> {
         match open(&self.pins().bans())? {
-            Some(bans) => read(&bans),
+            Some(bans) => {
+                let clock = Clock::now();
+                let found = read(&bans)?.into_iter();
+                Ok(found.map(|(address, until_ns)| Ban { address, until: clock.time(until_ns) }).collect())
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -54,7 +58,7 @@ impl Dataplane {
 }
 
 /// None where no rule has ever banned anybody: the map is pinned with the first policy that can.
-fn open(path: &Path) -> Result<Option<Bans>, DataplaneError> {
+pub(super) fn open(path: &Path) -> Result<Option<Bans>, DataplaneError> {
     if !path.exists() {
         return Ok(None);
     }
@@ -62,7 +66,13 @@ fn open(path: &Path) -> Result<Option<Bans>, DataplaneError> {
     HashMap::try_from(Map::LruHashMap(data)).map(Some).map_err(DataplaneError::map(map::BANS))
 }
 
-fn read(bans: &Bans) -> Result<Vec<Ban>, DataplaneError> {
+/// Keys and ends of the bans that are not over.
+pub(super) fn now_banned(bans: &Bans) -> Result<Vec<(BanKey, u64)>, DataplaneError> {
+    let found = read(bans)?.into_iter();
+    Ok(found.map(|(address, until_ns)| (key_of(address), until_ns)).collect())
+}
+
+fn read(bans: &Bans) -> Result<Vec<(IpAddr, u64)>, DataplaneError> {
     let clock = Clock::now();
     // Where an element goes while it is looked at, the kernel begins with the first again: each is taken once, and a flood
     // that replaces them faster than they are read does not keep this from ending.
@@ -75,7 +85,7 @@ fn read(bans: &Bans) -> Result<Vec<Ban>, DataplaneError> {
     }
     let mut found: Vec<(IpAddr, u64)> = found.into_iter().collect();
     found.sort_by_key(|(address, until_ns)| (*until_ns, *address));
-    Ok(found.into_iter().map(|(address, until_ns)| Ban { address, until: clock.time(until_ns) }).collect())
+    Ok(found)
 }
 
 fn lift(bans: &mut Bans, key: &BanKey, clock: &Clock) -> Result<bool, DataplaneError> {

@@ -112,6 +112,9 @@ pub enum DataplaneError {
         /// Of the interface.
         index: u32,
     },
+    /// A program that was asked about a packet did not say what becomes of it.
+    #[error("the program ran and decided nothing: an error of Levee's own")]
+    Undecided,
     /// No BPF file system to pin in.
     #[error(
         "{path} is not on a BPF file system, so nothing could outlive the controller; mount one: `{remedy}`"

@@ -98,6 +98,17 @@ impl Generation {
         policy.is_none_or(|policy| policy.bucket_lines == 0) || self.buckets.is_some()
     }
 
+    /// Other handles on its lines and its buckets.
+    pub(super) fn same_maps(&self) -> Result<(MapData, Option<MapData>), DataplaneError> {
+        let buckets = self.buckets.as_ref().map(|buckets| same_map(map::BUCKETS, buckets)).transpose()?;
+        Ok((same_map(map::LINES, &self.lines)?, buckets))
+    }
+
+    /// Its lines alone.
+    pub(super) fn into_lines(self) -> MapData {
+        self.lines
+    }
+
     /// Maps its lines.
     pub(super) fn map(&self) -> Result<Mapping, DataplaneError> {
         Mapping::of(&self.lines, self.geometry.lines)
@@ -135,7 +146,7 @@ impl Generation {
 }
 
 /// Another handle on a map. To open it by its number would take CAP_SYS_ADMIN.
-fn same_map(name: &'static str, map: &MapData) -> Result<MapData, DataplaneError> {
+pub(super) fn same_map(name: &'static str, map: &MapData) -> Result<MapData, DataplaneError> {
     let descriptor = map.fd().as_fd().try_clone_to_owned();
     let descriptor = descriptor.map_err(|source| DataplaneError::map(name)(MapError::IoError(source)))?;
     MapData::from_fd(descriptor).map_err(DataplaneError::map(name))

@@ -31,6 +31,12 @@ const TRIES: u64 = 8;
 /// First kernel that takes elements of an array longer than [`SHORT_ELEMENT`].
 const KERNEL_LONG_ELEMENTS: KernelVersion = KernelVersion::new(6, 0, 0);
 
+/// The longest element of an array that this kernel takes.
+pub(super) fn longest_element() -> u64 {
+    let takes_long = KernelVersion::current().is_ok_and(|kernel| kernel >= KERNEL_LONG_ELEMENTS);
+    if takes_long { LONGEST_ELEMENT } else { SHORT_ELEMENT }
+}
+
 /// The live tables of a dataplane.
 pub struct KernelTables {
     dataplane: Arc<Mutex<Dataplane>>,
@@ -51,8 +57,7 @@ impl KernelTables {
     /// The tables of `dataplane`, which may take so many bytes a generation. There are none until they are opened.
     #[must_use]
     pub fn new(dataplane: Arc<Mutex<Dataplane>>, limit: u64) -> Self {
-        let takes_long = KernelVersion::current().is_ok_and(|kernel| kernel >= KERNEL_LONG_ELEMENTS);
-        let longest = if takes_long { LONGEST_ELEMENT } else { SHORT_ELEMENT };
+        let longest = longest_element();
         Self {
             dataplane,
             live: None,

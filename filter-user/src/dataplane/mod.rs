@@ -27,6 +27,7 @@ mod report;
 mod samples;
 mod swap;
 mod trial;
+mod twin;
 mod values;
 mod watch;
 mod without_controller;
@@ -48,6 +49,7 @@ pub use events::LinkEvents;
 pub use kernel_tables::KernelTables;
 pub use report::{InterfaceReport, Place, Reading};
 pub use samples::{Listener, Sample, Samples, interface_names};
+pub use twin::{At, MAX_FRAME, Said, Twin, TwinMaps, TwinParts, TwinReading, TwinState};
 pub use watch::{Trouble, TroubleKind};
 pub use without_controller::{Inspected, inspect, remove};
 
@@ -95,6 +97,11 @@ impl Dataplane {
         }
         let lock = pins.lock()?;
         pins.check_entries()?;
+        // What a crash left of a twin; the root goes with it where nothing else was there.
+        pins.remove_lent()?;
+        if !pins.exist()? {
+            return none(pins);
+        }
         // Whatever keeps it from being adopted is to be known before anything is removed.
         let adopted = adoptable(&pins)?;
         pins.remove_defunct()?;

@@ -4,6 +4,7 @@
 //! <root>/LEVEE_META                       what made it
 //! <root>/BANS, <root>/SAMPLES             where a policy has rules
 //! <root>/ASKED, ASKED_HOSTS, WATCHED      where a policy asks what has left
+//! <root>/lent                             for moments: the lines of a twin that is made
 //! <root>/generations/<number>/            LINES, LEVEE_GEOMETRY, LEVEE_POLICY, BUCKETS, and a program for each interface by its index
 //! <root>/generations/<number>/trial-<ifindex>/    program, fallback, TRIAL_END, TRIAL_TARGETS: while it is on trial
 //! <root>/interfaces/<ifindex>/            link, COUNTERS, SET_COUNTERS, RULE_COUNTERS, INTERFACE; asked where a policy asks
@@ -19,6 +20,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use aya::maps::MapData;
 use filter_common::abi::map;
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
@@ -28,6 +30,29 @@ use super::{DataplaneError, asked};
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// Name of the pin by which a twin's loader opens its lines.
+const LENT: &str = "lent";
+
+/// A pin for the moment that a loader takes to open a map.
+pub(super) struct Lent<'a> {
+    pins: &'a Pins,
+    path: PathBuf,
+}
+
+impl Lent<'_> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.pins.remove_lent() {
+            tracing::warn!(%error, "cannot remove the pin that a twin's tables were opened by");
+        }
+    }
+}
 
 /// Paths below one pin directory.
 #[derive(Clone, Debug)]
@@ -158,11 +183,32 @@ impl Pins {
         Ok(!self.entries()?.is_empty())
     }
 
+    /// Pins a map for as long as the value lives. The root is there meanwhile, also while nothing is attached.
+    pub(super) fn lend(&self, map: &MapData) -> Result<Lent<'_>, DataplaneError> {
+        self.check_bpffs()?;
+        fs::create_dir_all(&self.root).map_err(|error| self.failed("make", &self.root, error))?;
+        let path = self.root.join(LENT);
+        if path.exists() {
+            self.remove_file(&path)?;
+        }
+        map.pin(&path).map_err(|source| DataplaneError::Pin { path: path.clone(), source })?;
+        Ok(Lent { pins: self, path })
+    }
+
+    /// Removes what was pinned so, and the root where nothing else is in it.
+    pub(super) fn remove_lent(&self) -> Result<(), DataplaneError> {
+        let path = self.root.join(LENT);
+        if path.exists() {
+            self.remove_file(&path)?;
+        }
+        if self.exist()? { Ok(()) } else { self.remove_directory(&self.root) }
+    }
+
     /// Refuses a root with entries that Levee does not make.
     pub(super) fn check_entries(&self) -> Result<(), DataplaneError> {
         // Tables are those of ABI version 1: its version says more than a word about files.
         let notes = [map::ASKED, map::ASKED_HOSTS, map::WATCHED];
-        let known = [map::META, map::BANS, map::SAMPLES, "generations", "interfaces", "tables"];
+        let known = [map::META, map::BANS, map::SAMPLES, LENT, "generations", "interfaces", "tables"];
         match self.entries()?.into_iter().find(|name| !known.iter().chain(&notes).any(|known| known == name))
         {
             Some(what) => Err(DataplaneError::ForeignPins { path: self.root.clone(), what }),

@@ -74,6 +74,32 @@ pub(super) struct Loaded {
     name: &'static str,
 }
 
+/// Whether this kernel takes programs for frames in several buffers.
+pub(super) fn takes_frags() -> Result<bool, DataplaneError> {
+    let kernel = KernelVersion::current().map_err(|error| DataplaneError::Netlink(error.to_string()))?;
+    if kernel < KERNEL_LEAST {
+        return Err(DataplaneError::KernelTooOld {
+            found: format!("{kernel:?}"),
+            needed: "5.12",
+            feature: "the filter's program",
+        });
+    }
+    Ok(kernel >= KERNEL_FRAGS)
+}
+
+/// What a program for that interface has as read-only data of a policy: where its rules lie, and its switches and those that
+/// the interface was attached with.
+pub(super) fn read_only(
+    policy: Option<&PolicyTables>,
+    interface: &str,
+    switches: Switches,
+) -> (RulesGeometry, PolicySwitches, Switches) {
+    let Some(policy) = policy else { return (RulesGeometry::NONE, PolicySwitches::NONE, switches) };
+    let own = PolicySwitches { interface: policy.interface_class(interface), ..policy.switches };
+    let drop_fragments = switches.drop_fragments | own.drop_fragments;
+    (policy.rules, own, Switches { drop_fragments, ..switches })
+}
+
 /// Loads a program with these switches on a pinned generation. It counts where the interface's pins are; what is not
 /// there yet is made and pinned.
 pub(super) fn load(
@@ -83,23 +109,9 @@ pub(super) fn load(
     name: &str,
     switches: Switches,
 ) -> Result<Loaded, DataplaneError> {
-    let kernel = KernelVersion::current().map_err(|error| DataplaneError::Netlink(error.to_string()))?;
-    if kernel < KERNEL_LEAST {
-        return Err(DataplaneError::KernelTooOld {
-            found: format!("{kernel:?}"),
-            needed: "5.12",
-            feature: "the filter's program",
-        });
-    }
+    let takes_frags = takes_frags()?;
     let policy = generation.policy.as_deref();
-    let (rules, own) = match policy {
-        Some(policy) => {
-            (policy.rules, PolicySwitches { interface: policy.interface_class(name), ..policy.switches })
-        }
-        None => (RulesGeometry::NONE, PolicySwitches::NONE),
-    };
-    let drop_fragments = switches.drop_fragments | own.drop_fragments;
-    let switches = Switches { drop_fragments, ..switches };
+    let (rules, own, switches) = read_only(policy, name, switches);
     let (lines, counters) = (pins.generation(generation.number).lines(), interface.counters());
     let set_counters = interface.set_counters();
     let mut loader = EbpfLoader::new();
@@ -140,7 +152,7 @@ pub(super) fn load(
         }
     }
     let mut ebpf = loader.load(object::DATAPLANE).map_err(load_error)?;
-    let name = if kernel >= KERNEL_FRAGS { PROGRAM_FRAGS } else { PROGRAM };
+    let name = if takes_frags { PROGRAM_FRAGS } else { PROGRAM };
     program(&mut ebpf, name)?.load().map_err(program_error)?;
     Ok(Loaded { ebpf, name })
 }
@@ -224,7 +236,7 @@ fn replace(program: &mut Xdp, link: &Path) -> Result<(), DataplaneError> {
     Ok(())
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, DataplaneError> {
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, DataplaneError> {
     let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
     Ok(program.try_into()?)
 }

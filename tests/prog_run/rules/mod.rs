@@ -1,14 +1,14 @@
 //! Rules in the kernel: what each kind of match holds of, and what each action does.
 
-pub mod bench;
 mod case;
-mod frames;
 
 pub mod addresses;
 pub mod asked;
 pub mod bans;
+pub mod bench;
 pub mod decisions;
 pub mod frame;
+pub mod frames;
 pub mod ip;
 pub mod limits;
 pub mod messages;
