@@ -8,5 +8,6 @@ pub mod feeds;
 pub mod guard;
 pub mod interface;
 pub mod object;
+mod packet;
 pub mod policy;
 pub mod tables;

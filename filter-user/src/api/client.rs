@@ -8,6 +8,7 @@
 mod connection;
 mod error;
 mod export;
+mod twins;
 
 use std::io;
 use std::path::{Path, PathBuf};

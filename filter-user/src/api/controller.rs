@@ -20,12 +20,15 @@ use super::error::{ApiError, chain};
 use super::guards::{Look, Lookout};
 use super::problem::Problem;
 use super::restore::Unfiltered;
+use super::twins::Twins;
 use super::types::{
     Action, ControllerStatus, Entry, Interface, InterfaceStats, SCHEMA, SetEntries, SetList, Stats,
     StatsController, Status, Timestamp, Traffic,
 };
 use super::view::{View, Writing};
-use crate::dataplane::{Ban, Dataplane, DataplaneError, InterfaceReport, Reading, Trouble};
+use crate::dataplane::{
+    Ban, Dataplane, DataplaneError, InterfaceReport, Reading, Trouble, TwinMaps, TwinParts, TwinState,
+};
 use crate::engine::{Engine, EngineError, SetName};
 use crate::feeds::parse_prefix;
 use crate::interface::InterfaceMode;
@@ -96,6 +99,29 @@ pub trait Interfaces: Send {
     /// When the kernel refuses; some may have ended then.
     fn lift_bans(&mut self, addresses: &[IpAddr]) -> Result<Vec<bool>, DataplaneError>;
 
+    /// The parts of a twin of what is in force.
+    ///
+    /// # Errors
+    /// When there are no tables, or the kernel refuses.
+    fn twin_parts(&self, state: TwinState) -> Result<TwinParts, DataplaneError> {
+        let _ = state;
+        Err(DataplaneError::NoTables)
+    }
+
+    /// Makes the maps of a twin for an interface of that name, with these switches.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn open_twin(
+        &self,
+        parts: &TwinParts,
+        interface: &str,
+        switches: Switches,
+    ) -> Result<TwinMaps, DataplaneError> {
+        let _ = (parts, interface, switches);
+        Err(DataplaneError::NoTables)
+    }
+
     /// Looks whether every interface still has the program; tells what has gone wrong since the last look.
     ///
     /// # Errors
@@ -143,6 +169,19 @@ impl Interfaces for Arc<Mutex<Dataplane>> {
         held(self).lift_bans(addresses)
     }
 
+    fn twin_parts(&self, state: TwinState) -> Result<TwinParts, DataplaneError> {
+        held(self).twin_parts(state)
+    }
+
+    fn open_twin(
+        &self,
+        parts: &TwinParts,
+        interface: &str,
+        switches: Switches,
+    ) -> Result<TwinMaps, DataplaneError> {
+        held(self).open_twin(parts, interface, switches)
+    }
+
     fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {
         held(self).look_after()
     }
@@ -160,6 +199,7 @@ pub struct Controller {
     view: Mutex<Arc<View>>,
     unfiltered: Mutex<Unfiltered>,
     pub(super) lookout: Lookout,
+    pub(super) twins: Twins,
     state_dir: PathBuf,
     started: SystemTime,
     /// What is to be known for as long as this runs.
@@ -178,6 +218,7 @@ impl Controller {
             interfaces: Mutex::new(interfaces),
             unfiltered: Mutex::default(),
             lookout: Lookout::default(),
+            twins: Twins::default(),
             state_dir: state_dir.to_owned(),
             started: SystemTime::now(),
             notes: Vec::new(),

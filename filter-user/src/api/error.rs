@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 
 use super::cuts::Cut;
+use super::packets::{BadPacket, MAX_PACKET_BYTES};
 use super::problem::{ErrorBody, ErrorDetail, MAX_PROBLEMS, Problem};
 use super::server::MAX_JSON_BYTES;
 use super::types::{Action, SCHEMA};
@@ -155,6 +156,31 @@ pub enum ApiError {
         /// The interface.
         name: String,
     },
+    /// There is no twin of that number.
+    #[error(
+        "there is no twin {id}: it has ended, or nobody has used it for a minute; POST /v1/twins makes another"
+    )]
+    NoSuchTwin {
+        /// As asked.
+        id: u64,
+    },
+    /// There are as many twins as there may be.
+    #[error(
+        "there are {most} twins already, which is as many as may be at a time; try again when one has ended, a minute after its last use at the latest"
+    )]
+    TooManyTwins {
+        /// That there may be.
+        most: usize,
+    },
+    /// A body that is not made of packets.
+    #[error("{0}; none was asked about")]
+    BadPackets(#[from] BadPacket),
+    /// A body that is too long, or ended early.
+    #[error("the packets cannot be read; expected at most {} MiB in one request", MAX_PACKET_BYTES >> 20)]
+    PacketBody(#[source] axum::Error),
+    /// A frame that is none.
+    #[error("{0}")]
+    BadFrame(String),
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -241,6 +267,11 @@ impl ApiError {
             Self::BadPolicy(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_policy"),
             Self::PolicyCutsOff { .. } => (StatusCode::CONFLICT, "cuts_off"),
             Self::AttachedOtherwise { .. } => (StatusCode::CONFLICT, "attached_otherwise"),
+            Self::NoSuchTwin { .. } => (StatusCode::NOT_FOUND, "no_such_twin"),
+            Self::TooManyTwins { .. } => (StatusCode::CONFLICT, "too_many_twins"),
+            Self::BadPackets(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_packets"),
+            Self::PacketBody(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::BadFrame(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_frame"),
             Self::Engine(error) => engine(error),
             Self::Dataplane(error) => dataplane(error),
             Self::HalfDone { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "half_done"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Method, Uri};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, Method, Uri};
 use axum::routing::get;
 use axum::{Extension, Router};
 use futures_util::TryStreamExt as _;
@@ -18,13 +19,15 @@ use super::controller::Controller;
 use super::error::ApiError;
 use super::export::Exported;
 use super::extract::{Json, Path, Query};
+use super::packets::MAX_PACKET_BYTES;
 use super::peer::Peer;
 use super::problem::ErrorBody;
 use super::types::{
     AddRequest, Applied, ApplyRequest, AttachRequest, Attached, BanList, ChangeRequest, Changed,
-    CheckRequest, DetachRequest, Detached, Health, ImportQuery, Imported, LiftRequest, Lifted, PolicyCheck,
-    PolicyList, PolicyText, RemoveRequest, RollbackRequest, RuleList, SetChanged, SetEntries, SetList,
-    SetRemoved, Stats, Status, TestRequest, Tested,
+    CheckRequest, DetachRequest, Detached, ExplainRequest, Explanation, Health, ImportQuery, Imported,
+    LiftRequest, Lifted, PolicyCheck, PolicyList, PolicyText, RemoveRequest, RollbackRequest, RuleList,
+    SetChanged, SetEntries, SetList, SetRemoved, Stats, Status, TestRequest, Tested, TwinEnded, TwinMade,
+    TwinRequest, TwinTotals,
 };
 
 /// The description of the API that `/v1/openapi.json` serves.
@@ -65,6 +68,10 @@ pub fn router() -> Router<Arc<Controller>> {
         .routes(routes!(rules))
         .routes(routes!(bans))
         .routes(routes!(lift_bans))
+        .routes(routes!(explain))
+        .routes(routes!(make_twin))
+        .routes(routes!(ask_twin))
+        .routes(routes!(twin_totals, end_twin))
         .split_for_parts();
     let description = axum::Json(description);
     router
@@ -291,4 +298,54 @@ async fn bans(State(controller): Shared) -> Answer<BanList> {
     responses((status = OK, body = Lifted), (status = "4XX", body = ErrorBody)))]
 async fn lift_bans(State(controller): Shared, Json(request): Json<LiftRequest>) -> Answer<Lifted> {
     blocking(controller, move |controller| controller.lift_bans(&request)).await.map(axum::Json)
+}
+
+/// Tells what would become of one packet now, stage by stage, with the limits and bans of now. Changes nothing: no counter, no
+/// limit, no ban.
+#[utoipa::path(post, path = "/v1/explain", request_body = ExplainRequest,
+    responses((status = OK, body = Explanation), (status = "4XX", body = ErrorBody)))]
+async fn explain(State(controller): Shared, Json(request): Json<ExplainRequest>) -> Answer<Explanation> {
+    blocking(controller, move |controller| controller.explain(&request)).await.map(axum::Json)
+}
+
+/// Makes a twin: the filter once more, on no interface, with limits that have seen nothing yet and the bans of now, to be asked
+/// about many packets. It ends when it is deleted, or has not been used for a minute. There are four at most.
+#[utoipa::path(post, path = "/v1/twins", request_body = TwinRequest,
+    responses((status = OK, body = TwinMade), (status = "4XX", body = ErrorBody)))]
+async fn make_twin(State(controller): Shared, Json(request): Json<TwinRequest>) -> Answer<TwinMade> {
+    blocking(controller, move |controller| controller.make_twin(&request)).await.map(axum::Json)
+}
+
+/// Asks a twin about packets, in their order: of all in the body, or, where that is not made of packets, of none.
+///
+/// All numbers are little-endian. A packet is its time in nanoseconds of any clock (8 bytes), how many bytes were captured of it
+/// (4), how many it had (4), and those that were captured, from the Ethernet header on; for the others there are zeros. The
+/// answer has for each packet the number of its reason (4 bytes), the number of the set that blocks it or 0 (4), and the place
+/// of the rule that decided or 4,294,967,295 (4). Limits and bans go by the packets' times: the first comes when the twin was
+/// made.
+#[utoipa::path(post, path = "/v1/twins/{id}/packets", params(("id" = u64, Path)),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = OK, body = Vec<u8>, content_type = "application/octet-stream"), (status = "4XX", body = ErrorBody)))]
+async fn ask_twin(
+    State(controller): Shared,
+    Path(id): Path<u64>,
+    body: Body,
+) -> Result<([(HeaderName, &'static str); 1], Vec<u8>), ApiError> {
+    let body = axum::body::to_bytes(body, MAX_PACKET_BYTES).await.map_err(ApiError::PacketBody)?;
+    let answers = blocking(controller, move |controller| controller.ask_twin(id, &body)).await?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], answers))
+}
+
+/// What became of all packets that a twin was asked about: by verdict, reason, rule and set.
+#[utoipa::path(get, path = "/v1/twins/{id}", params(("id" = u64, Path)),
+    responses((status = OK, body = TwinTotals), (status = NOT_FOUND, body = ErrorBody)))]
+async fn twin_totals(State(controller): Shared, Path(id): Path<u64>) -> Answer<TwinTotals> {
+    blocking(controller, move |controller| controller.twin_totals(id)).await.map(axum::Json)
+}
+
+/// Ends a twin.
+#[utoipa::path(delete, path = "/v1/twins/{id}", params(("id" = u64, Path)),
+    responses((status = OK, body = TwinEnded), (status = NOT_FOUND, body = ErrorBody)))]
+async fn end_twin(State(controller): Shared, Path(id): Path<u64>) -> Answer<TwinEnded> {
+    blocking(controller, move |controller| controller.end_twin(id)).await.map(axum::Json)
 }

@@ -268,11 +268,11 @@ impl Controller {
 /// What is said of a policy without a word.
 pub(crate) const EMPTY: &str = "the policy is empty, as of a file that was cut off or a generator that failed; write `default = \"pass\"` to do without rules";
 
-fn check_empty(text: &str) -> Result<(), ApiError> {
+pub(super) fn check_empty(text: &str) -> Result<(), ApiError> {
     if text.trim().is_empty() { Err(ApiError::Meaningless(EMPTY)) } else { Ok(()) }
 }
 
-fn read(file: &str, text: &str) -> Result<Checked, ApiError> {
+pub(super) fn read(file: &str, text: &str) -> Result<Checked, ApiError> {
     let checked = Policy::parse(file, text).map_err(|errors| ApiError::BadPolicy(Box::new(errors)))?;
     if checked.policy.asks() {
         require_kernel_that_notes()?;

@@ -46,7 +46,9 @@ pub struct Args {
 pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Outcome> {
     let Args { name, add_from, remove_from, action, ttl, reason, force } = args;
     if add_from.as_deref() == Some("-") && remove_from.as_deref() == Some("-") {
-        return Err(Usage("standard input can be one of the lists only; name a file for the other").into());
+        return Err(
+            Usage::new("standard input can be one of the lists only; name a file for the other").into()
+        );
     }
     let action = action.action()?;
     let (add, remove) = (list(add_from.as_deref())?, list(remove_from.as_deref())?);

@@ -49,7 +49,7 @@ impl Args {
     /// Checks policies, which all of the files have to be.
     pub async fn policies(&self, client: &Client, out: &mut impl Write) -> Result<Outcome> {
         if !self.files.iter().all(|file| policy_file::is_policy(file)) {
-            return Err(Usage("lists and policies (`.toml`) are checked apart").into());
+            return Err(Usage::new("lists and policies (`.toml`) are checked apart").into());
         }
         check_policy::run(&self.files, self.json, client, out).await
     }

@@ -18,15 +18,17 @@ mod confirm;
 mod detach;
 mod diff;
 mod entries;
+mod explain;
+mod frame;
 mod imported;
 mod input;
 mod man;
-mod packet;
 mod policy;
 mod policy_file;
 mod profile;
 mod progress;
 mod render;
+mod replay;
 mod rollback;
 mod rules;
 mod run;
@@ -104,6 +106,8 @@ enum Command {
     Rules(rules::Args),
     Bans(bans::Args),
     Samples(samples::Args),
+    Explain(explain::Args),
+    Replay(replay::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -174,7 +178,13 @@ const INTERRUPTED: u8 = 130;
 /// A command that cannot be meant, in a way that the parser of arguments does not see.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Usage(&'static str);
+struct Usage(std::borrow::Cow<'static, str>);
+
+impl Usage {
+    fn new(message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Self(message.into())
+    }
+}
 
 /// What a failure before or in place of an answer means. A question has no failure but that there is no answer.
 fn exit_code(error: &anyhow::Error, is_question: bool) -> ExitCode {
@@ -223,6 +233,8 @@ fn dispatch(cli: Cli, client: &Client, out: &mut impl Write) -> Result<Outcome> 
             Command::Rules(args) => rules::run(args, client, out).await,
             Command::Bans(args) => bans::run(args, client, out).await,
             Command::Samples(args) => samples::run(args, client, out).await,
+            Command::Explain(args) => explain::run(args, client, out).await,
+            Command::Replay(args) => replay::run(args, client, out).await,
             Command::Run(_) | Command::Profile(_) | Command::Completions(_) | Command::Man(_) => {
                 Ok(Outcome::Done)
             }

@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 
 use super::capture::Capture;
 use super::sample_names::Names;
-use super::{Outcome, PinArgs, packet, table};
+use super::{Outcome, PinArgs, table};
 use crate::api::client::Client;
 use crate::api::types::SCHEMA;
 use crate::dataplane::{DataplaneError, Listener, Sample, Samples};
+use crate::packet;
 
 /// Show packets that `sample` rules pick, as they come, until interrupted
 ///

@@ -134,9 +134,10 @@ impl SetAction {
             (NamedAction::Allow, true) => Action::AllowDestination,
             (NamedAction::Match, false) => Action::Match,
             (NamedAction::Block | NamedAction::Match, true) => {
-                return Err(
-                    Usage("--destination goes with --action allow: only sources can be blocked").into()
-                );
+                return Err(Usage::new(
+                    "--destination goes with --action allow: only sources can be blocked",
+                )
+                .into());
             }
         })
     }

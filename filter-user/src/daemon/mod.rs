@@ -228,7 +228,8 @@ async fn keep(mut socket: Bound, renews: tokio::sync::mpsc::Sender<UnixListener>
     }
 }
 
-/// Gives back what rests in the tables. Where nothing does, that is one question a second.
+/// Gives back what rests in the tables, and ends twins that nobody uses. Where nothing is to be done, that is one question a
+/// second.
 async fn settle(controller: Arc<Controller>) {
     loop {
         tokio::time::sleep(SETTLE_SLEEP).await;
@@ -236,6 +237,7 @@ async fn settle(controller: Arc<Controller>) {
         if let Err(error) = tokio::task::spawn_blocking(move || settled.settle()).await {
             error!(%error, "giving back what rests in the tables panicked");
         }
+        controller.end_idle_twins();
     }
 }
 

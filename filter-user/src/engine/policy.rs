@@ -65,6 +65,9 @@ pub struct PolicyPlan {
     pub new_sets: Vec<SetName>,
 }
 
+/// Contents, numbers of counters, and new sets by number.
+type TriedPolicy = (Contents, Vec<u32>, Vec<(u32, String)>);
+
 impl Engine {
     /// What `checked` would take, without applying it.
     ///
@@ -76,6 +79,17 @@ impl Engine {
         let new_sets = creates.into_iter().map(|(_, name, _)| name).collect();
         let bucket_bytes = tables.bucket_bytes();
         Ok(PolicyPlan { tables, bytes, bytes_now: self.tables.memory().live, bucket_bytes, new_sets })
+    }
+
+    /// What the tables would hold with a policy; the numbers of its rules' counters, and those of the sets that block and that
+    /// it declares anew.
+    ///
+    /// # Errors
+    /// As [`Self::plan_policy`].
+    pub fn try_policy(&self, checked: &Checked) -> Result<TriedPolicy, EngineError> {
+        let Prepared { contents, creates, slots, .. } = self.prepare(checked)?;
+        let blocks = creates.into_iter().filter(|(.., kind)| *kind == SetKind::Block);
+        Ok((contents, slots, blocks.map(|(id, name, _)| (id, name.to_string())).collect()))
     }
 
     /// Puts a policy in force; on trial where it is to be confirmed within `confirm`.

@@ -39,6 +39,23 @@ pub fn protocol(number: u8) -> Option<&'static str> {
     PROTOCOLS.name(number.into())
 }
 
+/// The number of an IP protocol.
+#[must_use]
+pub fn protocol_number(name: &str) -> Option<u8> {
+    PROTOCOLS.number(name).and_then(|number| u8::try_from(number).ok())
+}
+
+/// Names of IP protocols.
+pub fn protocol_names() -> impl Iterator<Item = &'static str> {
+    PROTOCOLS.all()
+}
+
+/// The bit of a TCP flag.
+#[must_use]
+pub fn tcp_flag(name: &str) -> Option<u8> {
+    TCP_FLAGS.number(name).and_then(|bit| u8::try_from(bit).ok())
+}
+
 /// The names of the TCP flags that are set, as rules write them.
 #[must_use]
 pub fn tcp_flags(byte: u8) -> String {

@@ -10,6 +10,7 @@ mod prefixes;
 mod sets;
 mod status;
 mod time;
+mod twins;
 mod verdict;
 
 pub use bans::{BanList, BannedSource, LiftRequest, Lifted, LiftedBan};
@@ -30,6 +31,10 @@ pub use status::{
     StatsController, Status, TableStatus, Traffic,
 };
 pub use time::{Span, Timestamp};
+pub use twins::{
+    ExplainRequest, Explanation, RuleMet, StageSaid, TwinEnded, TwinMade, TwinRequest, TwinRule,
+    TwinRuleCount, TwinTotals,
+};
 pub use verdict::{Blocked, EntriesWithin, PrefixMatch, TestRequest, TestResult, Tested};
 
 /// Version of the documents' shape.
