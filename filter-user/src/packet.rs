@@ -116,15 +116,21 @@ pub fn from_hex(text: &str) -> Result<Vec<u8>, String> {
             at += 2;
         } else {
             let value = |letter: char| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-            let high = value(letter).ok_or_else(|| {
+            let strange = |letter: char, place: usize| {
                 format!(
-                    "found `{letter}` at character {}; expected bytes in hexadecimal, such as 0800 45 00",
-                    place + 1
+                    "found `{letter}` at character {place}; expected bytes in hexadecimal, such as 0800 45 00"
                 )
-            })?;
-            let low = next.and_then(value).ok_or_else(|| {
-                format!("the byte at character {} has one digit; expected two for each byte", place + 1)
-            })?;
+            };
+            let high = value(letter).ok_or_else(|| strange(letter, place + 1))?;
+            let low = match next.filter(|letter| !letter.is_whitespace() && !matches!(letter, ':' | ',')) {
+                Some(letter) => value(letter).ok_or_else(|| strange(letter, place + 2))?,
+                None => {
+                    return Err(format!(
+                        "the byte at character {} has one digit; expected two for each byte",
+                        place + 1
+                    ));
+                }
+            };
             bytes.push(high << 4 | low);
             at += 2;
         }
@@ -208,7 +214,7 @@ mod tests {
             assert_eq!(from_hex(text), Ok(vec![1, 2, 0xa0]), "{text:?}");
         }
         for (text, said) in [
-            ("01 0g", "character 4"),
+            ("01 0g", "found `g` at character 5"),
             ("01 zz", "found `z` at character 4"),
             ("01 2", "character 4 has one digit"),
             (" \n", "no byte"),

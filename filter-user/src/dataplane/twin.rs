@@ -186,8 +186,8 @@ pub struct TwinMaps {
 }
 
 impl TwinMaps {
-    /// Copies what the twin begins with, and loads its program: the work of some tens of milliseconds, which needs nothing of
-    /// the dataplane.
+    /// Copies what the twin begins with, and loads its program, which needs nothing of the dataplane. That takes some tens of
+    /// milliseconds, and up to half a second where the buckets of many limits are copied.
     ///
     /// # Errors
     /// When the kernel refuses.
