@@ -9,6 +9,7 @@ mod clients;
 mod counting;
 mod crash;
 mod detach;
+mod explain;
 mod field;
 mod garbage;
 mod generations;
@@ -20,6 +21,7 @@ mod lost;
 mod policy;
 mod real;
 mod refusals;
+mod replay;
 mod samples;
 mod set_counters;
 mod traffic;
@@ -55,6 +57,19 @@ fn main() -> ExitCode {
         samples::samples_are_shown_with_rule_length_and_first_bytes,
         samples::samples_are_written_to_a_file_until_it_is_interrupted,
         samples::without_rules_it_is_said_that_there_is_nothing_to_listen_to,
+        explain::every_stage_that_can_decide_is_explained_and_nothing_is_moved,
+        explain::limits_and_bans_are_those_of_now,
+        explain::a_policy_can_be_tried_by_explaining_and_by_replaying_and_is_not_applied,
+        explain::what_cannot_be_explained_is_refused_with_what_was_expected,
+        explain::without_an_interface_the_lists_and_rules_are_explained_all_the_same,
+        replay::captures_of_every_format_and_link_layer_are_replayed_alike,
+        replay::limits_and_sums_go_by_the_capture,
+        replay::what_did_not_pass_is_written_and_can_be_replayed_again,
+        replay::broken_captures_are_refused_with_the_packet_and_its_place,
+        replay::packets_that_were_captured_in_part_are_replayed_with_their_length,
+        replay::standard_input_is_replayed_and_a_policy_is_tried,
+        replay::twins_are_few_and_refuse_what_is_no_packet,
+        replay::real_attacks_are_replayed_and_stopped_by_lists_of_their_sources,
         detach::detach_leaves_no_pin_no_program_and_no_object,
         detach::detach_all_works_through_the_daemon_and_takes_off_every_interface,
         detach::detach_all_works_without_a_daemon,
