@@ -6,9 +6,9 @@
 
 use std::io::{self, Read};
 
-use pcap_parser::pcapng::Block;
+use pcap_parser::pcapng::{Block, InterfaceDescriptionBlock};
 use pcap_parser::traits::{PcapNGPacketBlock as _, PcapReaderIterator};
-use pcap_parser::{PcapBlockOwned, PcapError, create_reader};
+use pcap_parser::{PcapBlockOwned, PcapError, PcapHeader, create_reader};
 
 use super::link::Link;
 
@@ -65,6 +65,27 @@ struct Legacy {
     link: Result<Link, u16>,
     /// Nanoseconds in what stands behind the seconds.
     fraction_ns: u64,
+}
+
+impl Interface {
+    /// None of one whose clock cannot be meant.
+    fn of(block: &InterfaceDescriptionBlock<'_>, big_endian: bool) -> Option<Self> {
+        let link = u16::try_from(block.linktype.0).unwrap_or(u16::MAX);
+        // The crate reads it as little-endian, whatever the section is.
+        let offset_s = if big_endian { block.if_tsoffset.swap_bytes() } else { block.if_tsoffset };
+        let snaplen = if block.snaplen == 0 { usize::MAX } else { block.snaplen as usize };
+        let ticks = ticks(block.if_tsresol)?;
+        Some(Self { link: Link::of(link).ok_or(link), ticks, offset_s, snaplen })
+    }
+}
+
+impl Legacy {
+    fn of(header: &PcapHeader) -> Self {
+        let fraction_ns = if header.is_nanosecond_precision() { 1 } else { 1_000 };
+        // The upper half tells of frame check sequences.
+        let link = u16::try_from(header.network.0 & 0xffff).unwrap_or(u16::MAX);
+        Self { link: Link::of(link).ok_or(link), fraction_ns }
+    }
 }
 
 /// A capture that is being read.
@@ -178,10 +199,7 @@ impl<'r> Packets<'r> {
         let known = |link: Result<Link, u16>| link.map_err(|number| bad(unknown(number)));
         let found = match block {
             PcapBlockOwned::LegacyHeader(header) => {
-                let fraction_ns = if header.is_nanosecond_precision() { 1 } else { 1_000 };
-                // The upper half tells of frame check sequences.
-                let link = u16::try_from(header.network.0 & 0xffff).unwrap_or(u16::MAX);
-                self.legacy = Some(Legacy { link: Link::of(link).ok_or(link), fraction_ns });
+                self.legacy = Some(Legacy::of(&header));
                 None
             }
             PcapBlockOwned::Legacy(packet) => {
@@ -196,20 +214,10 @@ impl<'r> Packets<'r> {
                 None
             }
             PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-                let link = u16::try_from(interface.linktype.0).unwrap_or(u16::MAX);
-                let ticks = ticks(interface.if_tsresol).ok_or_else(|| {
+                let interface = Interface::of(&interface, self.big_endian).ok_or_else(|| {
                     bad("comes behind an interface whose clock is finer than any is".to_owned())
                 })?;
-                // The crate reads it as little-endian, whatever the section is.
-                let offset_s = interface.if_tsoffset;
-                let offset_s = if self.big_endian { offset_s.swap_bytes() } else { offset_s };
-                let snaplen = if interface.snaplen == 0 { usize::MAX } else { interface.snaplen as usize };
-                self.interfaces.push(Interface {
-                    link: Link::of(link).ok_or(link),
-                    ticks,
-                    offset_s,
-                    snaplen,
-                });
+                self.interfaces.push(interface);
                 None
             }
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
