@@ -55,6 +55,12 @@ pub fn the_capabilities_of_the_unit_are_enough_for_everything() -> Result<()> {
     field.raw()?.send(&field.udp(BLOCKED_MAC, [203, 0, 113, 9].into()))?;
     let dropped = || Ok(ok(&["stats"])?.stdout.contains("blocked_source"));
     wait_until("a packet is dropped", dropped)?;
+    // What would become of packets is asked of the kernel, too.
+    let policy = field.file("tried.toml", "rules = \"limit 1/s burst 1 per source udp\"\n")?;
+    for arguments in [["--dport", "1"], ["--config", &policy]] {
+        let said = ok(&[&["explain", "--src", "203.0.113.9"], &arguments[..]].concat())?;
+        ensure!(said.stdout.contains("drop (blocked_source)"), "{said:?}");
+    }
     // Another adopts what is pinned, and pins that were removed are made again.
     child.kill()?;
     child.wait()?;
