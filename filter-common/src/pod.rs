@@ -7,6 +7,7 @@ use aya::Pod;
 use crate::abi::{BanKey, InterfaceMeta, Meta};
 use crate::config::{PolicySwitches, Switches};
 use crate::counters::{Counter, Counters, RuleCounter};
+use crate::policy::asked::AskedKey;
 use crate::policy::classifier::RulesGeometry;
 use crate::table::Geometry;
 use crate::twin::TwinCell;
@@ -19,7 +20,7 @@ macro_rules! plain_data {
     )*};
 }
 
-plain_data!(Counter Counters RuleCounter Geometry RulesGeometry Switches PolicySwitches BanKey Meta InterfaceMeta TwinCell);
+plain_data!(Counter Counters RuleCounter Geometry RulesGeometry Switches PolicySwitches BanKey AskedKey Meta InterfaceMeta TwinCell);
 
 #[cfg(feature = "harness")]
 plain_data!(crate::harness::Shape crate::harness::Control crate::harness::Progress crate::harness::StackCount);

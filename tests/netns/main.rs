@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         explain::without_an_interface_the_lists_and_rules_are_explained_all_the_same,
         replay::captures_of_every_format_and_link_layer_are_replayed_alike,
         replay::limits_and_sums_go_by_the_capture,
+        replay::what_a_capture_shows_to_be_asked_for_is,
         replay::what_did_not_pass_is_written_and_can_be_replayed_again,
         replay::broken_captures_are_refused_with_the_packet_and_its_place,
         replay::packets_that_were_captured_in_part_are_replayed_with_their_length,

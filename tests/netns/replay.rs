@@ -276,15 +276,13 @@ pub fn broken_captures_are_refused_with_the_packet_and_its_place() -> Result<()>
     let whole_file = two(whole(BEGIN, &small));
     let offset = 24 + 16 + small.len();
     let place = format!("packet 2 (at byte {offset})");
-    let cases: [(&str, Vec<u8>, &[&str]); 7] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 5] = [
         (
             "cut",
             whole_file[..whole_file.len() - 1].to_vec(),
             &[&place, "is cut off: the file ends within it"],
         ),
         ("head", whole_file[..offset + 7].to_vec(), &[&place, "is cut off"]),
-        ("long", two((BEGIN, 9_031, vec![8; 9_031])), &[&place, "has 9031 bytes", "at most 9030"]),
-        ("joined", two((BEGIN, 65_000, small.clone())), &[&place, "has 65000 bytes", "gro off"]),
         (
             "link",
             LITTLE.write(105, &[whole(BEGIN, &small)]),
@@ -371,7 +369,7 @@ pub fn twins_are_few_and_refuse_what_is_no_packet() -> Result<()> {
         make().await?;
         let mut body = Vec::new();
         let frame = frame([198, 51, 100, 7], 9, 18);
-        Packet { at_ns: 1, length: frame.len(), captured: &frame }.write(&mut body);
+        Packet { at_ns: 1, length: frame.len(), captured: &frame, left: false }.write(&mut body);
         let ask = |body: Vec<u8>, count| client.ask_twin(made[1], body.into(), count);
         let answers = ask(body.clone(), 1).await?;
         ensure!(answers[0].reason == filter_common::verdict::Reason::NoMatch, "{answers:?}");
@@ -410,5 +408,55 @@ pub fn real_attacks_are_replayed_and_stopped_by_lists_of_their_sources() -> Resu
         let bytes: u64 = frames.iter().map(|frame| frame.len() as u64).sum();
         ensure!(report["total"]["rx"]["bytes"] == bytes, "{name}: {report:#}");
     }
+    Ok(())
+}
+
+/// A question and its answer, an answer that nobody asked for, and the handshake of a connection: in a capture that does not tell
+/// directions, in one that does, and with a packet that was joined.
+pub fn what_a_capture_shows_to_be_asked_for_is() -> Result<()> {
+    let field = Field::new("replay_asked")?;
+    let levee = field.attached("native")?;
+    let rules =
+        "drop udp sport 53 unasked\ndrop tcp flags syn,ack/syn,ack unasked\ndrop tcp length > 1500 name long";
+    let config = field.file("p", policy(rules))?;
+    let (host, server) = ([192, 0, 2, 2], [198, 51, 100, 53]);
+    let ip = |from, to| Frame::eth([2, 0, 0, 0, 0, 7], [4; 6]).ipv4(from, to);
+    let dns = |from, to, source, destination| {
+        ip(from, to).udp(source, destination).payload(&[0x5a; 20]).build().to_vec()
+    };
+    let tcp = |from, to, source, destination, flags, payload: usize| {
+        ip(from, to).tcp(source, destination, flags).payload(&vec![0; payload]).build().to_vec()
+    };
+    let frames = [
+        dns(host, server, 4000, 53),
+        dns(server, host, 53, 4000),
+        dns(server, host, 53, 4001),
+        dns([198, 51, 100, 54], host, 53, 4000),
+        tcp(host, server, 4000, 443, 0x02, 0),
+        tcp(server, host, 443, 4000, 0x12, 0),
+        tcp(server, host, 443, 4001, 0x12, 0),
+        tcp(server, host, 443, 4000, 0x10, 20_000),
+    ];
+    let taken: Vec<Taken> = (0..).zip(&frames).map(|(at, frame)| whole(BEGIN + at, frame)).collect();
+    let capture = field.file("capture", LITTLE.write(1, &taken))?;
+    let report = replay(&levee, &capture, &["--config", &config])?;
+    ensure!(verdicts(&report) == [8, 5, 3], "{report}");
+    ensure!(report["capture"]["joined"] == 1, "{report}");
+    // A minute and a second later what was asked is forgotten.
+    let late = [whole(BEGIN, &frames[0]), whole(BEGIN + 61_000_000_000, &frames[1])];
+    let report = replay(&levee, &field.file("late", LITTLE.write(1, &late))?, &["--config", &config])?;
+    ensure!(verdicts(&report) == [2, 1, 1], "{report}");
+    // What the host sent is noted, and not filtered.
+    let cooked: Vec<Taken> = (0..)
+        .zip(&frames)
+        .map(|(at, frame)| {
+            let direction = if frame[26..30] == host { 4 } else { 0 };
+            let head = [0, direction, 0, 1, 0, 6, 2, 0, 0, 0, 0, 7, 0, 0];
+            whole(BEGIN + at, &[&head[..], &frame[12..]].concat())
+        })
+        .collect();
+    let report = replay(&levee, &field.file("cooked", LITTLE.write(113, &cooked))?, &["--config", &config])?;
+    ensure!(verdicts(&report) == [6, 3, 3], "{report}");
+    ensure!(report["capture"]["outgoing"] == 2, "{report}");
     Ok(())
 }

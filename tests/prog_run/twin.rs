@@ -198,7 +198,7 @@ pub fn a_policy_can_be_tried_that_is_not_in_force() -> Result<()> {
     let policy = read_rules("drop tcp\npass udp iif eth0\n")?;
     let mut contents = Policy { block: vec!["192.0.2.99/32".parse()?], ..Policy::default() }.contents();
     contents.set_policy(compiled(&policy, &Names::default())?);
-    let parts = TwinParts::build(&contents, 64 << 20)?;
+    let parts = TwinParts::build(&contents, TwinState::Fresh, 64 << 20)?;
     ensure!(parts.bytes() > 0);
     let mut tried = bench.attached.opened.dataplane().open_twin(&parts, INTERFACE, SWITCHES)?.load(&parts)?;
     ensure!(tried.ask(At::Now, &udp()[0])?.reason == Reason::RulePass);
@@ -206,7 +206,7 @@ pub fn a_policy_can_be_tried_that_is_not_in_force() -> Result<()> {
     ensure!(tried.ask(At::Now, &v4().tcp(1, 2, 2).build())?.reason == Reason::RuleDrop);
     bench.expect(&udp()[0], Reason::RuleDrop, &[0])?;
     // What would take more than it may is not made.
-    ensure!(TwinParts::build(&contents, 4096).is_err());
+    ensure!(TwinParts::build(&contents, TwinState::Fresh, 4096).is_err());
     Ok(())
 }
 

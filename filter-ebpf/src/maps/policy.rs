@@ -190,7 +190,7 @@ extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
 extern "C" fn was_asked() -> u32 {
     let Some(scratch) = scratch() else { return Asked::Neither as u32 };
     // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = twin::now_or(|| unsafe { bpf_ktime_get_coarse_ns() });
     asked::is_asked(&scratch.observed.asked, now, |key| {
         let noted = match key.kind() {
             Kind::Host => ASKED_HOSTS.get_ptr(key),

@@ -6,10 +6,10 @@
 //! |---|---|---|---|
 //! | its time, in nanoseconds of any clock | 8 | number of the reason | 4 |
 //! | bytes that were captured of it | 4 | number of the set that blocks it, or 0 | 4 |
-//! | bytes that it had | 4 | place of the rule that decided, or 4,294,967,295 | 4 |
+//! | bytes that it had; 2,147,483,648 more for one that left the host | 4 | place of the rule that decided, or 4,294,967,295 | 4 |
 //! | what was captured, from the Ethernet header on | as many | | |
 //!
-//! A packet that had more bytes than were captured is asked about with zeros in their place.
+//! A packet that left is not asked about and has no answer: it tells what its receiver was asked. One that had more bytes than were captured is asked about with zeros in their place.
 
 use filter_common::twin::NO_RULE;
 use filter_common::verdict::Reason;
@@ -20,6 +20,8 @@ use crate::dataplane::{MAX_FRAME, Said};
 pub const MAX_PACKET_BYTES: usize = 2 << 20;
 /// Bytes before each packet.
 pub const HEAD: usize = 16;
+/// Added to the length of a packet that left.
+const LEFT: u32 = 1 << 31;
 /// Bytes of an answer.
 const ANSWER: usize = 12;
 
@@ -32,6 +34,8 @@ pub struct Packet<'a> {
     pub length: usize,
     /// Those that were captured.
     pub captured: &'a [u8],
+    /// Whether the host sent it.
+    pub left: bool,
 }
 
 /// A body that is not made of packets.
@@ -52,7 +56,8 @@ impl Packet<'_> {
         let number = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
         body.extend(self.at_ns.to_le_bytes());
         body.extend(number(self.captured.len()));
-        body.extend(number(self.length));
+        let left = if self.left { LEFT } else { 0 };
+        body.extend((u32::try_from(self.length).unwrap_or(u32::MAX) | left).to_le_bytes());
         body.extend(self.captured);
     }
 }
@@ -74,7 +79,7 @@ pub fn read(body: &[u8]) -> Result<Vec<Packet<'_>>, BadPacket> {
         };
         let [time @ .., a, b, c, d, e, f, g, h] = *head;
         let (captured, length) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
-        let (captured, length) = (captured as usize, length as usize);
+        let (captured, length, left) = (captured as usize, (length & !LEFT) as usize, length & LEFT != 0);
         if length > MAX_FRAME {
             return Err(bad(format!("has {length} bytes; expected at most {MAX_FRAME}")));
         }
@@ -84,7 +89,7 @@ pub fn read(body: &[u8]) -> Result<Vec<Packet<'_>>, BadPacket> {
         let Some((captured, behind)) = behind.split_at_checked(captured) else {
             return Err(bad(format!("ends early; expected {captured} bytes, found {}", behind.len())));
         };
-        packets.push(Packet { at_ns: u64::from_le_bytes(time), length, captured });
+        packets.push(Packet { at_ns: u64::from_le_bytes(time), length, captured, left });
         rest = behind;
     }
     Ok(packets)
@@ -135,9 +140,9 @@ mod tests {
 
     #[test]
     fn packets_come_out_as_they_went_in() {
-        let whole = Packet { at_ns: 7, length: 3, captured: &[1, 2, 3] };
-        let cut = Packet { at_ns: u64::MAX, length: MAX_FRAME, captured: &[4] };
-        let empty = Packet { at_ns: 0, length: 0, captured: &[] };
+        let whole = Packet { at_ns: 7, length: 3, captured: &[1, 2, 3], left: true };
+        let cut = Packet { at_ns: u64::MAX, length: MAX_FRAME, captured: &[4], left: false };
+        let empty = Packet { at_ns: 0, length: 0, captured: &[], left: false };
         let body = body(&[whole, cut, empty]);
         assert_eq!(read(&body), Ok(vec![whole, cut, empty]));
         assert_eq!(read(&[]), Ok(Vec::new()));
@@ -145,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_body_that_cannot_be_meant_is_refused_with_its_place() {
-        let good = Packet { at_ns: 7, length: 3, captured: &[1, 2, 3] };
+        let good = Packet { at_ns: 7, length: 3, captured: &[1, 2, 3], left: false };
         let place = |bytes: &[u8]| {
             let bad = read(bytes).expect_err("bad");
             (bad.number, bad.offset, bad.problem)

@@ -162,7 +162,12 @@ impl Controller {
             } else {
                 packet.captured
             };
-            packets::write_answer(&twin.ask(At::Capture(packet.at_ns), frame)?, &mut answers);
+            let at = At::Capture(packet.at_ns);
+            if packet.left {
+                twin.left(at, frame)?;
+            } else {
+                packets::write_answer(&twin.ask(at, frame)?, &mut answers);
+            }
         }
         asked.touch();
         Ok(answers)
@@ -238,7 +243,8 @@ impl Controller {
             (contents, names, switches, engine.table_memory().limit)
         };
         let limit = limit.saturating_sub(self.twins.bytes());
-        let parts = TwinParts::build(&contents, limit).map_err(|source| EngineError::Tables { source })?;
+        let parts =
+            TwinParts::build(&contents, state, limit).map_err(|source| EngineError::Tables { source })?;
         self.twin_of(&parts, names, switches)
     }
 

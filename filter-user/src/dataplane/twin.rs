@@ -6,15 +6,18 @@
 //! Trusts the program. Nothing of it stays pinned, and it ends with its value. Costs what loading a program does, its maps (up
 //! to 32 MiB of buckets), and a system call a packet.
 
+mod notes;
+
 use std::mem::offset_of;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use filter_common::abi::{
-    BanKey, GEOMETRY_GLOBAL, MAX_BANS, POLICY_GLOBAL, RULE_SLOTS, RULES_GLOBAL, SET_SLOTS, SWITCHES_GLOBAL,
-    TWIN_PROGRAM, TWIN_PROGRAM_FRAGS, map,
+    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, POLICY_GLOBAL, RULE_SLOTS, RULES_GLOBAL,
+    SET_SLOTS, SWITCHES_GLOBAL, TWIN_PROGRAM, TWIN_PROGRAM_FRAGS, map,
 };
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters, RuleCounter};
@@ -29,10 +32,12 @@ use filter_common::verdict::Reason;
 use super::bans::{Bans, now_banned};
 use super::generation::{Generation, same_map};
 use super::mapping::Mapping;
+use super::pins::Pins;
 use super::program::{self, read_only};
 use super::{Dataplane, DataplaneError};
 use crate::object;
 use crate::tables::{Contents, TableError, draft};
+use notes::TwinNotes;
 
 /// The longest frame that a twin is asked about: 9,000 bytes of a packet behind an Ethernet header and four tags.
 pub const MAX_FRAME: usize = 9_000 + 14 + 4 * 4;
@@ -48,26 +53,31 @@ enum Origin {
     Shared,
     /// The twin's own, empty, with so many elements.
     Own(fn(&TwinParts) -> u32),
-    /// The same, filled with what the installation's holds where the twin is to begin there.
+    /// The installation's, with so many elements, where the twin is to begin with what is there and it is pinned: it is only read. Else
+    /// the twin's own, empty.
+    Read(u32, fn(&Pins) -> PathBuf),
+    /// The twin's own, filled with what the installation's holds where the twin is to begin there.
     Copied(fn(&TwinParts) -> u32, fn(&TwinParts, &mut Ebpf) -> Result<(), DataplaneError>),
 }
 
 /// What becomes of each map that the program refers to. What is not named here is as small as it was declared, and the twin's.
-const MAPS: [(&str, Origin); 6] = [
+const MAPS: [(&str, Origin); 8] = [
     (map::LINES, Origin::Shared),
     (map::COUNTERS, Origin::Own(|_| 1)),
     (map::SET_COUNTERS, Origin::Own(|_| SET_SLOTS)),
     (map::RULE_COUNTERS, Origin::Own(|parts| if parts.has_rules() { RULE_SLOTS } else { 1 })),
     (map::BUCKETS, Origin::Copied(|parts| parts.bucket_lines().max(1), copy_buckets)),
     (map::BANS, Origin::Copied(|parts| if parts.bans_anybody() { MAX_BANS } else { 1 }, copy_bans)),
+    (map::ASKED, Origin::Read(MAX_ASKED, Pins::asked)),
+    (map::ASKED_HOSTS, Origin::Read(MAX_ASKED_HOSTS, Pins::asked_hosts)),
 ];
 
 /// What a twin begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TwinState {
-    /// Full limits, and the bans of now.
+    /// Full limits, and the bans of now; this host has asked for what the twin's packets show.
     Fresh,
-    /// Limits and bans as they are now.
+    /// Limits, bans, and what this host has asked for, as they are now.
     AsNow,
 }
 
@@ -78,16 +88,17 @@ pub struct TwinParts {
     lines: MapData,
     buckets: Option<MapData>,
     bans: Option<Bans>,
+    state: TwinState,
     /// Bytes of tables that are its own.
     table_bytes: u64,
 }
 
 impl TwinParts {
-    /// A generation of its own, with these contents, which takes at most `limit` bytes.
+    /// A generation of its own, with these contents, which takes at most `limit` bytes; its limits are full.
     ///
     /// # Errors
     /// As [`PrefixTables::replace`](crate::tables::PrefixTables::replace), of which nothing is changed.
-    pub fn build(contents: &Contents, limit: u64) -> Result<Self, TableError> {
+    pub fn build(contents: &Contents, state: TwinState, limit: u64) -> Result<Self, TableError> {
         let kernel = |action| move |source| TableError::Kernel { action, source: Box::new(source) };
         let seeds = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), limit);
         for turn in 0..TRIES {
@@ -101,7 +112,7 @@ impl TwinParts {
                 let Generation { geometry, policy, .. } = &generation;
                 let (geometry, policy) = (*geometry, policy.clone());
                 let lines = generation.into_lines();
-                return Ok(Self { geometry, policy, lines, buckets: None, bans: None, table_bytes });
+                return Ok(Self { geometry, policy, lines, buckets: None, bans: None, state, table_bytes });
             }
         }
         Err(TableError::Crowded)
@@ -119,6 +130,10 @@ impl TwinParts {
 
     fn bans_anybody(&self) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.switches.bans != 0)
+    }
+
+    fn asks(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.asks())
     }
 
     fn bucket_lines(&self) -> u32 {
@@ -140,6 +155,7 @@ impl Dataplane {
             lines,
             buckets: buckets.filter(|_| state == TwinState::AsNow),
             bans: super::bans::open(&self.pins().bans())?,
+            state,
             table_bytes: 0,
         })
     }
@@ -158,14 +174,28 @@ impl Dataplane {
         let takes_frags = program::takes_frags()?;
         let lent = self.pins().lend(&parts.lines)?;
         let (rules, policy, switches) = read_only(parts.policy.as_deref(), interface, switches);
+        let read_path = |path: fn(&Pins) -> PathBuf| match parts.state {
+            TwinState::AsNow if parts.asks() => Some(path(self.pins())).filter(|path| path.exists()),
+            _ => None,
+        };
+        let read_paths = MAPS.each_ref().map(|(_, origin)| match origin {
+            Origin::Read(_, path) => read_path(*path),
+            _ => None,
+        });
         let mut loader = EbpfLoader::new();
         loader
             .override_global(SWITCHES_GLOBAL, &switches, true)
             .override_global(GEOMETRY_GLOBAL, &parts.geometry, true)
             .override_global(RULES_GLOBAL, &rules, true)
             .override_global(POLICY_GLOBAL, &policy, true);
-        for (name, origin) in &MAPS {
+        for ((name, origin), read) in MAPS.iter().zip(&read_paths) {
             match origin {
+                Origin::Read(elements, _) => {
+                    loader.map_max_entries(name, if parts.asks() { *elements } else { 1 });
+                    if let Some(path) = read {
+                        loader.map_pin_path(name, path);
+                    }
+                }
                 Origin::Shared => {
                     loader.map_max_entries(name, parts.geometry.elements()).map_pin_path(name, lent.path());
                 }
@@ -205,7 +235,11 @@ impl TwinMaps {
         let begun_ns = super::trial::now_ns();
         let bytes = parts.bytes() + u64::from(parts.bucket_lines()) * LINE_BYTES as u64;
         let short = Counters::default();
-        Ok(Twin { ebpf, name, cell, begun_ns, first_ns: None, now_ns: begun_ns, short, bytes })
+        let notes = match parts.state {
+            TwinState::Fresh => TwinNotes::of(parts.policy.as_deref()),
+            TwinState::AsNow => None,
+        };
+        Ok(Twin { ebpf, name, cell, begun_ns, first_ns: None, now_ns: begun_ns, notes, short, bytes })
     }
 }
 
@@ -285,6 +319,8 @@ pub struct Twin {
     /// The time of the first packet, by the packets' clock.
     first_ns: Option<u64>,
     now_ns: u64,
+    /// What its packets show of who asked whom; none where rules do not ask, or what this host asked for is known.
+    notes: Option<TwinNotes>,
     /// What it counted of frames that no program is run on.
     short: Counters,
     bytes: u64,
@@ -305,11 +341,8 @@ const _: () = assert!(offset_of!(TwinCell, rule) == INTERFACE_AND_RULE * 8 + 4);
 const _: () = assert!(size_of::<Meeting>() == 8 && offset_of!(Meeting, met) == 4);
 
 impl Twin {
-    /// Asks about one frame, of at most [`MAX_FRAME`] bytes.
-    ///
-    /// # Errors
-    /// When the kernel does not run the program.
-    pub fn ask(&mut self, at: At, frame: &[u8]) -> Result<Said, DataplaneError> {
+    /// Goes on to the time of a packet.
+    fn at(&mut self, at: At) {
         let now_ns = match at {
             At::Now => super::trial::now_ns(),
             At::Capture(ns) => {
@@ -318,6 +351,28 @@ impl Twin {
             }
         };
         self.now_ns = self.now_ns.max(now_ns);
+    }
+
+    /// Takes note of a frame that is known to have left the host: it is not asked about.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn left(&mut self, at: At, frame: &[u8]) -> Result<(), DataplaneError> {
+        self.at(at);
+        self.note(frame)
+    }
+
+    fn note(&mut self, frame: &[u8]) -> Result<(), DataplaneError> {
+        let Self { notes, ebpf, now_ns, .. } = self;
+        notes.as_mut().map_or(Ok(()), |notes| notes.note(ebpf, frame, *now_ns))
+    }
+
+    /// Asks about one frame, of at most [`MAX_FRAME`] bytes.
+    ///
+    /// # Errors
+    /// When the kernel does not run the program.
+    pub fn ask(&mut self, at: At, frame: &[u8]) -> Result<Said, DataplaneError> {
+        self.at(at);
         self.store(NOW, self.now_ns);
         self.store(REASON_AND_SET, word(UNDECIDED, 0));
         self.store(INTERFACE_AND_RULE, word(0, NO_RULE));
@@ -327,6 +382,7 @@ impl Twin {
             return Ok(Said { reason: error.reason(), set: 0, rule: None, interface: 0 });
         }
         self.run(frame)?;
+        self.note(frame)?;
         let ([reason, set], [interface, rule]) =
             (self.halves(REASON_AND_SET), self.halves(INTERFACE_AND_RULE));
         let reason = Reason::ALL.get(reason as usize).copied().ok_or(DataplaneError::Undecided)?;

@@ -22,6 +22,8 @@ pub enum Link {
 /// Who a made-up header is from and to.
 const SENDER: [u8; 6] = [6, 0x4c, 0x65, 0x76, 0x65, 0x65];
 const RECEIVER: [u8; 6] = [6, 0x6c, 0x65, 0x76, 0x65, 0x65];
+/// All hosts of a link.
+const GROUP: [u8; 6] = [0xff; 6];
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 /// Bytes of an Ethernet header.
@@ -34,8 +36,8 @@ const OUTGOING: u16 = 4;
 pub enum Framed<'a> {
     /// What was captured of its frame, and how many bytes that had.
     Frame(Cow<'a, [u8]>, usize),
-    /// The host sent it, so the filter does not see it.
-    Outgoing,
+    /// The same of one that the host sent, which the filter does not see.
+    Outgoing(Cow<'a, [u8]>, usize),
     /// Not even the link layer's header was captured.
     Unreadable,
 }
@@ -96,19 +98,35 @@ fn cooked<const HEADER: usize>(
     // The first kind has all of these in two bytes, the second the two in the middle in one.
     let wide = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let number = |at: usize| if HEADER == 16 { wide(at) } else { u16::from(header[at]) };
-    if number(direction) == OUTGOING {
-        return Framed::Outgoing;
-    }
     let mut sender = SENDER;
     if number(address_length) == 6 {
         sender.copy_from_slice(&header[address..address + 6]);
     }
-    made_up(wide(protocol), sender, packet, length.saturating_sub(HEADER))
+    let framed = made_up(wide(protocol), sender, packet, length.saturating_sub(HEADER));
+    if number(direction) == OUTGOING { framed.left() } else { framed }
+}
+
+impl Framed<'_> {
+    /// The same packet, as one that the host sent.
+    pub fn left(self) -> Self {
+        match self {
+            Self::Frame(frame, length) => Self::Outgoing(frame, length),
+            other => other,
+        }
+    }
+}
+
+/// Whether a packet goes to a group, so far as its address tells: multicast, or all hosts of a link.
+fn is_to_group(ether_type: u16, packet: &[u8]) -> bool {
+    match ether_type {
+        IPV4 => packet.get(16..20).is_some_and(|to| to[0] >> 4 == 0xe || to == [0xff; 4]),
+        _ => ether_type == IPV6 && packet.get(24) == Some(&0xff),
+    }
 }
 
 fn made_up(ether_type: u16, sender: [u8; 6], packet: &[u8], length: usize) -> Framed<'static> {
     let mut frame = Vec::with_capacity(ETHERNET + packet.len());
-    frame.extend(RECEIVER);
+    frame.extend(if is_to_group(ether_type, packet) { GROUP } else { RECEIVER });
     frame.extend(sender);
     frame.extend(ether_type.to_be_bytes());
     frame.extend(packet);
@@ -148,14 +166,14 @@ mod tests {
         assert_eq!((&frame[6..], length), (&[2, 0, 0, 0, 0, 7, 8, 0, 0x45, 1][..], 48));
         let mut outgoing = cooked;
         outgoing[1] = 4;
-        assert_eq!(Link::Cooked.frame(&outgoing, 50), Framed::Outgoing);
+        assert!(matches!(Link::Cooked.frame(&outgoing, 50), Framed::Outgoing(..)));
         assert_eq!(Link::Cooked.frame(&cooked[..15], 50), Framed::Unreadable);
         let cooked2 = [0x86, 0xdd, 0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 8, 0, 0, 0x60];
         let (frame, length) = framed(Link::Cooked2, &cooked2, 60);
         assert_eq!((&frame[6..], length), (&[2, 0, 0, 0, 0, 8, 0x86, 0xdd, 0x60][..], 54));
         let mut outgoing = cooked2;
         outgoing[10] = 4;
-        assert_eq!(Link::Cooked2.frame(&outgoing, 60), Framed::Outgoing);
+        assert!(matches!(Link::Cooked2.frame(&outgoing, 60), Framed::Outgoing(..)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Reads the capture, and has the daemon ask a twin of the filter about each packet; sums up what it says. A thread reads ahead
 //! while the daemon runs, so the time is that of the slower of the two. Changes nothing, here or there.
 
+mod joined;
 mod link;
 mod read;
 mod report;
@@ -183,9 +184,10 @@ impl Replay<'_> {
         let (send, mut batches) = mpsc::channel(AHEAD);
         let keep = self.stopped.is_some();
         tokio::task::spawn_blocking(move || {
-            let read = read(file, keep, &send);
-            // Nobody takes it where the other side has failed.
-            let _ = read.map_or_else(|error| send.blocking_send(Err(error)), Ok);
+            if let Err(error) = read(file, keep, &send) {
+                // Nobody takes it where the other side has failed.
+                let _ = send.blocking_send(Err(error));
+            }
         });
         while let Some(batch) = batches.recv().await {
             self.ask(batch?).await?;
@@ -196,7 +198,7 @@ impl Replay<'_> {
 
     async fn ask(&mut self, batch: Batch) -> Result<()> {
         let Batch { body, packets, consumed, capture } = batch;
-        if !packets.is_empty() {
+        if !body.is_empty() {
             let answers = self.client.ask_twin(self.id, Bytes::from(body), packets.len()).await;
             let answers = answers.map_err(|error| Refusal::from_client(error, |_| None))?;
             for (packet, answer) in packets.into_iter().zip(answers) {
@@ -222,7 +224,7 @@ fn read(file: Box<dyn Read + Send>, keep: bool, batches: &Batches) -> Result<(),
     let mut packets = Packets::new(file)?;
     let (mut batch, mut capture) = (Batch::default(), Capture::default());
     while let Some(record) = packets.next()? {
-        add(record, keep, &mut batch, &mut capture)?;
+        add(record, keep, &mut batch, &mut capture);
         if batch.body.len() >= BATCH {
             let full = Batch { consumed: packets.consumed(), capture, ..std::mem::take(&mut batch) };
             if batches.blocking_send(Ok(full)).is_err() {
@@ -236,37 +238,37 @@ fn read(file: Box<dyn Read + Send>, keep: bool, batches: &Batches) -> Result<(),
     Ok(())
 }
 
-fn add(record: Record, keep: bool, batch: &mut Batch, capture: &mut Capture) -> Result<(), CaptureError> {
+fn add(record: Record, keep: bool, batch: &mut Batch, capture: &mut Capture) {
     capture.at(record.at_ns);
-    let (frame, length) = match record.link.frame(&record.captured, record.length) {
-        Framed::Outgoing => {
-            capture.outgoing += 1;
-            return Ok(());
-        }
+    let framed = record.link.frame(&record.captured, record.length);
+    let (frame, length, left) = match if record.left { framed.left() } else { framed } {
+        Framed::Outgoing(frame, length) => (frame, length, true),
         Framed::Unreadable => {
             capture.unreadable += 1;
-            return Ok(());
+            return;
         }
-        Framed::Frame(frame, length) => (frame, length),
+        Framed::Frame(frame, length) => (frame, length, false),
     };
-    if length > MAX_FRAME {
-        return Err(CaptureError::Bad {
-            number: record.number,
-            offset: record.offset,
-            problem: format!(
-                "has {length} bytes with its Ethernet header; expected at most {MAX_FRAME}, as no packet on an Ethernet has \
-                 more. Captures of a host have such packets where the card joins several (`ethtool -K IFACE gro off lro off`)"
-            ),
-        });
+    let (frame, length) = if length > MAX_FRAME {
+        capture.joined += 1;
+        let mut frame = frame.into_owned();
+        let length = joined::cut(&mut frame);
+        (frame.into(), length)
+    } else {
+        (frame, length)
+    };
+    if left {
+        capture.outgoing += 1;
+        Packet { at_ns: record.at_ns, length, captured: &frame, left }.write(&mut batch.body);
+        return;
     }
     let Some(source) = packet::source_of_captured(&frame, length) else {
         capture.unreadable += 1;
-        return Ok(());
+        return;
     };
+    Packet { at_ns: record.at_ns, length, captured: &frame, left }.write(&mut batch.body);
     capture.truncated += u64::from(frame.len() < length);
-    Packet { at_ns: record.at_ns, length, captured: &frame }.write(&mut batch.body);
     let bytes = length as u64;
     drop(frame);
     batch.packets.push(Sent { source, bytes, record: keep.then_some(record) });
-    Ok(())
 }

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read};
 
-use pcap_parser::pcapng::{Block, InterfaceDescriptionBlock};
+use pcap_parser::pcapng::{Block, EnhancedPacketBlock, InterfaceDescriptionBlock};
 use pcap_parser::traits::{PcapNGPacketBlock as _, PcapReaderIterator};
 use pcap_parser::{PcapBlockOwned, PcapError, PcapHeader, create_reader};
 
@@ -20,12 +20,10 @@ const LONGEST: usize = 32 << 20;
 /// A packet as it was captured.
 #[derive(Debug)]
 pub struct Record {
-    /// Which one, from 1 on.
-    pub number: u64,
-    /// Where it begins in the file.
-    pub offset: u64,
     pub at_ns: u64,
     pub link: Link,
+    /// Whether the capture says that the host sent it.
+    pub left: bool,
     /// Bytes that it had.
     pub length: usize,
     /// Those that were captured.
@@ -197,6 +195,7 @@ impl<'r> Packets<'r> {
             Err(_) => return Err(bad("contradicts itself; the file is broken".to_owned())),
         };
         let known = |link: Result<Link, u16>| link.map_err(|number| bad(unknown(number)));
+        let mut left = false;
         let found = match block {
             PcapBlockOwned::LegacyHeader(header) => {
                 self.legacy = Some(Legacy::of(&header));
@@ -221,6 +220,7 @@ impl<'r> Packets<'r> {
                 None
             }
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
+                left = has_left(&packet, self.big_endian);
                 let interface = self.interfaces.get(packet.if_id as usize).copied().ok_or_else(|| {
                     bad(format!("came by interface {}, which the file does not describe", packet.if_id))
                 })?;
@@ -242,8 +242,18 @@ impl<'r> Packets<'r> {
         let Some((at_ns, link, length, captured)) = found else { return Ok(Found::Other) };
         (self.number, self.last_ns) = (number, at_ns);
         let length = length.max(captured.len());
-        Ok(Found::Packet(Record { number, offset, at_ns, link, length, captured }))
+        Ok(Found::Packet(Record { at_ns, link, left, length, captured }))
     }
+}
+
+/// Whether the flags of a packet say that it was on its way out.
+fn has_left(packet: &EnhancedPacketBlock<'_>, big_endian: bool) -> bool {
+    const FLAGS: u16 = 2;
+    const DIRECTION: u8 = 3;
+    const OUTBOUND: u8 = 2;
+    let flags = packet.options.iter().find(|option| option.code.0 == FLAGS);
+    let lowest = flags.and_then(|flags| flags.value.get(if big_endian { 3 } else { 0 }));
+    lowest.is_some_and(|flags| flags & DIRECTION == OUTBOUND)
 }
 
 fn unknown(number: u16) -> String {
@@ -301,7 +311,10 @@ mod tests {
         let interface = [&half(link)[..], &half(0), &word(0), &options.concat()].concat();
         let [high, low] = [ticks >> 32, ticks & 0xffff_ffff].map(|half| word(u32::try_from(half).unwrap()));
         let length = word(u32::try_from(bytes.len()).unwrap());
-        let packet = [&word(0)[..], &high, &low, &length, &length, bytes].concat();
+        // Padding, and flags: it was on its way out.
+        let padding = vec![0; bytes.len().next_multiple_of(4) - bytes.len()];
+        let flags = [&half(2)[..], &half(4), &word(2), &[0; 4]].concat();
+        let packet = [&word(0)[..], &high, &low, &length, &length, bytes, &padding, &flags].concat();
         [block(big, 0x0a0d_0d0a, &section), block(big, 1, &interface), block(big, 6, &packet)].concat()
     }
 
@@ -321,8 +334,8 @@ mod tests {
                 let file = pcap(big, magic, 101, &[(7, fraction, 60, &[1, 2, 3]), (8, 0, 1, &[4])]);
                 let records = read(&file).unwrap();
                 assert_eq!((records[0].at_ns, records[0].length), (7_123_456_000, 60));
-                assert_eq!((records[0].number, records[0].offset), (1, 24));
-                assert_eq!((records[1].number, records[1].offset), (2, 24 + 19));
+                assert!(!records[0].left);
+                assert_eq!(records.len(), 2);
                 assert_eq!((records[1].link, &records[1].captured[..]), (Link::Raw, &[4][..]));
             }
         }
@@ -337,6 +350,7 @@ mod tests {
                 assert_eq!(records.len(), 1);
                 assert_eq!((records[0].at_ns, records[0].link), (107_500_000_000, Link::Cooked2));
                 assert_eq!((records[0].length, &records[0].captured[..]), (5, &[1, 2, 3, 4, 5][..]));
+                assert!(records[0].left);
             }
         }
     }

@@ -47,7 +47,9 @@ pub struct Capture {
     pub truncated: u64,
     /// Those of which not even the headers were captured; they were not replayed.
     pub unreadable: u64,
-    /// Those that the host sent (Linux cooked captures tell); they were not replayed.
+    /// Those that no Ethernet carries, as several were joined before they were captured; each was replayed as its first segment.
+    pub joined: u64,
+    /// Those that are known to have been sent by the host; of these replay only takes note of what the host asked for.
     pub outgoing: u64,
     /// When the first came; none of an empty capture.
     pub first: Option<Timestamp>,
@@ -111,7 +113,11 @@ pub fn text(report: &Report) -> String {
     for (count, what) in [
         (capture.truncated, "were captured in part, and replayed with zeros in place of the rest"),
         (capture.unreadable, "were not replayed: their headers were not captured"),
-        (capture.outgoing, "were not replayed: the host sent them"),
+        (
+            capture.joined,
+            "were joined of several before they were captured, and replayed as one of 1,514 bytes each",
+        ),
+        (capture.outgoing, "were sent by the host: replay only takes note of what they ask for"),
     ] {
         if count > 0 {
             text += &format!("  {} {what}\n", grouped(count));

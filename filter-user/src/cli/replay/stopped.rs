@@ -103,10 +103,9 @@ mod tests {
 
     fn record(number: u64, link: Link, captured: &[u8]) -> Record {
         Record {
-            number,
-            offset: 0,
             at_ns: 1_700_000_000_123_456_789 + number,
             link,
+            left: false,
             length: 60,
             captured: captured.to_vec(),
         }
@@ -128,9 +127,7 @@ mod tests {
         let mut packets = Packets::new(File::open(&path).unwrap()).unwrap();
         for record in &records {
             let read = packets.next().unwrap().expect("as many as were written");
-            let of = |record: &Record| {
-                (record.number, record.at_ns, record.link, record.length, record.captured.clone())
-            };
+            let of = |record: &Record| (record.at_ns, record.link, record.length, record.captured.clone());
             assert_eq!(of(&read), of(record));
         }
         assert!(packets.next().unwrap().is_none());
