@@ -48,6 +48,8 @@ pub const POLICY_GLOBAL: &str = "POLICY";
 pub const RULE_SLOTS: u32 = 2 * crate::policy::classifier::MAX_RULES;
 /// Sources that can be banned at a time. Where there are more, the one that sent nothing for longest gives way.
 pub const MAX_BANS: u32 = 1 << 16;
+/// Sources that can be known to have answered a challenge at a time, likewise.
+pub const MAX_VERIFIED: u32 = 1 << 17;
 /// Exchanges that this host has begun which are known at a time. Where there are more, one that was not looked up for long
 /// gives way.
 pub const MAX_ASKED: u32 = 1 << 16;
@@ -91,6 +93,14 @@ pub mod map {
     /// Array of [`crate::policy::asked::WATCHED_WORDS`] words: a bit for each port of UDP whose answers rules want to know;
     /// shared by all interfaces.
     pub const WATCHED: &str = "WATCHED";
+    /// Array of [`super::RULE_SLOTS`] times, by the rule's counters, until which the gate of its defence is open, in
+    /// nanoseconds of the monotonic clock; shared by all interfaces.
+    pub const SYN_GATES: &str = "SYN_GATES";
+    /// Array of one [`super::SynSecrets`]; shared by all interfaces.
+    pub const SYN_SECRETS: &str = "SYN_SECRETS";
+    /// LRU hash of [`super::BanKey`] to the time until which a source that answered a challenge is let through; shared by all
+    /// interfaces.
+    pub const VERIFIED: &str = "VERIFIED";
     /// Per-CPU array of one [`crate::policy::scratch::Scratch`]: where a packet's facts lie while rules look at them.
     pub const SCRATCH: &str = "SCRATCH";
     /// Perf event array by which samples reach whoever listens; shared by all interfaces.
@@ -132,6 +142,18 @@ pub struct BanKey {
 }
 
 const _: () = assert!(size_of::<BanKey>() == 24);
+
+/// The secrets that challenges are made with. The controller writes the one that is not in use, then says that it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SynSecrets {
+    /// Two keys.
+    pub keys: [[u64; 2]; 2],
+    /// Which of them challenges are made with: 0 or 1. What was made with the other is accepted.
+    pub current: u64,
+}
+
+const _: () = assert!(size_of::<SynSecrets>() == 40);
 
 /// What a sample says of its packet, whose first bytes follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

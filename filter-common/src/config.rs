@@ -45,13 +45,25 @@ pub struct PolicySwitches {
     pub interface: u32,
     /// Drop later fragments that nothing else decides about, as [`Switches::drop_fragments`] does.
     pub drop_fragments: u32,
+    /// Rules defend services.
+    pub defences: u32,
+    /// Explicit padding to a multiple of eight bytes.
+    pub reserved: u32,
 }
 
 impl PolicySwitches {
     /// No policy.
-    pub const NONE: Self =
-        Self { default_drop: 0, bans: 0, limits: 0, limit_count: 0, interface: 0, drop_fragments: 0 };
+    pub const NONE: Self = Self {
+        default_drop: 0,
+        bans: 0,
+        limits: 0,
+        limit_count: 0,
+        interface: 0,
+        drop_fragments: 0,
+        defences: 0,
+        reserved: 0,
+    };
 }
 
 const _: () = assert!(size_of::<Switches>() == 16);
-const _: () = assert!(size_of::<PolicySwitches>() == 24);
+const _: () = assert!(size_of::<PolicySwitches>() == 32);

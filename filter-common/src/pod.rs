@@ -4,7 +4,7 @@
 
 use aya::Pod;
 
-use crate::abi::{BanKey, InterfaceMeta, Meta};
+use crate::abi::{BanKey, InterfaceMeta, Meta, SynSecrets};
 use crate::config::{PolicySwitches, Switches};
 use crate::counters::{Counter, Counters, RuleCounter};
 use crate::policy::asked::AskedKey;
@@ -21,6 +21,7 @@ macro_rules! plain_data {
 }
 
 plain_data!(Counter Counters RuleCounter Geometry RulesGeometry Switches PolicySwitches BanKey AskedKey Meta InterfaceMeta TwinCell);
+plain_data!(SynSecrets);
 
 #[cfg(feature = "harness")]
 plain_data!(crate::harness::Shape crate::harness::Control crate::harness::Progress crate::harness::StackCount);

@@ -15,6 +15,8 @@ pub enum Verdict {
     Drop,
     /// Sent out of another interface.
     Redirect,
+    /// Answered by the program, out of the interface that it came in by; the stack does not see it.
+    Tx,
 }
 
 impl Verdict {
@@ -25,6 +27,7 @@ impl Verdict {
             Self::Pass => "pass",
             Self::Drop => "drop",
             Self::Redirect => "redirect",
+            Self::Tx => "tx",
         }
     }
 }
@@ -42,6 +45,8 @@ pub enum Stage {
     Block,
     /// The rules of the policy.
     Rules,
+    /// The SYN defence that a rule asks for.
+    Syn,
     /// The end of the walk: nothing objected.
     End,
 }
@@ -56,6 +61,7 @@ impl Stage {
             Self::Sanity => "sanity",
             Self::Block => "block",
             Self::Rules => "rules",
+            Self::Syn => "syn",
             Self::End => "end",
         }
     }
@@ -125,6 +131,11 @@ reasons! {
     19 RuleBan            "rule_ban"            Rules  Drop "a rule drops it and bans its source";
     20 RuleRedirect       "rule_redirect"       Rules  Redirect "a rule sends it out of another interface";
     21 DefaultDrop        "default_drop"        End    Drop "no rule decided, and the policy drops what none decides about";
+    22 SynCookie          "syn_cookie"          Syn   Tx   "a SYN to a defended service, answered with the kernel's SYN cookie";
+    23 SynChallenge       "syn_challenge"       Syn   Tx   "a SYN to a defended service from an unknown source, which is asked whether it is there";
+    24 SynAnswer          "syn_answer"          Syn   Drop "a reset that answers a challenge; its source is let through for a while";
+    25 SynLimit           "syn_limit"           Syn   Drop "a SYN over the limit of a defended service";
+    26 SynUnanswerable    "syn_unanswerable"    Syn   Drop "a SYN to a defended service that cannot be answered: a fragment, IPv4 options or IPv6 extension headers";
 }
 
 impl Reason {

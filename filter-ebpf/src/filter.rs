@@ -2,7 +2,7 @@
 //!
 //! The one body of the program and of its twin.
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::helpers::generated::bpf_redirect;
 use aya_ebpf::programs::XdpContext;
 use filter_common::config::Switches;
@@ -34,6 +34,7 @@ pub fn filter<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     match decision.reason.verdict() {
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,
+        Verdict::Tx => XDP_TX,
         // SAFETY: a helper without pointers.
         Verdict::Redirect => unsafe { (bpf_redirect(decision.interface, 0) & 0xff) as u32 },
     }

@@ -5,9 +5,10 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::helpers::generated::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use filter_common::parse::{PacketRead, Word};
+use filter_common::policy::syn::reply::PacketWrite;
 
 /// No header that the parser follows can begin beyond this: tags, IP header and eight extension headers of at most
 /// 2,048 bytes end before it. The verifier wants a constant bound on every offset into the packet.
@@ -53,6 +54,38 @@ impl<const FRAGS: bool> PacketRead for XdpPacket<'_, FRAGS> {
     #[inline(always)]
     fn blur(&self, number: usize) -> usize {
         blurred(number)
+    }
+}
+
+impl<const FRAGS: bool> PacketWrite for XdpPacket<'_, FRAGS> {
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "frames are far shorter than 2 GiB"
+    )]
+    fn resize(&mut self, length: usize) -> Option<()> {
+        let change = (length as i32).wrapping_sub(self.frame_length as i32);
+        // SAFETY: the context is the one this run was given; no pointer into the frame is alive.
+        if unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, change) } != 0 {
+            return None;
+        }
+        self.frame_length = length;
+        Some(())
+    }
+
+    #[inline(always)]
+    fn write<const N: usize>(&mut self, offset: usize, words: [u32; N]) -> Option<()> {
+        let start = self.ctx.data() + (offset & MAX_OFFSET);
+        if start + N * 4 > self.ctx.data_end() {
+            return None;
+        }
+        let place = start as *mut u32;
+        for (at, word) in words.into_iter().enumerate() {
+            // SAFETY: all N words were just checked to lie before data_end.
+            unsafe { place.add(at).write_unaligned(word.to_be()) };
+        }
+        Some(())
     }
 }
 

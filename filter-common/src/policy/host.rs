@@ -11,6 +11,8 @@ use super::facts::{AddressClass, PacketFacts, find_classes};
 use super::limiter::memory::{SlotLine, zeroed};
 use super::limits::is_over;
 use super::observed::{Family, Observed};
+use super::syn::reply::Answer;
+use super::syn::{Defender, Segment, challenge};
 use super::tables::PolicyTables;
 use crate::parse::{Headers, PacketRead};
 use crate::stages::rules::Rules;
@@ -27,8 +29,12 @@ pub struct HostRules<'a> {
     observed: RefCell<Observed>,
     buckets: Box<[SlotLine]>,
     bans: RefCell<HashMap<[u64; 2], u64>>,
+    gates: RefCell<HashMap<u32, u64>>,
+    verified: RefCell<HashMap<[u64; 2], u64>>,
     /// The time, in nanoseconds.
     pub now: Cell<u64>,
+    /// What challenges are made with: the secret of now and the one before.
+    pub secrets: Cell<[[u64; 2]; 2]>,
     /// What each random number is.
     pub random: Cell<u32>,
     /// What this host has sent, and when.
@@ -54,6 +60,9 @@ impl<'a> HostRules<'a> {
             observed: RefCell::new(Observed::NONE),
             buckets: zeroed(policy.bucket_lines),
             bans: RefCell::default(),
+            gates: RefCell::default(),
+            verified: RefCell::default(),
+            secrets: Cell::new([[1, 2], [3, 4]]),
             now: Cell::new(1),
             random: Cell::new(0),
             notes: RefCell::default(),
@@ -162,4 +171,40 @@ impl<P: PacketRead> Effects for HostEffects<'_, '_, P> {
     }
 
     fn sample(&mut self, _: u32) {}
+}
+
+impl<P: PacketRead> Defender for HostEffects<'_, '_, P> {
+    fn open_until(&mut self, counter: u32) -> u64 {
+        self.rules.gates.borrow().get(&counter).copied().unwrap_or(0)
+    }
+
+    fn open(&mut self, counter: u32, until: u64) {
+        self.rules.gates.borrow_mut().insert(counter, until);
+    }
+
+    fn is_verified(&mut self, now: u64) -> bool {
+        self.rules.verified.borrow().get(&self.observed.source).is_some_and(|until| *until > now)
+    }
+
+    fn verify(&mut self, until: u64) {
+        self.rules.verified.borrow_mut().insert(self.observed.source, until);
+    }
+
+    fn number(&mut self, segment: &Segment, before: bool) -> u32 {
+        challenge(self.observed, segment.ports, self.rules.secrets.get()[usize::from(before)])
+    }
+
+    /// There is no socket here.
+    fn cookie(&mut self, _: &Segment) -> Option<u64> {
+        None
+    }
+
+    /// The packet is not written: it is somebody else's.
+    fn answer(&mut self, _: &Segment, _: Answer) -> bool {
+        true
+    }
+
+    fn segment(&mut self) -> Segment {
+        Segment::of(self.packet, self.observed)
+    }
 }

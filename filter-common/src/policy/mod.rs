@@ -9,5 +9,6 @@ pub mod limiter;
 pub mod limits;
 pub mod observed;
 pub mod scratch;
+pub mod syn;
 #[cfg(any(test, feature = "std"))]
 pub mod tables;

@@ -8,7 +8,7 @@
 //! apart. Fields that are not in use keep what they had; nobody asks for them.
 
 use super::asked::{self, AskedKey};
-use super::classifier::field::{ABSENT, ASKED, FIELDS, Field, KEYS, PAYLOAD, shape_v4, shape_v6};
+use super::classifier::field::{ABSENT, ASKED, DEFENDS, FIELDS, Field, KEYS, PAYLOAD, shape_v4, shape_v6};
 use crate::keys::{AddressV4, AddressV6};
 use crate::parse::{Fragment, Headers, L4Kind, PacketRead, ether_type, is_tag, protocol};
 
@@ -72,8 +72,8 @@ pub struct Observed {
     pub end: u32,
     /// By [`Field`]: see [`Self::value`].
     pub values: [u32; FIELDS],
-    /// Explicit padding.
-    pub reserved: u32,
+    /// Where a defence wants it: the offset of the IP header in the lower half, that of what is behind it in the upper.
+    pub headers: u32,
     /// What it answers.
     pub asked: AskedKey,
 }
@@ -240,7 +240,7 @@ impl Observed {
         payload: NO_PAYLOAD,
         end: 0,
         values: [ABSENT; FIELDS],
-        reserved: 0,
+        headers: 0,
         asked: AskedKey::NONE,
     };
 
@@ -249,6 +249,25 @@ impl Observed {
     #[must_use]
     pub const fn value(&self, field: Field) -> u32 {
         self.values[field as usize]
+    }
+
+    /// The offsets of the IP header and of what is behind it, where a defence wants them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn offsets(&self) -> (u32, u32) {
+        (self.headers & 0xffff, self.headers >> 16)
+    }
+
+    /// Whether it is no fragment and has no IPv6 extension headers; where [`Field::Shape`] is in use.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        let shape = self.value(Field::Shape);
+        if self.family == family::V4 {
+            shape == shape_v4(Fragment::None)
+        } else {
+            shape == shape_v6(Fragment::None, 0)
+        }
     }
 
     /// Takes what a frame without IP says of the fields in `used`.
@@ -285,6 +304,9 @@ impl Observed {
         if used & KEYS != 0 {
             self.protocol = headers.protocol.into();
             self.port = ports.destination.into();
+        }
+        if used & DEFENDS != 0 {
+            self.headers = headers.layers.transport << 16 | headers.layers.network & 0xffff;
         }
         let nothing = Fixed { ttl: 0, dscp: 0, length: 0 };
         let fixed = if used & OF_FIXED == 0 { nothing } else { A::fixed(packet, network).unwrap_or(nothing) };

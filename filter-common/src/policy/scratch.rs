@@ -13,6 +13,20 @@ pub struct Scratch {
     pub walk: Walk,
     /// The coarse clock.
     pub clock: CoarseClock,
+    /// Headers of a SYN, for the kernel to make its cookie of.
+    pub syn: SynHeaders,
+}
+
+/// Copies of headers as they are in the frame, zero behind the end of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SynHeaders {
+    /// The IP header, without options.
+    pub ip: [u32; 10],
+    /// The TCP header with its options.
+    pub tcp: [u32; 16],
+    /// Addresses and ports.
+    pub tuple: [u32; 10],
 }
 
 /// What a clock said that only goes on with the kernel's tick. To ask for the tick is one load in the program, and to ask for
@@ -37,7 +51,8 @@ impl CoarseClock {
     }
 }
 
-const _: () = assert!(size_of::<Scratch>() == size_of::<Observed>() + size_of::<Candidates>() + 24 + 16);
+const _: () =
+    assert!(size_of::<Scratch>() == size_of::<Observed>() + size_of::<Candidates>() + 24 + 16 + 144);
 
 #[cfg(test)]
 mod tests {

@@ -67,6 +67,11 @@ pub const fn ended(kind: OutcomeKind) -> Option<Reason> {
         OutcomeKind::Limit => Some(Reason::OverLimit),
         OutcomeKind::Ban => Some(Reason::RuleBan),
         OutcomeKind::Redirect => Some(Reason::RuleRedirect),
+        OutcomeKind::Cookie => Some(Reason::SynCookie),
+        OutcomeKind::Challenge => Some(Reason::SynChallenge),
+        OutcomeKind::Answer => Some(Reason::SynAnswer),
+        OutcomeKind::SynLimit => Some(Reason::SynLimit),
+        OutcomeKind::Unanswerable => Some(Reason::SynUnanswerable),
     }
 }
 

@@ -33,6 +33,7 @@ use filter_common::twin::Met;
 
 use super::lines::{KernelLine, geometry, in_lines, loaded};
 use super::search::{rule_dst_v6, rule_src_v6, rule_v4};
+use super::syn;
 use crate::packet::XdpPacket;
 use crate::twin;
 
@@ -69,12 +70,12 @@ macro_rules! policy {
 
 /// The rules' geometry where it lies.
 #[inline(always)]
-fn rules() -> &'static RulesGeometry {
+pub(super) fn rules() -> &'static RulesGeometry {
     loaded(&raw const RULES)
 }
 
 #[inline(always)]
-fn scratch() -> Option<&'static mut Scratch> {
+pub(super) fn scratch() -> Option<&'static mut Scratch> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: this CPU's own value, and XDP runs with softirqs off: whoever holds another reference to it is a caller that
     // does not use it until this one is gone.
@@ -140,6 +141,9 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
             step = if FRAGS { found_rule_frags(ctx) } else { found_rule(ctx) };
         }
         for _ in 0..MAX_RULES {
+            if policy!(defences) != 0 && step == Step::Defend as u32 {
+                step = syn::step::<FRAGS>(ctx);
+            }
             if step != NEXT {
                 break;
             }
@@ -161,7 +165,7 @@ const NEXT: u32 = Step::Next as u32;
 const WAS_ASKED: u32 = Asked::Yes as u32;
 const WAS_NOT_ASKED: u32 = Asked::No as u32;
 /// What [`first_rule`] says in place of a [`Step`] where IPv6 addresses have to be searched for.
-const SEARCH: u32 = Step::Decided as u32 + 1;
+const SEARCH: u32 = Step::Defend as u32 + 1;
 
 /// Finds the classes of this CPU's packet's IPv6 addresses. In the program itself: the search below the look-up of rules would
 /// take more than the 512 bytes of stack that functions have together.
@@ -269,7 +273,7 @@ const fn already_found<L: Lines>(_: &L, _: &mut Scratch) -> u32 {
 /// Looks at the next rule.
 #[inline(always)]
 fn step<const FRAGS: bool, L: Lines>(ctx: &XdpContext, lines: &L, scratch: &mut Scratch) -> u32 {
-    let Scratch { observed, walk, clock } = scratch;
+    let Scratch { observed, walk, clock, .. } = scratch;
     let mut effects = KernelEffects::<FRAGS, L> { ctx, lines, observed, clock };
     walk.step(lines, rules(), &mut effects) as u32
 }
@@ -330,11 +334,12 @@ impl AddressClass for ClassesV6 {
     }
 }
 
-struct KernelEffects<'a, const FRAGS: bool, L> {
-    ctx: &'a XdpContext,
-    lines: &'a L,
-    observed: &'a Observed,
-    clock: &'a mut CoarseClock,
+/// What rules do.
+pub(super) struct KernelEffects<'a, const FRAGS: bool, L> {
+    pub(super) ctx: &'a XdpContext,
+    pub(super) lines: &'a L,
+    pub(super) observed: &'a Observed,
+    pub(super) clock: &'a mut CoarseClock,
 }
 
 impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {

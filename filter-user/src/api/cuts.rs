@@ -121,7 +121,8 @@ impl Asked<'_> {
         // What senders do wrong is not the policy's: those checks are the interface's own.
         let switches = Switches { bad_tcp_flags: 0, bogon_source: 0, ..Switches::DEFAULT };
         Some(self.probe.reason(interface, frame, &switches))
-            .filter(|reason| reason.verdict() != Verdict::Pass)
+            // Who is challenged answers, and comes in a moment later.
+            .filter(|reason| !matches!(reason.verdict(), Verdict::Pass | Verdict::Tx))
     }
 
     /// The interface that has an address of this host: packets to it mostly come in there.

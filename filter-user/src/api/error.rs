@@ -46,6 +46,9 @@ pub enum ApiError {
     /// Something in the request that cannot be meant.
     #[error("{0}")]
     Meaningless(&'static str),
+    /// The kernel makes no SYN cookies, and the policy wants them.
+    #[error("{0}; nothing was changed (`--force` applies it all the same)")]
+    NoCookies(String),
     /// Prefixes that are none.
     #[error("{bad} of {given} prefixes cannot be used; nothing was changed")]
     BadPrefixes {
@@ -254,6 +257,7 @@ impl ApiError {
             Self::Query(_) => (StatusCode::BAD_REQUEST, "bad_query"),
             Self::Path(_) => (StatusCode::BAD_REQUEST, "bad_path"),
             Self::Meaningless(_) => (StatusCode::UNPROCESSABLE_ENTITY, "meaningless"),
+            Self::NoCookies(_) => (StatusCode::CONFLICT, "no_syn_cookies"),
             Self::BadPrefixes { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_prefix"),
             Self::BadAddresses { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_address"),
             Self::Contradiction { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "contradiction"),

@@ -129,10 +129,12 @@ struct Walk<'a> {
 /// The stages in the order in which packets meet them.
 const ORDER: [Stage; 6] = [Stage::Parse, Stage::Allow, Stage::Sanity, Stage::Block, Stage::Rules, Stage::End];
 
-/// The stage at which a walk ends with a reason: rules come before what becomes of frames without IP and of later fragments.
+/// The stage at which a walk ends with a reason: rules come before what becomes of frames without IP and of later fragments, and
+/// defences are among them.
 const fn last_stage(reason: Reason) -> Stage {
     match reason {
         Reason::NonIp | Reason::Fragment => Stage::End,
+        reason if matches!(reason.stage(), Stage::Syn) => Stage::Rules,
         reason => reason.stage(),
     }
 }
@@ -173,7 +175,7 @@ impl Walk<'_> {
                 Some(rule) => format!("{meaning}: {}", rule.name),
                 None => meaning.to_owned(),
             },
-            (Stage::Sanity | Stage::End, _) => meaning.to_owned(),
+            (Stage::Sanity | Stage::Syn | Stage::End, _) => meaning.to_owned(),
         }
     }
 
@@ -191,7 +193,7 @@ impl Walk<'_> {
                 1 => "one matches and does not decide".to_owned(),
                 more => format!("{more} match and do not decide"),
             },
-            (Stage::Allow | Stage::Block | Stage::End, _) => String::new(),
+            (Stage::Allow | Stage::Block | Stage::Syn | Stage::End, _) => String::new(),
         }
     }
 }
@@ -210,6 +212,9 @@ const fn decision(reason: Reason) -> &'static str {
         Reason::RulePass => "passes it",
         Reason::RuleRedirect => "redirects it",
         Reason::RuleBan => "drops it and bans its source",
+        Reason::SynCookie => "answers it with a SYN cookie",
+        Reason::SynChallenge => "answers it with a challenge to its source",
+        Reason::SynAnswer => "it answers a challenge: lets its source through from now on",
         _ => "drops it",
     }
 }
@@ -217,6 +222,7 @@ const fn decision(reason: Reason) -> &'static str {
 const fn undecided(rule: &Rule, met: Met) -> &'static str {
     let only_counts = matches!(rule.mode, Mode::Count);
     match (met, &rule.action) {
+        (Met::Nothing, Action::Defend(_)) => "lets it through",
         (Met::WithinLimit, _) => "it is within the limit",
         (Met::Nothing, Action::Sample(_)) => "chance did not pick it",
         (Met::Nothing, _) => "its fields match, its payload or its chance does not",

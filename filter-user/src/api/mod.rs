@@ -29,6 +29,7 @@ pub mod problem;
 pub mod restore;
 pub mod server;
 mod sets;
+mod syncookies;
 mod twins;
 pub mod types;
 mod upload;

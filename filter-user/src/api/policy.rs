@@ -139,6 +139,9 @@ impl Controller {
         force: bool,
         peer: &Peer,
     ) -> Result<Applied, ApiError> {
+        if !force && let Some(obstacle) = super::syncookies::obstacle(&checked.policy) {
+            return Err(ApiError::NoCookies(obstacle));
+        }
         // By force, it is done without knowing.
         let guarded = if force { Vec::new() } else { self.guarded(&checked.policy.protect, peer)? };
         let cuts = {
@@ -281,7 +284,8 @@ pub(super) fn read(file: &str, text: &str) -> Result<Checked, ApiError> {
 }
 
 fn drawn(checked: &Checked) -> Vec<String> {
-    checked.warnings.iter().map(|warning| warning.render(Drawing::Plain)).collect()
+    let own = checked.warnings.iter().map(|warning| warning.render(Drawing::Plain));
+    own.chain(super::syncookies::obstacle(&checked.policy)).collect()
 }
 
 fn trial(time: Duration) -> Result<Duration, ApiError> {
@@ -309,6 +313,9 @@ pub fn stages(policy: &Policy) -> Vec<String> {
     }
     if policy.rules.iter().any(|rule| matches!(rule.action, crate::policy::Action::Limit(_))) {
         stages.push("limits");
+    }
+    if policy.rules.iter().any(|rule| matches!(rule.action, crate::policy::Action::Defend(_))) {
+        stages.push("syn");
     }
     if policy.fragments == Verdict::Drop {
         stages.push("fragments");

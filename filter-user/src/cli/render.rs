@@ -101,13 +101,14 @@ pub fn traffic(now: &Traffic, before: Option<(&Traffic, Duration)>) -> String {
     };
     let earlier = before.map(|(traffic, _)| traffic);
     row("received".to_owned(), now.rx, earlier.map(|traffic| traffic.rx));
-    for verdict in [Verdict::Pass, Verdict::Drop, Verdict::Redirect] {
+    for verdict in [Verdict::Pass, Verdict::Drop, Verdict::Tx, Verdict::Redirect] {
         let (name, of): (_, fn(&Traffic) -> Count) = match verdict {
             Verdict::Pass => ("passed", |traffic| traffic.pass),
             Verdict::Drop => ("dropped", |traffic| traffic.drop),
+            Verdict::Tx => ("answered", |traffic| traffic.tx),
             Verdict::Redirect => ("redirected", |traffic| traffic.redirect),
         };
-        if verdict == Verdict::Redirect && of(now).packets == 0 {
+        if matches!(verdict, Verdict::Tx | Verdict::Redirect) && of(now).packets == 0 {
             continue;
         }
         row(name.to_owned(), of(now), earlier.map(of));

@@ -179,6 +179,13 @@ pub enum DataplaneError {
         #[source]
         source: io::Error,
     },
+    /// The kernel gives no random numbers.
+    #[error("the kernel gives no random numbers")]
+    Random {
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel is too old.
     #[error("this kernel ({found}) is too old: Levee needs {needed} or later for {feature}")]
     KernelTooOld {

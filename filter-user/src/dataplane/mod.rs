@@ -25,6 +25,7 @@ mod program;
 mod recovery;
 mod report;
 mod samples;
+mod secrets;
 mod swap;
 mod trial;
 mod twin;
@@ -60,6 +61,7 @@ use self::pins::{InterfacePins, Lock, Pins};
 use self::report::{
     clear_set_counter, generation_of, names, padded, read_set_counters, report, reports, seconds,
 };
+use self::secrets::Changed;
 use self::values::pin_value;
 use self::watch::Held;
 use crate::interface::InterfaceMode;
@@ -79,6 +81,7 @@ pub struct Dataplane {
     /// What is held of each interface, by its index.
     held: BTreeMap<u32, Held>,
     lock: Option<Lock>,
+    secret: Changed,
 }
 
 impl Dataplane {
@@ -90,8 +93,12 @@ impl Dataplane {
     pub fn open(bpffs: &Path) -> Result<(Self, Vec<InterfaceReport>), DataplaneError> {
         let pins = Pins::new(bpffs);
         pins.check_bpffs()?;
-        let none =
-            |pins| Ok((Self { pins, generation: None, held: BTreeMap::new(), lock: None }, Vec::new()));
+        let none = |pins| {
+            Ok((
+                Self { pins, generation: None, held: BTreeMap::new(), lock: None, secret: Changed::now() },
+                Vec::new(),
+            ))
+        };
         if !pins.exist()? {
             return none(pins);
         }
@@ -114,7 +121,8 @@ impl Dataplane {
             (Some(number), Some(report)) => Generation::adopt(&pins, number, report.program_id)?,
             _ => None,
         };
-        let mut dataplane = Self { pins, generation, held: BTreeMap::new(), lock: Some(lock) };
+        let (held, secret) = (BTreeMap::new(), Changed::now());
+        let mut dataplane = Self { pins, generation, held, lock: Some(lock), secret };
         for report in &adopted {
             dataplane.hold(report.ifindex)?;
         }

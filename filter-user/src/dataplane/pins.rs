@@ -5,6 +5,7 @@
 //! <root>/BANS, <root>/SAMPLES             where a policy has rules
 //! <root>/ASKED, ASKED_HOSTS, WATCHED      where a policy asks what has left
 //! <root>/lent                             for moments: the lines of a twin that is made
+//! <root>/SYN_GATES, SYN_SECRETS, VERIFIED where it defends services
 //! <root>/generations/<number>/            LINES, LEVEE_GEOMETRY, LEVEE_POLICY, BUCKETS, and a program for each interface by its index
 //! <root>/generations/<number>/trial-<ifindex>/    program, fallback, TRIAL_END, TRIAL_TARGETS: while it is on trial
 //! <root>/interfaces/<ifindex>/            link, COUNTERS, SET_COUNTERS, RULE_COUNTERS, INTERFACE; asked where a policy asks
@@ -95,6 +96,23 @@ impl Pins {
 
     pub(super) fn watched(&self) -> PathBuf {
         self.root.join(map::WATCHED)
+    }
+
+    pub(super) fn syn_gates(&self) -> PathBuf {
+        self.root.join(map::SYN_GATES)
+    }
+
+    pub(super) fn syn_secrets(&self) -> PathBuf {
+        self.root.join(map::SYN_SECRETS)
+    }
+
+    pub(super) fn verified(&self) -> PathBuf {
+        self.root.join(map::VERIFIED)
+    }
+
+    /// Maps that all interfaces share beside the notes of what has left, which are there where a policy wanted them.
+    fn shared(&self) -> [PathBuf; 5] {
+        [self.bans(), self.samples(), self.syn_gates(), self.syn_secrets(), self.verified()]
     }
 
     pub(super) fn generation(&self, number: u32) -> GenerationPins {
@@ -207,10 +225,19 @@ impl Pins {
     /// Refuses a root with entries that Levee does not make.
     pub(super) fn check_entries(&self) -> Result<(), DataplaneError> {
         // Tables are those of ABI version 1: its version says more than a word about files.
-        let notes = [map::ASKED, map::ASKED_HOSTS, map::WATCHED];
-        let known = [map::META, map::BANS, map::SAMPLES, LENT, "generations", "interfaces", "tables"];
-        match self.entries()?.into_iter().find(|name| !known.iter().chain(&notes).any(|known| known == name))
-        {
+        let known = [
+            map::META,
+            map::ASKED,
+            map::ASKED_HOSTS,
+            map::WATCHED,
+            LENT,
+            "generations",
+            "interfaces",
+            "tables",
+        ];
+        let shared = self.shared();
+        let is_known = |name: &str| known.contains(&name) || shared.iter().any(|path| path.ends_with(name));
+        match self.entries()?.into_iter().find(|name| !is_known(name)) {
             Some(what) => Err(DataplaneError::ForeignPins { path: self.root.clone(), what }),
             None => Ok(()),
         }
@@ -242,7 +269,7 @@ impl Pins {
             self.remove_all(&self.root.join(directory))?;
         }
         self.remove_notes()?;
-        for file in [self.meta(), self.bans(), self.samples()] {
+        for file in self.shared().into_iter().chain([self.meta()]) {
             if file.exists() {
                 self.remove_file(&file)?;
             }

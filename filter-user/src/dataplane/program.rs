@@ -12,8 +12,8 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::generated::bpf_map_type;
 use aya_obj::programs::XdpAttachType;
 use filter_common::abi::{
-    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, POLICY_GLOBAL, PROGRAM, PROGRAM_FRAGS,
-    RULE_SLOTS, RULES_GLOBAL, SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS, map,
+    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, MAX_VERIFIED, POLICY_GLOBAL, PROGRAM,
+    PROGRAM_FRAGS, RULE_SLOTS, RULES_GLOBAL, SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS, map,
 };
 use filter_common::config::{PolicySwitches, Switches};
 use filter_common::policy::asked::{AskedKey, WATCHED_WORDS};
@@ -23,6 +23,7 @@ use filter_common::policy::tables::PolicyTables;
 use super::DataplaneError;
 use super::generation::Generation;
 use super::pins::{InterfacePins, Pins};
+use super::secrets;
 use crate::interface::InterfaceMode;
 use crate::object;
 
@@ -51,6 +52,12 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
         pin(map::ASKED, pins.asked(), hash, [ASKED_KEY, 8, MAX_ASKED])?;
         pin(map::ASKED_HOSTS, pins.asked_hosts(), hash, [ASKED_KEY, 8, MAX_ASKED_HOSTS])?;
         pin(map::WATCHED, pins.watched(), bpf_map_type::BPF_MAP_TYPE_ARRAY, [4, 8, WATCHED_WORDS])?;
+    }
+    if policy.switches.defences != 0 {
+        let array = bpf_map_type::BPF_MAP_TYPE_ARRAY;
+        pin(map::SYN_GATES, pins.syn_gates(), array, [4, 8, RULE_SLOTS])?;
+        pin(map::VERIFIED, pins.verified(), bpf_map_type::BPF_MAP_TYPE_LRU_HASH, [BAN_KEY, 8, MAX_VERIFIED])?;
+        secrets::pin(&pins.syn_secrets())?;
     }
     if policy.rules.rules > 0 {
         let failed = |(_, source)| DataplaneError::map(map::SAMPLES)(MapError::IoError(source));
@@ -141,6 +148,17 @@ pub(super) fn load(
             .map_pin_path(map::ASKED_HOSTS, &hosts);
     } else {
         loader.map_max_entries(map::ASKED, 1).map_max_entries(map::ASKED_HOSTS, 1);
+    }
+    let (gates, secrets, verified) = (pins.syn_gates(), pins.syn_secrets(), pins.verified());
+    if own.defences == 0 {
+        loader.map_max_entries(map::VERIFIED, 1);
+    } else {
+        loader
+            .map_max_entries(map::SYN_GATES, RULE_SLOTS)
+            .map_pin_path(map::SYN_GATES, &gates)
+            .map_pin_path(map::SYN_SECRETS, &secrets)
+            .map_max_entries(map::VERIFIED, MAX_VERIFIED)
+            .map_pin_path(map::VERIFIED, &verified);
     }
     if let Some(policy) = policy.filter(|policy| policy.rules.rules > 0) {
         loader

@@ -16,8 +16,8 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use filter_common::abi::{
-    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, POLICY_GLOBAL, RULE_SLOTS, RULES_GLOBAL,
-    SET_SLOTS, SWITCHES_GLOBAL, TWIN_PROGRAM, TWIN_PROGRAM_FRAGS, map,
+    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, MAX_VERIFIED, POLICY_GLOBAL, RULE_SLOTS,
+    RULES_GLOBAL, SET_SLOTS, SWITCHES_GLOBAL, TWIN_PROGRAM, TWIN_PROGRAM_FRAGS, map,
 };
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters, RuleCounter};
@@ -34,6 +34,7 @@ use super::generation::{Generation, same_map};
 use super::mapping::Mapping;
 use super::pins::Pins;
 use super::program::{self, read_only};
+use super::values::open_map;
 use super::{Dataplane, DataplaneError};
 use crate::object;
 use crate::tables::{Contents, TableError, draft};
@@ -55,21 +56,36 @@ enum Origin {
     Own(fn(&TwinParts) -> u32),
     /// The installation's, with so many elements, where the twin is to begin with what is there and it is pinned: it is only read. Else
     /// the twin's own, empty.
-    Read(u32, fn(&Pins) -> PathBuf),
+    Read(fn(&TwinParts) -> u32, fn(&TwinParts, &Pins) -> Option<PathBuf>),
     /// The twin's own, filled with what the installation's holds where the twin is to begin there.
     Copied(fn(&TwinParts) -> u32, fn(&TwinParts, &mut Ebpf) -> Result<(), DataplaneError>),
 }
 
 /// What becomes of each map that the program refers to. What is not named here is as small as it was declared, and the twin's.
-const MAPS: [(&str, Origin); 8] = [
+const MAPS: [(&str, Origin); 11] = [
     (map::LINES, Origin::Shared),
     (map::COUNTERS, Origin::Own(|_| 1)),
     (map::SET_COUNTERS, Origin::Own(|_| SET_SLOTS)),
     (map::RULE_COUNTERS, Origin::Own(|parts| if parts.has_rules() { RULE_SLOTS } else { 1 })),
     (map::BUCKETS, Origin::Copied(|parts| parts.bucket_lines().max(1), copy_buckets)),
     (map::BANS, Origin::Copied(|parts| if parts.bans_anybody() { MAX_BANS } else { 1 }, copy_bans)),
-    (map::ASKED, Origin::Read(MAX_ASKED, Pins::asked)),
-    (map::ASKED_HOSTS, Origin::Read(MAX_ASKED_HOSTS, Pins::asked_hosts)),
+    (
+        map::ASKED,
+        Origin::Read(
+            |parts| if parts.asks() { MAX_ASKED } else { 1 },
+            |parts, pins| parts.asks().then(|| pins.asked()),
+        ),
+    ),
+    (
+        map::ASKED_HOSTS,
+        Origin::Read(
+            |parts| if parts.asks() { MAX_ASKED_HOSTS } else { 1 },
+            |parts, pins| parts.asks().then(|| pins.asked_hosts()),
+        ),
+    ),
+    (map::SYN_SECRETS, Origin::Read(|_| 1, |parts, pins| parts.defends().then(|| pins.syn_secrets()))),
+    (map::SYN_GATES, Origin::Copied(|parts| if parts.defends() { RULE_SLOTS } else { 1 }, copy_gates)),
+    (map::VERIFIED, Origin::Copied(|parts| if parts.defends() { MAX_VERIFIED } else { 1 }, copy_verified)),
 ];
 
 /// What a twin begins with.
@@ -88,6 +104,9 @@ pub struct TwinParts {
     lines: MapData,
     buckets: Option<MapData>,
     bans: Option<Bans>,
+    /// Gates of SYN defences, and the sources that answered them; none where a twin begins without.
+    gates: Option<MapData>,
+    verified: Option<MapData>,
     state: TwinState,
     /// Bytes of tables that are its own.
     table_bytes: u64,
@@ -112,7 +131,17 @@ impl TwinParts {
                 let Generation { geometry, policy, .. } = &generation;
                 let (geometry, policy) = (*geometry, policy.clone());
                 let lines = generation.into_lines();
-                return Ok(Self { geometry, policy, lines, buckets: None, bans: None, state, table_bytes });
+                return Ok(Self {
+                    geometry,
+                    policy,
+                    lines,
+                    buckets: None,
+                    bans: None,
+                    gates: None,
+                    verified: None,
+                    state,
+                    table_bytes,
+                });
             }
         }
         Err(TableError::Crowded)
@@ -132,6 +161,10 @@ impl TwinParts {
         self.policy.as_ref().is_some_and(|policy| policy.switches.bans != 0)
     }
 
+    fn defends(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.switches.defences != 0)
+    }
+
     fn asks(&self) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.asks())
     }
@@ -149,12 +182,18 @@ impl Dataplane {
     pub fn twin_parts(&self, state: TwinState) -> Result<TwinParts, DataplaneError> {
         let generation = self.generation().ok_or(DataplaneError::NoTables)?;
         let (lines, buckets) = generation.same_maps()?;
+        let live = |name, path: PathBuf| {
+            let is_wanted = state == TwinState::AsNow && path.exists();
+            is_wanted.then(|| open_map(name, &path)).transpose()
+        };
         Ok(TwinParts {
             geometry: generation.geometry,
             policy: generation.policy.clone(),
             lines,
             buckets: buckets.filter(|_| state == TwinState::AsNow),
             bans: super::bans::open(&self.pins().bans())?,
+            gates: live(map::SYN_GATES, self.pins().syn_gates())?,
+            verified: live(map::VERIFIED, self.pins().verified())?,
             state,
             table_bytes: 0,
         })
@@ -174,9 +213,9 @@ impl Dataplane {
         let takes_frags = program::takes_frags()?;
         let lent = self.pins().lend(&parts.lines)?;
         let (rules, policy, switches) = read_only(parts.policy.as_deref(), interface, switches);
-        let read_path = |path: fn(&Pins) -> PathBuf| match parts.state {
-            TwinState::AsNow if parts.asks() => Some(path(self.pins())).filter(|path| path.exists()),
-            _ => None,
+        let read_path = |path: fn(&TwinParts, &Pins) -> Option<PathBuf>| match parts.state {
+            TwinState::AsNow => path(parts, self.pins()).filter(|path| path.exists()),
+            TwinState::Fresh => None,
         };
         let read_paths = MAPS.each_ref().map(|(_, origin)| match origin {
             Origin::Read(_, path) => read_path(*path),
@@ -191,7 +230,7 @@ impl Dataplane {
         for ((name, origin), read) in MAPS.iter().zip(&read_paths) {
             match origin {
                 Origin::Read(elements, _) => {
-                    loader.map_max_entries(name, if parts.asks() { *elements } else { 1 });
+                    loader.map_max_entries(name, elements(parts));
                     if let Some(path) = read {
                         loader.map_pin_path(name, path);
                     }
@@ -271,6 +310,37 @@ fn copy_bans(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
     let mut own = HashMap::<_, BanKey, u64>::try_from(own).map_err(DataplaneError::map(map::BANS))?;
     for (key, until_ns) in now_banned(bans)? {
         own.insert(key, until_ns, 0).map_err(DataplaneError::map(map::BANS))?;
+    }
+    Ok(())
+}
+
+/// The gates of now.
+fn copy_gates(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let error = DataplaneError::map(map::SYN_GATES);
+    let Some(live) = parts.gates.as_ref().filter(|_| parts.defends()) else { return Ok(()) };
+    let live = Map::Array(same_map(map::SYN_GATES, live)?);
+    let live = Array::<_, u64>::try_from(live).map_err(DataplaneError::map(map::SYN_GATES))?;
+    let own = ebpf.map_mut(map::SYN_GATES).ok_or_else(|| missing(map::SYN_GATES))?;
+    let mut own = Array::<_, u64>::try_from(own).map_err(DataplaneError::map(map::SYN_GATES))?;
+    let copy = |gate| match live.get(&gate, 0)? {
+        0 => Ok(()),
+        until => own.set(gate, until, 0),
+    };
+    (0..live.len()).try_for_each(copy).map_err(error)
+}
+
+/// The sources that are let through now.
+fn copy_verified(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let Some(live) = parts.verified.as_ref().filter(|_| parts.defends()) else { return Ok(()) };
+    let failed = || DataplaneError::map(map::VERIFIED);
+    let live = Map::LruHashMap(same_map(map::VERIFIED, live)?);
+    let live = HashMap::<_, BanKey, u64>::try_from(live).map_err(failed())?;
+    let own = ebpf.map_mut(map::VERIFIED).ok_or_else(|| missing(map::VERIFIED))?;
+    let mut own = HashMap::<_, BanKey, u64>::try_from(own).map_err(failed())?;
+    // Where an element goes while it is looked at, the kernel begins with the first again.
+    for element in live.iter().take(2 * MAX_VERIFIED as usize) {
+        let (source, until) = element.map_err(failed())?;
+        own.insert(source, until, 0).map_err(failed())?;
     }
     Ok(())
 }

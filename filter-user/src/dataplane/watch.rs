@@ -87,6 +87,7 @@ impl Dataplane {
     /// # Errors
     /// When the kernel does not tell.
     pub fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {
+        self.change_secret();
         let mut trouble = self.pin_again();
         if self.lock.is_some()
             && let Err(error) = self.see_to_notes()

@@ -13,7 +13,8 @@ use ipnet::IpNet;
 
 use super::ranges::Ranges;
 use super::value::{
-    ExtensionHeaders, FragmentStates, InterfaceName, Limit, MacAddress, Payload, Ratio, RuleName, TcpFlags,
+    Defence, ExtensionHeaders, FragmentStates, InterfaceName, Limit, MacAddress, Payload, Ratio, RuleName,
+    TcpFlags,
 };
 use crate::engine::SetName;
 
@@ -68,6 +69,8 @@ pub enum Action {
     Sample(Ratio),
     /// It leaves by that interface.
     Redirect(InterfaceName),
+    /// If it is a SYN, it is met by the defence; what that lets through goes on, as does everything else.
+    Defend(Defence),
 }
 
 impl Action {
@@ -76,7 +79,7 @@ impl Action {
     pub const fn is_decisive(&self) -> bool {
         match self {
             Self::Drop | Self::Pass | Self::Ban(_) | Self::Redirect(_) => true,
-            Self::Limit(_) | Self::Count | Self::Sample(_) => false,
+            Self::Limit(_) | Self::Count | Self::Sample(_) | Self::Defend(_) => false,
         }
     }
 }

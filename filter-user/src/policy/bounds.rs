@@ -66,6 +66,8 @@ pub(super) static V4_BITS: Bound = Bound::new("an IPv4 prefix length", "1 to 32"
 pub(super) static V6_BITS: Bound = Bound::new("a prefix length", "1 to 128", 1, 128);
 /// Whole seconds, as expiries are kept in.
 pub(super) static BAN: Bound = Bound::new("a duration", "1s to 10 years", 1, 10 * 31_557_600);
+pub(super) static HOLD: Bound = Bound::new("a duration", "1s to 1h", 1, 3600);
+pub(super) static TRUST: Bound = Bound::new("a duration", "1s to 1 week", 1, 7 * 86_400);
 pub(super) static FRACTION: Bound = Bound::new("a fraction", "0 to 1", 0, 1);
 pub(super) static SET_ENTRIES: Bound =
     Bound::new("a number of entries", "1 to 4294967295", 1, u32::MAX as u64);

@@ -6,6 +6,7 @@
 //! linear in the rules and in the entries of the sets that they name.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use filter_common::keys::{PrefixV4, PrefixV6};
 use filter_common::parse::Fragment;
@@ -13,11 +14,12 @@ use filter_common::policy::classifier::addresses::AddressGroup;
 use filter_common::policy::classifier::field::{Field as Fact, shape_v4, shape_v6};
 use filter_common::policy::classifier::record::{self, PayloadTest};
 use filter_common::policy::classifier::spec::{AddressTest, EtherTest, RuleSpec, RulesSpec, Values, most};
+use filter_common::policy::syn;
 use ipnet::IpNet;
 
 use super::{
-    Action, Addresses, ExtensionHeaders, FragmentStates, InterfaceName, Limit, MacAddress, Match, Mode,
-    Payload, Per, Rule, TcpFlags, Test,
+    Above, Action, Addresses, Defence, DefendBy, ExtensionHeaders, FragmentStates, InterfaceName, Limit,
+    MacAddress, Match, Mode, Payload, Per, Rate, Rule, TcpFlags, Test,
 };
 use crate::engine::SetName;
 use crate::tables::TablePrefix;
@@ -97,6 +99,12 @@ impl<N: Names> Planner<'_, N> {
         let counter = u32::try_from(place).unwrap_or(u32::MAX);
         let mut spec = RuleSpec::new(action, counter);
         spec.argument = argument;
+        if let Action::Defend(defence) = &rule.action {
+            spec.defence = Some(self.defence(defence));
+            let verifies = matches!(defence.by, DefendBy::Verify(_));
+            let flags = (0..=u8::MAX).filter(|flags| syn::concerns(*flags, verifies)).map(u16::from);
+            spec.values.push((Fact::TcpFlags, Values::new(flags.map(|flags| (flags, flags)), false)));
+        }
         spec.counts_only = rule.mode == Mode::Count;
         if needs_ip(&rule.action) {
             spec.values.push((Fact::Shape, shapes(FragmentStates::ALL, |_| true, true)));
@@ -114,16 +122,39 @@ impl<N: Names> Planner<'_, N> {
             Action::Count => (record::Action::Count, 0),
             Action::Ban(time) => (record::Action::Ban, u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
             Action::Sample(part) => (record::Action::Sample, most(part.of_u32()).unwrap_or(0)),
-            Action::Limit(limit) => {
-                self.plan.limits.push(*limit);
-                (record::Action::Limit, u32::try_from(self.plan.limits.len() - 1).unwrap_or(u32::MAX))
+            Action::Limit(limit) => (record::Action::Limit, self.limit(*limit)),
+            Action::Defend(Defence { by: DefendBy::Limit(limit), .. }) => {
+                (record::Action::Defend, self.limit(*limit))
             }
+            Action::Defend(_) => (record::Action::Defend, 0),
             Action::Redirect(interface) => {
                 let index = self.names.interface_index(interface);
                 let missing = || PlanError::NoInterface { rule, interface: interface.clone() };
                 (record::Action::Redirect, index.ok_or_else(missing)?)
             }
         })
+    }
+
+    /// The number of another limit.
+    fn limit(&mut self, limit: Limit) -> u32 {
+        self.plan.limits.push(limit);
+        u32::try_from(self.plan.limits.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// A defence, with the two limits of its gate.
+    fn defence(&mut self, defence: &Defence) -> syn::Defence {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let gate = defence.above.map(|Above { rate, hold }| {
+            let [limit, _] = [rate, rate.div_ceil(2)]
+                .map(|rate| self.limit(Limit { rate: Rate::Packets(rate), burst: rate, per: Per::Total }));
+            syn::Gate { limit, hold_s: u16::try_from(hold.as_secs()).unwrap_or(u16::MAX) }
+        });
+        let (mode, trust_s) = match defence.by {
+            DefendBy::Cookie => (syn::Mode::Cookie, 0),
+            DefendBy::Verify(trust) => (syn::Mode::Verify, seconds(trust)),
+            DefendBy::Limit(_) => (syn::Mode::Limit, 0),
+        };
+        syn::Defence { mode, gate, trust_s }
     }
 
     fn condition(&mut self, spec: &mut RuleSpec, condition: &Match) -> Result<(), PlanError> {
@@ -242,7 +273,7 @@ impl<N: Names> Planner<'_, N> {
 /// Whether an action is about IP packets alone.
 const fn needs_ip(action: &Action) -> bool {
     match action {
-        Action::Ban(_) => true,
+        Action::Ban(_) | Action::Defend(_) => true,
         Action::Limit(Limit { per, .. }) => !matches!(per, Per::Total),
         Action::Drop | Action::Pass | Action::Count | Action::Sample(_) | Action::Redirect(_) => false,
     }

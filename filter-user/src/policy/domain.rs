@@ -111,6 +111,7 @@ impl Domain {
     fn of_action(action: &Action) -> Self {
         match action {
             Action::Ban(_) => Self::families(IP),
+            Action::Defend(_) => Self::with_ports(&[TCP]),
             Action::Limit(limit) => match limit.per {
                 Per::Source { .. } | Per::Destination | Per::Service => Self::families(IP),
                 Per::Total => Self::families(ANY),

@@ -1,12 +1,13 @@
 //! The canonical text of a rule: action, matches in the order of [`Field`], options. Reading it gives the rule again.
 
 use std::fmt::{self, Display, Formatter, Write as _};
+use std::time::Duration;
 
 use super::ast::{Action, Addresses, Field, Match, Mode, Rule, Test};
 use super::names::{self, Names};
 use super::ranges::Ranges;
 use super::text::lexer::is_word;
-use super::value::{InterfaceName, Limit, Payload, Per, Rate, Ratio, TcpFlags};
+use super::value::{Above, Defence, DefendBy, InterfaceName, Limit, Payload, Per, Rate, Ratio, TcpFlags};
 use super::{Policy, Verdict};
 use crate::engine::SetKind;
 
@@ -70,15 +71,35 @@ impl Display for Action {
             Self::Drop => out.write_str("drop"),
             Self::Pass => out.write_str("pass"),
             Self::Limit(limit) => limit.fmt(out),
-            Self::Ban(duration) => {
-                // Without the blanks, it is one word.
-                let text = humantime::format_duration(*duration).to_string().replace(' ', "");
-                write!(out, "ban {text}")
-            }
+            Self::Ban(duration) => write!(out, "ban {}", Time(*duration)),
+            Self::Defend(defence) => defence.fmt(out),
             Self::Count => out.write_str("count"),
             Self::Sample(ratio) => write!(out, "sample {ratio}"),
             Self::Redirect(interface) => write!(out, "redirect {}", Word(interface)),
         }
+    }
+}
+
+/// A duration. Without the blanks, it is one word.
+struct Time(Duration);
+
+impl Display for Time {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.write_str(&humantime::format_duration(self.0).to_string().replace(' ', ""))
+    }
+}
+
+impl Display for Defence {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        match self.by {
+            DefendBy::Cookie => out.write_str("defend cookie")?,
+            DefendBy::Verify(DefendBy::TRUST) => out.write_str("defend verify")?,
+            DefendBy::Verify(trust) => write!(out, "defend verify trust {}", Time(trust))?,
+            DefendBy::Limit(limit) => write!(out, "defend {limit}")?,
+        }
+        let Some(Above { rate, hold }) = self.above else { return Ok(()) };
+        write!(out, " above {}/s", Scaled(rate))?;
+        if hold == Above::HOLD { Ok(()) } else { write!(out, " hold {}", Time(hold)) }
     }
 }
 

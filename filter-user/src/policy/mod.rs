@@ -47,8 +47,8 @@ pub use self::problem::{Drawing, PolicyError, PolicyErrors, PolicyWarning, Probl
 pub use self::ranges::{Number, Ranges};
 pub use self::source::{Position, Source, Span};
 pub use self::value::{
-    ExtensionHeaders, FragmentStates, InterfaceName, Limit, MacAddress, Payload, Per, Rate, Ratio, RuleName,
-    TcpFlags,
+    Above, Defence, DefendBy, ExtensionHeaders, FragmentStates, InterfaceName, Limit, MacAddress, Payload,
+    Per, Rate, Ratio, RuleName, TcpFlags,
 };
 
 use self::problem::Findings;

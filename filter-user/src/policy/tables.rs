@@ -44,11 +44,13 @@ pub fn tables(
     let limits = planned.limits.iter().map(wanted).collect::<Result<Vec<_>, _>>()?;
     let interfaces = planned.interfaces.iter().map(|name| name.as_str().to_owned()).collect();
     let bans = policy.rules.iter().any(|rule| matches!(rule.action, Action::Ban(_)));
+    let defends = policy.rules.iter().any(|rule| matches!(rule.action, Action::Defend(_)));
     let is_drop = |verdict| u32::from(verdict == Verdict::Drop);
     let switches = PolicySwitches {
         default_drop: is_drop(policy.default),
         drop_fragments: is_drop(policy.fragments),
         bans: u32::from(bans),
+        defences: u32::from(defends),
         ..PolicySwitches::NONE
     };
     PolicyTables::new(&planned.spec, &limits, interfaces, switches, seed).map_err(TablesError::Compile)

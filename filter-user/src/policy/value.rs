@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bounds::{FRAME_BITS, MAX_NAME, MAX_PAYLOAD};
 
@@ -310,6 +311,45 @@ impl Per {
     pub const fn source_prefix(bits: u8) -> Self {
         if bits <= 32 { Self::Source { v4: bits, v6: bits * 2 } } else { Self::Source { v4: 32, v6: bits } }
     }
+}
+
+/// What a service does about SYNs while it is flooded with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Defence {
+    /// What it does.
+    pub by: DefendBy,
+    /// When; always, where nothing is said.
+    pub above: Option<Above>,
+}
+
+/// How a service is defended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DefendBy {
+    /// SYNs are answered with the kernel's SYN cookies.
+    Cookie,
+    /// Unknown sources are asked whether they are there; those that are, are let through for that long, in whole seconds.
+    Verify(Duration),
+    /// SYNs over a limit are dropped.
+    Limit(Limit),
+}
+
+impl DefendBy {
+    /// How long a source that answered is let through, where nothing is said.
+    pub const TRUST: Duration = Duration::from_secs(3600);
+}
+
+/// The flood from which on a service is defended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Above {
+    /// SYNs a second that begin it. Half of them keep it up.
+    pub rate: u64,
+    /// For how long it goes on when fewer come, in whole seconds.
+    pub hold: Duration,
+}
+
+impl Above {
+    /// For how long, where nothing is said.
+    pub const HOLD: Duration = Duration::from_secs(10);
 }
 
 /// A token bucket: what is over it is dropped, what is within goes on to the next rule.

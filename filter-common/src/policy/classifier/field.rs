@@ -135,7 +135,10 @@ pub const KEYS: u32 = 1 << 30;
 /// Set beside the fields' bits where a rule wants to know whether this host asked for a packet.
 pub const ASKED: u32 = 1 << 29;
 
-const _: () = assert!(FIELDS <= 29);
+/// Set beside the fields' bits where a rule defends a service: where the headers are is wanted.
+pub const DEFENDS: u32 = 1 << 28;
+
+const _: () = assert!(FIELDS <= 28);
 
 /// Classes of an address field below this are of IPv4, those from it on of IPv6.
 pub const V6_CLASSES: u32 = 1024;

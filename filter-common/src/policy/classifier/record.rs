@@ -3,11 +3,12 @@
 //! | word | what |
 //! |---|---|
 //! | 0 | bytes from the lowest: [`Action`], [`COUNTS_ONLY`] and other flags, length of the payload that is compared (0: none), its offset; then, in the upper half, the number of the rule's counters |
-//! | 1 | the action's argument: a limit's number, seconds of a ban, index of an interface (0 where it is gone: the rule counts then, and decides nothing), or the most that a random number may be for a sample; in the upper half, where the flag [`HAS_CHANCE`] is set, the same for the rule |
+//! | 1 | the action's argument: the number of a limit, also of a defence's, seconds of a ban, index of an interface (0 where it is gone: the rule counts then, and decides nothing), or the most that a random number may be for a sample; in the upper half, where the flag [`HAS_CHANCE`] is set, the same for the rule |
 //! | 2, 3 | the payload: its first eight bytes as the number that they are in network order, then the next eight; zero behind its end and where the mask is |
 //! | 4, 5 | its mask, likewise |
-//! | 6, 7 | nothing: zero |
+//! | 6, 7 | of a defence, [`Defence::words`]; else nothing: zero |
 
+use crate::policy::syn::Defence;
 use crate::table::lines::{Line, Lines};
 
 /// Set in the flags of a rule in mode `count`.
@@ -39,6 +40,8 @@ pub enum Action {
     Sample,
     /// Sent out of another interface.
     Redirect,
+    /// Met by the defence of a service.
+    Defend,
 }
 
 /// One rule's record, where it lies.
@@ -67,6 +70,7 @@ impl<N: Line> RecordLine<N> {
             4 => Action::Ban,
             5 => Action::Sample,
             6 => Action::Redirect,
+            7 => Action::Defend,
             _ => Action::Count,
         }
     }
@@ -99,6 +103,12 @@ impl<N: Line> RecordLine<N> {
     #[inline(always)]
     pub fn argument(&self) -> u32 {
         (self.choice & 0xffff_ffff) as u32
+    }
+
+    /// The words of its defence.
+    #[inline(always)]
+    pub fn defence(&self) -> [u64; 2] {
+        [self.line.word(6), self.line.word(7)]
     }
 
     /// The most that a random number may be for the rule to hold.
@@ -148,6 +158,8 @@ pub struct Record {
     pub payload: Option<PayloadTest>,
     /// Whether this host has to have asked for the packet, or not to have.
     pub asked: Option<bool>,
+    /// What it defends, where it does that.
+    pub defence: Option<Defence>,
 }
 
 impl Record {
@@ -173,6 +185,7 @@ impl Record {
         let head =
             self.action as u64 | u64::from(flags) << 8 | compared << 16 | u64::from(self.counter) << 32;
         let choice = u64::from(self.argument) | u64::from(chance) << 32;
-        [head, choice, value[0], value[1], mask[0], mask[1], 0, 0]
+        let defence = self.defence.map_or([0; 2], |defence| defence.words());
+        [head, choice, value[0], value[1], mask[0], mask[1], defence[0], defence[1]]
     }
 }

@@ -7,6 +7,7 @@
 use super::addresses::AddressGroup;
 use super::field::{ABSENT, Field};
 use super::record::{Action, PayloadTest, Record};
+use crate::policy::syn::Defence;
 
 /// Which values of a field will do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +116,8 @@ pub struct RuleSpec {
     pub action: Action,
     /// As in [`Record::argument`].
     pub argument: u32,
+    /// As in [`Record::defence`].
+    pub defence: Option<Defence>,
     /// Whether that is only counted.
     pub counts_only: bool,
     /// The number of the rule's counters.
@@ -136,6 +139,7 @@ impl RuleSpec {
             chance: None,
             action,
             argument: 0,
+            defence: None,
             counts_only: false,
             counter,
         }
@@ -157,6 +161,7 @@ impl RuleSpec {
             chance,
             payload: self.payload,
             asked: self.asked,
+            defence: self.defence,
         })
     }
 }

@@ -11,6 +11,7 @@ use super::geometry::RulesGeometry;
 use super::lookup::Candidates;
 use super::record::{Action, COUNTS_ONLY, HAS_CHANCE, IS_ASKED, IS_UNASKED, PAYLOAD_NEGATED, RecordLine};
 use crate::policy::asked::Asked;
+use crate::policy::syn::{Defender, defend};
 use crate::table::lines::{Line, Lines};
 
 /// What a walk needs of the packet and of the world, and does to it.
@@ -53,6 +54,16 @@ pub enum OutcomeKind {
     Ban,
     /// It leaves by another interface.
     Redirect,
+    /// A SYN, answered with a cookie.
+    Cookie,
+    /// A SYN, answered with a challenge.
+    Challenge,
+    /// The answer to a challenge.
+    Answer,
+    /// A SYN over the limit of a defence.
+    SynLimit,
+    /// A SYN that a defence cannot answer.
+    Unanswerable,
 }
 
 /// How a walk ended, and by which rule. All fields always have a value of 32 bits: what LLVM makes of enums with fields the
@@ -83,6 +94,8 @@ pub enum Step {
     Next,
     /// What the rule says.
     Decided,
+    /// What the rule's defence says: [`Walk::defend`].
+    Defend,
 }
 
 /// Where a walk stands.
@@ -103,7 +116,7 @@ pub fn walk<L, F, E>(lines: &L, geometry: &RulesGeometry, facts: &F, effects: &m
 where
     L: Lines,
     F: Facts,
-    E: Effects,
+    E: Defender,
 {
     let mut walk = Walk::NONE;
     walk.begin();
@@ -114,6 +127,11 @@ where
             Step::Next => {}
             Step::Over => break,
             Step::Decided => return walk.outcome,
+            Step::Defend => match walk.defend(lines, geometry, effects) {
+                Step::Decided => return walk.outcome,
+                Step::Over | Step::Defend => break,
+                Step::Next => {}
+            },
         }
     }
     Outcome::NONE
@@ -171,6 +189,10 @@ impl Walk {
                 }
                 OutcomeKind::None
             }
+            Action::Defend => {
+                self.outcome.rule = rule;
+                return Step::Defend;
+            }
         };
         effects.count(record.counter());
         if counts_only || kind == OutcomeKind::None {
@@ -182,6 +204,31 @@ impl Walk {
         }
         let interface = if kind == OutcomeKind::Redirect { record.argument() } else { 0 };
         self.outcome = Outcome { kind, rule, interface };
+        Step::Decided
+    }
+
+    /// What the defence says that the last step has met, which is verified apart from the steps.
+    #[inline(always)]
+    pub fn defend<L: Lines, E: Defender>(
+        &mut self,
+        lines: &L,
+        geometry: &RulesGeometry,
+        effects: &mut E,
+    ) -> Step {
+        let rule = self.outcome.rule;
+        let Some(record) = RecordLine::read(lines, geometry.records, rule) else { return Step::Over };
+        let undecided = if self.candidates.is_empty() { Step::Over } else { Step::Next };
+        let now = self.now(effects);
+        let counts_only = record.has(COUNTS_ONLY);
+        let kind = defend(effects, record.defence(), (record.argument(), record.counter()), counts_only, now);
+        if kind == OutcomeKind::None {
+            return undecided;
+        }
+        effects.count(record.counter());
+        if counts_only {
+            return undecided;
+        }
+        self.outcome = Outcome { kind, rule, interface: 0 };
         Step::Decided
     }
 

@@ -43,7 +43,7 @@ pub struct Traffic {
     pub pass: Count,
     /// Dropped.
     pub drop: Count,
-    /// Sent back out of the interface; always zero, as nothing does so yet.
+    /// Answered by Levee itself, out of the interface that it came in by: SYNs to defended services.
     pub tx: Count,
     /// Sent to another interface by a rule.
     pub redirect: Count,
@@ -61,6 +61,7 @@ impl From<&Counters> for Traffic {
                 Verdict::Pass => traffic.pass.add(count),
                 Verdict::Drop => traffic.drop.add(count),
                 Verdict::Redirect => traffic.redirect.add(count),
+                Verdict::Tx => traffic.tx.add(count),
             }
             traffic.reasons.insert(reason.name().to_owned(), count);
         }
@@ -342,9 +343,11 @@ mod tests {
         let traffic = Traffic::from(&counters);
         let packets: u64 = (1..=Reason::ALL.len() as u64).sum();
         assert_eq!(traffic.rx, Count { packets, bytes: packets * 64 });
-        assert_eq!(traffic.pass.packets + traffic.drop.packets + traffic.redirect.packets, packets);
+        let [pass, drop] = [traffic.pass, traffic.drop].map(|count| count.packets);
+        assert_eq!(pass + drop + traffic.tx.packets + traffic.redirect.packets, packets);
         assert_eq!(traffic.pass.packets, 1 + 2 + 3 + 4 + 5 + 17);
         assert_eq!(traffic.redirect.packets, 21);
+        assert_eq!(traffic.tx.packets, 23 + 24);
         assert_eq!(traffic.reasons.len(), Reason::ALL.len());
     }
 

@@ -141,11 +141,11 @@ fn action_table(
     for word in ACTIONS.into_iter().filter(|word| !matches!(*word, "drop" | "pass" | "count")) {
         words.extend(table.take(word).map(|value| (word, value)));
     }
-    let options = ["burst", "per"].map(|word| (word, table.take(word)));
+    let options = ["burst", "per", "trust", "above", "hold"].map(|word| (word, table.take(word)));
     let sound = table.finish(findings);
     let [(word, value)] = words[..] else {
         if sound {
-            let expected = "one of `limit`, `ban`, `sample` and `redirect`";
+            let expected = "one of `limit`, `ban`, `sample`, `redirect` and `defend`";
             findings.fault(Fault::unexpected("this table", expected), place);
         }
         return Err(Stop);

@@ -7,6 +7,8 @@ use filter_common::parse::Fragment;
 use filter_common::policy::asked::Asked;
 use filter_common::policy::classifier::field::{ABSENT, Facts, address_v4, address_v6, shape_v4, shape_v6};
 use filter_common::policy::classifier::{Compiled, Effects, OutcomeKind, compile, ether, walk};
+use filter_common::policy::syn::reply::Answer;
+use filter_common::policy::syn::{Defender, Segment};
 use filter_common::table::memory::{LineCell, zeroed};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -240,6 +242,37 @@ impl Effects for Noted<'_> {
     fn sample(&mut self, _: u32) {}
 }
 
+/// The packets here have no segments, so a defence meets them as SYNs that nobody can answer.
+impl Defender for Noted<'_> {
+    fn open_until(&mut self, _: u32) -> u64 {
+        0
+    }
+
+    fn open(&mut self, _: u32, _: u64) {}
+
+    fn is_verified(&mut self, _: u64) -> bool {
+        false
+    }
+
+    fn verify(&mut self, _: u64) {}
+
+    fn number(&mut self, _: &Segment, _: bool) -> u32 {
+        0
+    }
+
+    fn cookie(&mut self, _: &Segment) -> Option<u64> {
+        None
+    }
+
+    fn answer(&mut self, _: &Segment, _: Answer) -> bool {
+        false
+    }
+
+    fn segment(&mut self) -> Segment {
+        Segment { network: 0, transport: 0, ports: 0, sequence: 0, flags: 2, is_plain: 0 }
+    }
+}
+
 /// How the plain reading ends: the rules that count, the limits that are charged, and which rule decides how.
 fn plainly(rules: &[Rule], packet: &Packet, luck: bool) -> (Vec<u32>, Vec<u32>, (OutcomeKind, u32)) {
     let (mut counted, mut charged, mut limits) = (Vec::new(), Vec::new(), 0);
@@ -250,6 +283,7 @@ fn plainly(rules: &[Rule], packet: &Packet, luck: bool) -> (Vec<u32>, Vec<u32>, 
             continue;
         }
         let kind = match &rule.action {
+            Action::Defend(_) => unreachable!("these rules defend nothing"),
             Action::Drop => OutcomeKind::Drop,
             Action::Pass => OutcomeKind::Pass,
             Action::Ban(_) => OutcomeKind::Ban,

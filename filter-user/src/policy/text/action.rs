@@ -6,15 +6,15 @@ use crate::feeds::Quoted;
 use crate::policy::ast::Action;
 use crate::policy::bounds;
 use crate::policy::error::Fault;
-use crate::policy::value::{Limit, Per, Rate, Ratio};
+use crate::policy::value::{Above, Defence, DefendBy, Limit, Per, Rate, Ratio};
 
 use super::cursor::{Cursor, Parsed};
 use super::lexer::{Kind, Token};
 use super::{bits, fields, scalar};
 
 /// The words that actions begin with.
-pub(in crate::policy) const ACTIONS: [&str; 7] =
-    ["drop", "pass", "limit", "ban", "count", "sample", "redirect"];
+pub(in crate::policy) const ACTIONS: [&str; 8] =
+    ["drop", "pass", "limit", "ban", "count", "sample", "redirect", "defend"];
 
 const RATE: &str = "a rate, as in `1000/s` or `10Mbit/s`";
 
@@ -34,6 +34,7 @@ pub(in crate::policy) fn action(cursor: &mut Cursor<'_, '_>) -> Parsed<Action> {
         "limit" => limit(cursor).map(Action::Limit),
         "ban" => ban(cursor).map(Action::Ban),
         "sample" => sample(cursor).map(Action::Sample),
+        "defend" => defend(cursor).map(Action::Defend),
         "redirect" => fields::interface(cursor).map(Action::Redirect),
         _ => Ok(Action::Count),
     }
@@ -171,7 +172,75 @@ fn bits_of(cursor: &mut Cursor<'_, '_>, word: &Token<'_>, text: &str, bound: &bo
     bits.and_then(|bits| u8::try_from(bits).ok()).ok_or_else(|| cursor.fail(bound.fault(text), span))
 }
 
+fn defend(cursor: &mut Cursor<'_, '_>) -> Parsed<Defence> {
+    const WAYS: [&str; 3] = ["cookie", "verify", "limit"];
+    let expected = "`cookie`, `verify` or `limit`";
+    let word = cursor.word(expected)?;
+    let mut by = match &*word.text {
+        "cookie" => DefendBy::Cookie,
+        "verify" => DefendBy::Verify(DefendBy::TRUST),
+        "limit" => DefendBy::Limit(limit(cursor)?),
+        other => {
+            let fault = Fault::unknown("defence", other, expected, WAYS.into_iter());
+            return Err(cursor.fail(fault, word.span));
+        }
+    };
+    let (mut trust, mut rate, mut hold) = (None, None, None);
+    while let Some(option) = cursor.peek() {
+        let twice = if cursor.take_word("trust").is_some() {
+            trust.replace((option.span, seconds(cursor, &bounds::TRUST)?)).map(|_| "`trust`")
+        } else if cursor.take_word("above").is_some() {
+            rate.replace(above(cursor)?).map(|_| "`above`")
+        } else if cursor.take_word("hold").is_some() {
+            hold.replace((option.span, seconds(cursor, &bounds::HOLD)?)).map(|_| "`hold`")
+        } else {
+            break;
+        };
+        if let Some(what) = twice {
+            return Err(cursor.fail(Fault::Twice { what: what.into(), hint: None }, option.span));
+        }
+    }
+    match (&mut by, trust) {
+        (DefendBy::Verify(time), Some((_, trust))) => *time = trust,
+        (DefendBy::Cookie | DefendBy::Limit(_), Some((place, _))) => {
+            let fault = Fault::unexpected("`trust`", "it only behind `defend verify`");
+            return Err(cursor.fail(fault, place));
+        }
+        (_, None) => {}
+    }
+    let above = match (rate, hold) {
+        (Some(rate), hold) => Some(Above { rate, hold: hold.map_or(Above::HOLD, |(_, hold)| hold) }),
+        (None, Some((place, _))) => {
+            let fault = Fault::unexpected(
+                "`hold` without `above`",
+                "the rate that begins it: `above 1000/s hold 10s`",
+            );
+            return Err(cursor.fail(fault, place));
+        }
+        (None, None) => None,
+    };
+    Ok(Defence { by, above })
+}
+
+/// The rate of SYNs that begins a defence.
+fn above(cursor: &mut Cursor<'_, '_>) -> Parsed<u64> {
+    let expected = "a rate of SYNs, as in `1000/s`";
+    let word = cursor.word(expected)?;
+    match rate(word) {
+        Ok(Rate::Packets(rate)) => Ok(rate),
+        Ok(Rate::Bits(_)) => {
+            Err(cursor.fail(Fault::unexpected(Quoted::new(&word.text), expected), word.span))
+        }
+        Err(fault) => Err(cursor.fail(fault, word.span)),
+    }
+}
+
 fn ban(cursor: &mut Cursor<'_, '_>) -> Parsed<Duration> {
+    seconds(cursor, &bounds::BAN)
+}
+
+/// A duration of whole seconds, in bounds.
+fn seconds(cursor: &mut Cursor<'_, '_>, bound: &bounds::Bound) -> Parsed<Duration> {
     let expected = "a duration such as `90s`, `10m` or `1h30m`";
     let word = cursor.text(expected)?;
     let duration = humantime::parse_duration(&word.text).map_err(|_| {
@@ -184,7 +253,7 @@ fn ban(cursor: &mut Cursor<'_, '_>) -> Parsed<Duration> {
         let fault = Fault::unexpected(Quoted::new(&word.text), "whole seconds");
         return Err(cursor.fail(fault, word.span));
     }
-    let seconds = bounds::BAN.check(duration.as_secs(), &word.text);
+    let seconds = bound.check(duration.as_secs(), &word.text);
     seconds.map(Duration::from_secs).map_err(|fault| cursor.fail(fault, word.span))
 }
 

@@ -12,7 +12,7 @@ use std::fmt;
 use super::MAX_RULES;
 use super::addresses::{AddressClasses, AddressGroup, MAX_CLASSES};
 use super::ether;
-use super::field::{ASKED, Field, KEYS, PAYLOAD};
+use super::field::{ASKED, DEFENDS, Field, KEYS, PAYLOAD};
 use super::geometry::{CLASSES_A_LINE, EtherTable, MAX_GROUPS, RULES_A_WORD, RulesGeometry, WORDS_A_LINE};
 use super::record::{Action, Record};
 use super::spec::{AddressTest, RuleSpec, RulesSpec};
@@ -211,7 +211,11 @@ fn check(rules: &[RuleSpec]) -> Result<(), CompileError> {
 /// What rules want of a packet beside its fields.
 fn beside_fields(rules: &[RuleSpec]) -> u32 {
     let wants = |rule: &RuleSpec| {
-        let keys = if matches!(rule.action, Action::Limit | Action::Ban) { KEYS } else { 0 };
+        let keys = match rule.action {
+            Action::Limit | Action::Ban => KEYS,
+            Action::Defend => KEYS | DEFENDS,
+            Action::Drop | Action::Pass | Action::Count | Action::Sample | Action::Redirect => 0,
+        };
         let asked = if rule.asked.is_some() { ASKED } else { 0 };
         keys | asked | if rule.payload.is_some() { PAYLOAD } else { 0 }
     };

@@ -8,6 +8,7 @@ use super::plain::{Condition, Rule};
 use super::{Address, Packet};
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 use crate::policy::asked::Asked;
+use crate::policy::syn::{Defence, Mode};
 
 /// A number whose bits look random (the finalizer of SplitMix64; Steele, Lea and Flood, 2014).
 pub const fn mixed(number: u64) -> u64 {
@@ -100,7 +101,7 @@ impl Policy {
         let mut rule = Rule::new(if random.percent(decisive) {
             random.one(&[Action::Drop, Action::Pass, Action::Redirect, Action::Ban])
         } else {
-            random.one(&[Action::Count, Action::Sample, Action::Limit])
+            random.one(&[Action::Count, Action::Sample, Action::Limit, Action::Defend])
         });
         rule.argument = match rule.action {
             Action::Sample => 1 << 31,
@@ -108,6 +109,10 @@ impl Policy {
             Action::Redirect if random.percent(10) => 0,
             _ => u32::from(random.value(999)),
         };
+        if rule.action == Action::Defend {
+            let mode = random.one(&[Mode::Cookie, Mode::Verify, Mode::Limit]);
+            rule.defence = Some(Defence { mode, gate: None, trust_s: 60 });
+        }
         rule.counts_only = random.percent(10);
         for (field, values) in &self.palette {
             // Now and then two conditions on a field.

@@ -7,6 +7,8 @@ use super::super::walk::{Effects, OutcomeKind};
 use super::{Address, Packet};
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 use crate::policy::asked::Asked;
+use crate::policy::syn::reply::Answer;
+use crate::policy::syn::{Defence, Defender, Mode, Segment};
 
 /// A condition on a field, as a policy writes it.
 #[derive(Clone, Debug)]
@@ -33,6 +35,7 @@ pub struct Rule {
     pub chance: Option<u64>,
     pub action: Action,
     pub argument: u32,
+    pub defence: Option<Defence>,
     pub counts_only: bool,
 }
 
@@ -50,6 +53,7 @@ impl Rule {
             chance: None,
             action,
             argument: 0,
+            defence: None,
             counts_only: false,
         }
     }
@@ -77,6 +81,7 @@ pub fn spec(
         asked: rule.asked,
         chance: rule.chance,
         argument: rule.argument,
+        defence: rule.defence,
         counts_only: rule.counts_only,
         ..RuleSpec::new(rule.action, counter)
     });
@@ -169,6 +174,37 @@ impl Effects for World<'_> {
 
     fn sample(&mut self, counter: u32) {
         self.events.push(Event::Shown(counter));
+    }
+}
+
+/// The packets here have no segments, so a defence meets them as SYNs that nobody can answer.
+impl Defender for World<'_> {
+    fn open_until(&mut self, _: u32) -> u64 {
+        0
+    }
+
+    fn open(&mut self, _: u32, _: u64) {}
+
+    fn is_verified(&mut self, _: u64) -> bool {
+        false
+    }
+
+    fn verify(&mut self, _: u64) {}
+
+    fn number(&mut self, _: &Segment, _: bool) -> u32 {
+        0
+    }
+
+    fn cookie(&mut self, _: &Segment) -> Option<u64> {
+        None
+    }
+
+    fn answer(&mut self, _: &Segment, _: Answer) -> bool {
+        false
+    }
+
+    fn segment(&mut self) -> Segment {
+        Segment { network: 0, transport: 0, ports: 0, sequence: 0, flags: 2, is_plain: 0 }
     }
 }
 
@@ -270,6 +306,13 @@ pub fn read(
                 }
                 OutcomeKind::Limit
             }
+            // Of no gate: what cannot be answered is dropped, and what is over the limit.
+            Action::Defend => match rule.defence.map(|defence| defence.mode) {
+                Some(Mode::Limit) if !world.is_over(rule.argument, TIME) => continue,
+                Some(Mode::Limit) => OutcomeKind::SynLimit,
+                Some(Mode::Cookie | Mode::Verify) => OutcomeKind::Unanswerable,
+                None => panic!("a defence is made with one"),
+            },
             Action::Sample => {
                 if world.random() > rule.argument {
                     continue;

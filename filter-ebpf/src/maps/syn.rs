@@ -1,0 +1,245 @@
+//! The SYN defence's part of the program: gates, secrets, verified sources, the kernel's cookies, and answers.
+//!
+//! [`defend`] is a global function of its own, called from the program itself: below the look-up of rules its stack would be
+//! too much. What the kernel makes its cookie of is copied to the per-CPU element, since its helper wants header and options
+//! at one place, whose length the verifier can see. Costs what [`filter_common::policy::syn`] says.
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, LruHashMap};
+use aya_ebpf::programs::XdpContext;
+use filter_common::abi::{BanKey, MAX_VERIFIED, SynSecrets};
+use filter_common::parse::PacketRead as _;
+use filter_common::policy::asked::Asked;
+use filter_common::policy::classifier::{Effects, Step};
+use filter_common::policy::observed::{Observed, family};
+use filter_common::policy::scratch::{Scratch, SynHeaders};
+use filter_common::policy::syn::reply::{self, Answer};
+use filter_common::policy::syn::{Defender, Segment, challenge};
+use filter_common::table::RULE_LINES;
+use filter_common::table::lines::Lines;
+
+use super::lines::{geometry, in_lines};
+use super::policy::{KernelEffects, rules, scratch};
+use crate::packet::XdpPacket;
+
+#[map]
+static SYN_GATES: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+static SYN_SECRETS: Array<SynSecrets> = Array::with_max_entries(1, 0);
+#[map]
+static VERIFIED: LruHashMap<BanKey, u64> = LruHashMap::with_max_entries(MAX_VERIFIED, 0);
+
+/// Bytes of the headers that a cookie is made of, and of what a socket is looked up by.
+const IPV4_HEADER: u32 = 20;
+const IPV6_HEADER: u32 = 40;
+const LEAST_TCP: usize = 20;
+const MOST_TCP: usize = 60;
+const TUPLE_V4: u32 = 12;
+const TUPLE_V6: u32 = 36;
+/// `BPF_F_CURRENT_NETNS`: that of the interface.
+const THIS_NAMESPACE: u64 = u64::MAX;
+
+/// What the defence says that the walk of this CPU's packet has met.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn defend(ctx: *mut xdp_md) -> u32 {
+    defended::<false>(ctx)
+}
+
+/// The same for frames in several buffers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn defend_frags(ctx: *mut xdp_md) -> u32 {
+    defended::<true>(ctx)
+}
+
+/// As [`defend`], for either kind of frames.
+#[inline(always)]
+pub(super) fn step<const FRAGS: bool>(ctx: *mut xdp_md) -> u32 {
+    if FRAGS { defend_frags(ctx) } else { defend(ctx) }
+}
+
+#[inline(always)]
+fn defended<const FRAGS: bool>(ctx: *mut xdp_md) -> u32 {
+    let Some(scratch) = scratch() else { return Step::Over as u32 };
+    let ctx = XdpContext::new(ctx);
+    in_lines!(up to RULE_LINES + geometry().policy_lines, |lines| {
+        let Scratch { observed, walk, clock, syn } = scratch;
+        let mut effects = KernelEffects::<FRAGS, _> { ctx: &ctx, lines: &lines, observed, clock };
+        let mut defender = KernelDefender::<FRAGS, _> { effects: &mut effects, syn };
+        walk.defend(&lines, rules(), &mut defender) as u32
+    })
+}
+
+struct KernelDefender<'a, 'b, const FRAGS: bool, L> {
+    effects: &'a mut KernelEffects<'b, FRAGS, L>,
+    syn: &'a mut SynHeaders,
+}
+
+impl<const FRAGS: bool, L> KernelDefender<'_, '_, FRAGS, L> {
+    #[inline(always)]
+    fn source(&self) -> BanKey {
+        let Observed { source, family, .. } = self.effects.observed;
+        BanKey { address: *source, family: u64::from(*family) }
+    }
+}
+
+impl<const FRAGS: bool, L: Lines> Effects for KernelDefender<'_, '_, FRAGS, L> {
+    #[inline(always)]
+    fn count(&mut self, counter: u32) {
+        self.effects.count(counter);
+    }
+
+    #[inline(always)]
+    fn now(&mut self) -> u64 {
+        self.effects.now()
+    }
+
+    #[inline(always)]
+    fn random(&mut self) -> u32 {
+        self.effects.random()
+    }
+
+    #[inline(always)]
+    fn is_over(&mut self, limit: u32, now: u64) -> bool {
+        self.effects.is_over(limit, now)
+    }
+
+    #[inline(always)]
+    fn payload(&mut self, offset: u32, length: u32) -> Option<(u64, u64)> {
+        self.effects.payload(offset, length)
+    }
+
+    #[inline(always)]
+    fn asked(&mut self) -> Asked {
+        self.effects.asked()
+    }
+
+    #[inline(always)]
+    fn ban(&mut self, seconds: u32, now: u64) {
+        self.effects.ban(seconds, now);
+    }
+
+    #[inline(always)]
+    fn sample(&mut self, counter: u32) {
+        self.effects.sample(counter);
+    }
+}
+
+impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> {
+    #[inline(always)]
+    fn open_until(&mut self, counter: u32) -> u64 {
+        let Some(until) = SYN_GATES.get_ptr(counter) else { return 0 };
+        // SAFETY: a value of the map, aligned; another CPU may replace it, as one word.
+        unsafe { core::ptr::read_volatile(until) }
+    }
+
+    #[inline(always)]
+    fn open(&mut self, counter: u32, until: u64) {
+        if let Some(place) = SYN_GATES.get_ptr_mut(counter) {
+            // SAFETY: as above; two CPUs that open it at once write nearly the same.
+            unsafe { core::ptr::write_volatile(place, until) };
+        }
+    }
+
+    #[inline(always)]
+    fn is_verified(&mut self, now: u64) -> bool {
+        let Some(until) = VERIFIED.get_ptr(self.source()) else { return false };
+        // SAFETY: as above.
+        unsafe { core::ptr::read_volatile(until) > now }
+    }
+
+    #[inline(always)]
+    fn verify(&mut self, until: u64) {
+        // It fails only where the kernel has no free element at hand: the next challenge does it.
+        let _ = VERIFIED.insert(self.source(), until, 0);
+    }
+
+    #[inline(always)]
+    fn number(&mut self, segment: &Segment, before: bool) -> u32 {
+        let Some(secrets) = SYN_SECRETS.get_ptr(0) else { return 0 };
+        // SAFETY: a value of the map. The controller writes a key only while it is not in use.
+        let secrets = unsafe { &*secrets };
+        let which = (secrets.current ^ u64::from(before)) & 1;
+        challenge(self.effects.observed, segment.ports, secrets.keys[which as usize])
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 60")]
+    fn cookie(&mut self, segment: &Segment) -> Option<u64> {
+        self.copy(segment)?;
+        // What the verifier knows of where a number comes from is lost: it has to see that the very number is in bounds.
+        let header = XdpPacket::<FRAGS>::new(self.effects.ctx).blur(segment.header() as usize);
+        if !(LEAST_TCP..=MOST_TCP).contains(&header) {
+            return None;
+        }
+        let is_v4 = self.effects.observed.family == family::V4;
+        let (size, ip) = if is_v4 { (TUPLE_V4, IPV4_HEADER) } else { (TUPLE_V6, IPV6_HEADER) };
+        let (ctx, tuple) = (self.effects.ctx.ctx, self.syn.tuple.as_mut_ptr());
+        // SAFETY: the context is the run's own, and the tuple lies in the element, which has room for the longer one.
+        let socket = unsafe { bpf_skc_lookup_tcp(ctx.cast(), tuple.cast(), size, THIS_NAMESPACE, 0) };
+        if socket.is_null() {
+            return None;
+        }
+        // SAFETY: the socket is held; both headers lie in the element, which has room for the longest.
+        let cookie = unsafe {
+            bpf_tcp_gen_syncookie(
+                socket.cast(),
+                self.syn.ip.as_mut_ptr().cast(),
+                ip,
+                self.syn.tcp.as_mut_ptr().cast(),
+                header as u32,
+            )
+        };
+        // SAFETY: the socket is held, and not used from here on.
+        unsafe { bpf_sk_release(socket.cast()) };
+        u64::try_from(cookie).ok()
+    }
+
+    #[inline(always)]
+    fn answer(&mut self, segment: &Segment, answer: Answer) -> bool {
+        let mut packet = XdpPacket::<FRAGS>::new(self.effects.ctx);
+        reply::write(&mut packet, self.effects.observed, segment, answer).is_some()
+    }
+
+    #[inline(always)]
+    fn segment(&mut self) -> Segment {
+        Segment::of(&XdpPacket::<FRAGS>::new(self.effects.ctx), self.effects.observed)
+    }
+}
+
+impl<const FRAGS: bool, L> KernelDefender<'_, '_, FRAGS, L> {
+    /// Copies the headers as they are in the frame.
+    #[inline(always)]
+    fn copy(&mut self, segment: &Segment) -> Option<()> {
+        let packet = XdpPacket::<FRAGS>::new(self.effects.ctx);
+        let (network, transport) = (segment.network as usize, segment.transport as usize);
+        let is_v4 = self.effects.observed.family == family::V4;
+        for (at, word) in self.syn.ip.iter_mut().enumerate() {
+            if is_v4 && at == 5 {
+                break;
+            }
+            *word = packet.read::<u32>(network + at * 4)?.to_be();
+        }
+        // Addresses and ports, one behind the other, are how the kernel wants to be asked for a socket.
+        let SynHeaders { ip, tcp, tuple } = &mut *self.syn;
+        if is_v4 {
+            (tuple[0], tuple[1]) = (ip[3], ip[4]);
+        } else {
+            for (place, word) in tuple.iter_mut().zip(&ip[2..]) {
+                *place = *word;
+            }
+        }
+        let header = segment.header() as usize;
+        for (at, word) in tcp.iter_mut().enumerate() {
+            if at * 4 >= header {
+                break;
+            }
+            *word = packet.read::<u32>(transport + at * 4)?.to_be();
+        }
+        tuple[if is_v4 { 2 } else { 8 }] = tcp[0];
+        Some(())
+    }
+}
