@@ -161,7 +161,8 @@ fn frame(rng: &mut StdRng, bases: &Bases, rows: &[Row]) -> Vec<u8> {
 
 /// Whether only a policy makes a packet end so, which these tables are without.
 fn needs_policy(reason: Reason) -> bool {
-    reason.stage() == Stage::Rules || matches!(reason, Reason::BannedSource | Reason::DefaultDrop)
+    matches!(reason.stage(), Stage::Rules | Stage::Syn)
+        || matches!(reason, Reason::BannedSource | Reason::DefaultDrop)
 }
 
 /// One set of switches after the other, each with tables of its own.

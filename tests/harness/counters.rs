@@ -38,6 +38,27 @@ impl CountDrop {
     }
 }
 
+/// An XDP program on an interface that passes every frame. Only with one does a veth take up by itself what the other end
+/// sends back (`XDP_TX`): its receive offload makes room for such frames, but wakes nobody for them.
+#[derive(Debug)]
+pub struct PassAll {
+    _object: Object,
+}
+
+impl PassAll {
+    /// Attaches it, in native mode.
+    ///
+    /// # Errors
+    /// As [`CountDrop::attach`].
+    pub fn attach(ns: &Netns, interface: &str) -> Result<Self> {
+        let mut object = Object::new()?;
+        let program = object.xdp(name::PASS)?;
+        ns.in_ns(|| program.attach(interface, XdpMode::Driver))
+            .with_context(|| format!("cannot attach a program to {interface} in {}", ns.name()))?;
+        Ok(Self { _object: object })
+    }
+}
+
 /// A classifier at an interface's TCX ingress hook, which is the first that sees a packet after XDP and the first
 /// inside the stack: whatever passed is counted here, whatever its shape.
 #[derive(Debug)]

@@ -350,7 +350,21 @@ impl Probe {
         Ok(moved)
     }
 
+    /// Runs the program once on `frame`, which may become an answer: the one reason that moved, and the frame as it was left.
+    ///
+    /// # Errors
+    /// When the verdict returned is not that of the reason, or the kernel does not run it.
+    pub fn answer(&self, frame: &[u8]) -> Result<(Reason, Vec<u8>)> {
+        self.outcome(frame, Run::of(frame))
+    }
+
     fn run(&self, frame: &[u8], run: Run<'_>) -> Result<Reason> {
+        let (reason, bytes) = self.outcome(frame, run)?;
+        ensure!(bytes == frame, "the program changed the frame");
+        Ok(reason)
+    }
+
+    fn outcome(&self, frame: &[u8], run: Run<'_>) -> Result<(Reason, Vec<u8>)> {
         let outcome = run.on(self.program()?)?;
         let after = self.counters.read()?;
         let reason = only_reason(&self.last.replace(after), &after, frame.len())?;
@@ -360,8 +374,7 @@ impl Probe {
             outcome.action,
             reason.name()
         );
-        ensure!(outcome.bytes == frame, "the program changed the frame");
-        Ok(reason)
+        Ok((reason, outcome.bytes))
     }
 
     /// Its counters.

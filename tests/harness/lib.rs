@@ -73,7 +73,7 @@ pub mod sources;
 pub mod suite;
 pub mod veth;
 
-pub use counters::{CountDrop, StackCounter};
+pub use counters::{CountDrop, PassAll, StackCounter};
 pub use filter::{Attached, Probe};
 pub use flood::{Flood, FloodReport, Template};
 pub use inject::RawSocket;

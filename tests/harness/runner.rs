@@ -43,7 +43,8 @@ impl Action {
             Self::Drop => Some(Verdict::Drop),
             Self::Pass => Some(Verdict::Pass),
             Self::Redirect => Some(Verdict::Redirect),
-            Self::Aborted | Self::Tx => None,
+            Self::Tx => Some(Verdict::Tx),
+            Self::Aborted => None,
         }
     }
 }

@@ -24,6 +24,7 @@ mod refusals;
 mod replay;
 mod samples;
 mod set_counters;
+mod syn;
 mod traffic;
 mod unit;
 
@@ -142,6 +143,8 @@ fn main() -> ExitCode {
         set_counters::sets_are_never_missing_and_never_count_down_while_lists_are_replaced,
         clients::parallel_clients_lose_no_change,
         clients::imports_adds_and_attachments_at_once_end_in_one_of_their_orders,
+        syn::cookies_keep_connections_under_a_spoofed_flood,
+        syn::challenges_keep_connections_under_a_spoofed_flood,
         traffic::tagged_frames_of_a_blocked_source_are_dropped_in_native_mode,
         traffic::tagged_frames_of_a_blocked_source_are_dropped_in_generic_mode,
         traffic::jumbo_datagrams_pass_whole_and_are_dropped_whole_in_native_mode,

@@ -75,7 +75,7 @@ impl<'a> Plain<'a> {
                     None
                 }
                 Action::Limit(limit) if self.is_over(place, limit, packet) => Some(Reason::OverLimit),
-                Action::Limit(_) => continue,
+                Action::Limit(_) | Action::Defend(_) => continue,
             };
             counted.push(u32::try_from(place).expect("few"));
             let Some(reason) = reason.filter(|_| rule.mode == Mode::Enforce) else { continue };

@@ -31,7 +31,8 @@ fn every_reason_that_a_frame_alone_can_cause_has_a_row() {
         Reason::DefaultDrop,
     ];
     for reason in Reason::ALL {
-        let not_alone = by_policy_or_fault.contains(reason) || reason.stage() == Stage::Rules;
+        let not_alone =
+            by_policy_or_fault.contains(reason) || matches!(reason.stage(), Stage::Rules | Stage::Syn);
         assert_eq!(!caused.contains(reason), not_alone, "{}", reason.name());
     }
 }

@@ -7,6 +7,7 @@ pub mod asked;
 pub mod bans;
 pub mod bench;
 pub mod decisions;
+pub mod defend;
 pub mod frame;
 pub mod frames;
 pub mod ip;

@@ -1,0 +1,147 @@
+//! Real TCP clients and a real server under a spoofed SYN flood, defended by cookies and by challenges.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use filter_common::verdict::Reason;
+use harness::packet::tcp_flag;
+use harness::{Flood, Frame, Netns, Order, PassAll, SourcePattern, VethOptions, VethPair};
+
+use crate::field::{BLOCKED_MAC, Field, INTERFACE, VICTIM_V4, stats};
+
+const PORT: u16 = 443;
+/// The interface that clients come by.
+const CLIENTS: &str = "eth1";
+/// Connections of legitimate clients, and how many are tried at a time.
+const CONNECTIONS: u64 = 400;
+const AT_ONCE: u64 = 4;
+/// How long a client waits, its kernel's retries included.
+const WAIT: Duration = Duration::from_secs(20);
+/// More than a flood can send within a test; it is stopped at the end.
+const FLOOD: u64 = 400_000_000;
+const VICTIM_V6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+
+/// A server that gives back what it is sent, until it is told to end.
+fn serve(listener: &TcpListener, ended: &AtomicBool) -> Result<()> {
+    for stream in listener.incoming() {
+        if ended.load(Ordering::Relaxed) {
+            break;
+        }
+        let mut stream = stream?;
+        std::thread::spawn(move || {
+            let mut question = [0; 1_000];
+            stream.set_read_timeout(Some(WAIT))?;
+            stream.read_exact(&mut question)?;
+            stream.write_all(&question)
+        });
+    }
+    Ok(())
+}
+
+/// One connection: opened, a question asked and answered.
+fn connect(attacker: &Netns, server: SocketAddr) -> Result<()> {
+    let mut stream = attacker.in_ns(|| TcpStream::connect_timeout(&server, WAIT))?;
+    stream.set_read_timeout(Some(WAIT))?;
+    let question = [0x5a; 1_000];
+    stream.write_all(&question)?;
+    let mut answer = [0; 1_000];
+    stream.read_exact(&mut answer)?;
+    ensure!(answer == question);
+    Ok(())
+}
+
+fn syn(field: &Field, server: IpAddr) -> (Frame, SourcePattern) {
+    let eth = Frame::eth(BLOCKED_MAC, field.pair.b.mac);
+    match server {
+        IpAddr::V4(server) => (
+            eth.ipv4([203, 0, 113, 9], server).tcp(40_000, PORT, tcp_flag::SYN).build(),
+            SourcePattern::miss_v4(1 << 20, Order::Random),
+        ),
+        IpAddr::V6(server) => (
+            eth.ipv6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 9], server).tcp(40_000, PORT, tcp_flag::SYN).build(),
+            SourcePattern::miss_v6(1 << 20, Order::Random),
+        ),
+    }
+}
+
+/// At least 99 of 100 connections are taken up while the flood goes on, and the flood is answered for that reason.
+fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
+    let field = Field::new(name)?;
+    // With 2 the kernel makes a cookie for every SYN, and not only while it is short of room for half-open connections.
+    field.victim.in_ns(|| std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2"))?;
+    // Clients come by an interface of their own: in the queue of the flood's their packets would be lost before Levee.
+    let addresses = |host: u8| {
+        Ok([format!("198.51.100.{host}/24").parse()?, format!("fd01::{host}/64").parse()?].to_vec())
+    };
+    let options = VethOptions {
+        macs: [[2, 0, 0, 0, 1, 0x0a], [2, 0, 0, 0, 1, 0x0b]],
+        addresses_a: addresses(1).map_err(|error: ipnet::AddrParseError| error)?,
+        addresses_b: addresses(2).map_err(|error: ipnet::AddrParseError| error)?,
+        ..VethOptions::default()
+    };
+    let _clients = VethPair::new(&field.attacker, CLIENTS, &field.victim, CLIENTS, &options)?;
+    let _far_ends =
+        [PassAll::attach(&field.attacker, INTERFACE)?, PassAll::attach(&field.attacker, CLIENTS)?];
+    let levee = field.attached("native")?;
+    levee.ok(&["attach", CLIENTS, "--mode", "native"])?;
+    levee.ok(&["apply", &field.file("policy", format!("rules = \"\"\"\n{rule}\n\"\"\"\n"))?])?;
+    let listener = field.victim.in_ns(|| TcpListener::bind(("::", PORT)))?;
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| serve(&listener, &ended));
+        let ends = [
+            (IpAddr::from(VICTIM_V4), IpAddr::from([198, 51, 100, 2])),
+            (IpAddr::from(VICTIM_V6), IpAddr::from([0xfd01, 0, 0, 0, 0, 0, 0, 2])),
+        ];
+        let kept = ends.into_iter().try_for_each(|(address, server)| {
+            let server = SocketAddr::from((server, PORT));
+            let before = answered(&levee, reason)?;
+            let (frame, sources) = syn(&field, address);
+            let flood = Flood::new(&frame, sources.with_l4_checksum(), FLOOD)?.cpu(1);
+            let flood = flood.start(&field.attacker, INTERFACE)?;
+            let (kept, attacker) = (AtomicU64::new(0), &field.attacker);
+            std::thread::scope(|scope| {
+                for _ in 0..AT_ONCE {
+                    scope.spawn(|| {
+                        for _ in 0..CONNECTIONS / AT_ONCE {
+                            if connect(attacker, server).is_ok() {
+                                kept.fetch_add(1, Ordering::Relaxed);
+                            }
+                        }
+                    });
+                }
+            });
+            let report = flood.stop()?;
+            let kept = kept.into_inner();
+            let answered = answered(&levee, reason)? - before;
+            println!(
+                "{address}: {kept} of {CONNECTIONS} connections, {answered} of {} SYNs answered",
+                report.sent
+            );
+            ensure!(kept * 100 >= CONNECTIONS * 99, "{address}: {kept} of {CONNECTIONS} connections");
+            ensure!(answered * 2 > report.delivered(), "{answered} of {} were answered", report.delivered());
+            Ok(())
+        });
+        ended.store(true, Ordering::Relaxed);
+        // One more, so that it looks.
+        let last = field.victim.in_ns(|| TcpStream::connect(("::1", PORT)));
+        kept?;
+        last.context("the server is gone")?;
+        server.join().expect("the server does not panic")
+    })
+}
+
+fn answered(levee: &harness::Levee, reason: Reason) -> Result<u64> {
+    Ok(stats(levee)?.total.of(reason).packets)
+}
+
+pub fn cookies_keep_connections_under_a_spoofed_flood() -> Result<()> {
+    keeps_connections("syn_cookies", "defend cookie tcp dport 443", Reason::SynCookie)
+}
+
+pub fn challenges_keep_connections_under_a_spoofed_flood() -> Result<()> {
+    keeps_connections("syn_verify", "defend verify tcp dport 443", Reason::SynChallenge)
+}
