@@ -6,18 +6,19 @@
 //! Trusts the program. Nothing of it stays pinned, and it ends with its value. Costs what loading a program does, its maps (up
 //! to 32 MiB of buckets), and a system call a packet.
 
+mod maps;
 mod notes;
 
 use std::mem::offset_of;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use filter_common::abi::{
-    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, MAX_VERIFIED, POLICY_GLOBAL, RULE_SLOTS,
-    RULES_GLOBAL, SET_SLOTS, SWITCHES_GLOBAL, TWIN_PROGRAM, TWIN_PROGRAM_FRAGS, map,
+    GEOMETRY_GLOBAL, POLICY_GLOBAL, RULES_GLOBAL, SET_SLOTS, SWITCHES_GLOBAL, TWIN_PROGRAM,
+    TWIN_PROGRAM_FRAGS, map,
 };
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, Counters, RuleCounter};
@@ -29,8 +30,8 @@ use filter_common::table::{Geometry, Writer};
 use filter_common::twin::{MAX_MEETINGS, Meeting, NO_RULE, TwinCell, UNDECIDED};
 use filter_common::verdict::Reason;
 
-use super::bans::{Bans, now_banned};
-use super::generation::{Generation, same_map};
+use super::bans::Bans;
+use super::generation::Generation;
 use super::mapping::Mapping;
 use super::pins::Pins;
 use super::program::{self, read_only};
@@ -38,6 +39,7 @@ use super::values::open_map;
 use super::{Dataplane, DataplaneError};
 use crate::object;
 use crate::tables::{Contents, TableError, draft};
+use maps::{MAPS, Origin};
 use notes::TwinNotes;
 
 /// The longest frame that a twin is asked about: 9,000 bytes of a packet behind an Ethernet header and four tags.
@@ -47,46 +49,6 @@ pub const MAX_FRAME: usize = 9_000 + 14 + 4 * 4;
 const LEAST_RUN: usize = 14;
 /// How often keys are spread anew where a generation is built.
 const TRIES: u64 = 8;
-
-/// Where a map of a twin comes from.
-enum Origin {
-    /// The generation's own, which the twin only reads.
-    Shared,
-    /// The twin's own, empty, with so many elements.
-    Own(fn(&TwinParts) -> u32),
-    /// The installation's, with so many elements, where the twin is to begin with what is there and it is pinned: it is only read. Else
-    /// the twin's own, empty.
-    Read(fn(&TwinParts) -> u32, fn(&TwinParts, &Pins) -> Option<PathBuf>),
-    /// The twin's own, filled with what the installation's holds where the twin is to begin there.
-    Copied(fn(&TwinParts) -> u32, fn(&TwinParts, &mut Ebpf) -> Result<(), DataplaneError>),
-}
-
-/// What becomes of each map that the program refers to. What is not named here is as small as it was declared, and the twin's.
-const MAPS: [(&str, Origin); 11] = [
-    (map::LINES, Origin::Shared),
-    (map::COUNTERS, Origin::Own(|_| 1)),
-    (map::SET_COUNTERS, Origin::Own(|_| SET_SLOTS)),
-    (map::RULE_COUNTERS, Origin::Own(|parts| if parts.has_rules() { RULE_SLOTS } else { 1 })),
-    (map::BUCKETS, Origin::Copied(|parts| parts.bucket_lines().max(1), copy_buckets)),
-    (map::BANS, Origin::Copied(|parts| if parts.bans_anybody() { MAX_BANS } else { 1 }, copy_bans)),
-    (
-        map::ASKED,
-        Origin::Read(
-            |parts| if parts.asks() { MAX_ASKED } else { 1 },
-            |parts, pins| parts.asks().then(|| pins.asked()),
-        ),
-    ),
-    (
-        map::ASKED_HOSTS,
-        Origin::Read(
-            |parts| if parts.asks() { MAX_ASKED_HOSTS } else { 1 },
-            |parts, pins| parts.asks().then(|| pins.asked_hosts()),
-        ),
-    ),
-    (map::SYN_SECRETS, Origin::Read(|_| 1, |parts, pins| parts.defends().then(|| pins.syn_secrets()))),
-    (map::SYN_GATES, Origin::Copied(|parts| if parts.defends() { RULE_SLOTS } else { 1 }, copy_gates)),
-    (map::VERIFIED, Origin::Copied(|parts| if parts.defends() { MAX_VERIFIED } else { 1 }, copy_verified)),
-];
 
 /// What a twin begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,65 +246,6 @@ impl TwinMaps {
 
 fn missing(name: &'static str) -> DataplaneError {
     DataplaneError::map(name)(MapError::InvalidName { name: name.to_owned() })
-}
-
-/// Buckets as the program on the interfaces has them now; each is a word, so each is of one moment.
-fn copy_buckets(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let error = DataplaneError::map(map::BUCKETS);
-    let Some(live) = &parts.buckets else { return Ok(()) };
-    let live = Map::Array(same_map(map::BUCKETS, live)?);
-    let (live, own) = (
-        Array::<_, [u64; WORDS]>::try_from(live).map_err(DataplaneError::map(map::BUCKETS))?,
-        ebpf.map_mut(map::BUCKETS).ok_or_else(|| missing(map::BUCKETS))?,
-    );
-    let mut own = Array::<_, [u64; WORDS]>::try_from(own).map_err(DataplaneError::map(map::BUCKETS))?;
-    let copy = |line| match live.get(&line, 0)? {
-        words if words == [0; WORDS] => Ok(()),
-        words => own.set(line, words, 0),
-    };
-    (0..live.len().min(parts.bucket_lines())).try_for_each(copy).map_err(error)
-}
-
-/// The bans of now.
-fn copy_bans(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let Some(bans) = parts.bans.as_ref().filter(|_| parts.bans_anybody()) else { return Ok(()) };
-    let own = ebpf.map_mut(map::BANS).ok_or_else(|| missing(map::BANS))?;
-    let mut own = HashMap::<_, BanKey, u64>::try_from(own).map_err(DataplaneError::map(map::BANS))?;
-    for (key, until_ns) in now_banned(bans)? {
-        own.insert(key, until_ns, 0).map_err(DataplaneError::map(map::BANS))?;
-    }
-    Ok(())
-}
-
-/// The gates of now.
-fn copy_gates(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let error = DataplaneError::map(map::SYN_GATES);
-    let Some(live) = parts.gates.as_ref().filter(|_| parts.defends()) else { return Ok(()) };
-    let live = Map::Array(same_map(map::SYN_GATES, live)?);
-    let live = Array::<_, u64>::try_from(live).map_err(DataplaneError::map(map::SYN_GATES))?;
-    let own = ebpf.map_mut(map::SYN_GATES).ok_or_else(|| missing(map::SYN_GATES))?;
-    let mut own = Array::<_, u64>::try_from(own).map_err(DataplaneError::map(map::SYN_GATES))?;
-    let copy = |gate| match live.get(&gate, 0)? {
-        0 => Ok(()),
-        until => own.set(gate, until, 0),
-    };
-    (0..live.len()).try_for_each(copy).map_err(error)
-}
-
-/// The sources that are let through now.
-fn copy_verified(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let Some(live) = parts.verified.as_ref().filter(|_| parts.defends()) else { return Ok(()) };
-    let failed = || DataplaneError::map(map::VERIFIED);
-    let live = Map::LruHashMap(same_map(map::VERIFIED, live)?);
-    let live = HashMap::<_, BanKey, u64>::try_from(live).map_err(failed())?;
-    let own = ebpf.map_mut(map::VERIFIED).ok_or_else(|| missing(map::VERIFIED))?;
-    let mut own = HashMap::<_, BanKey, u64>::try_from(own).map_err(failed())?;
-    // Where an element goes while it is looked at, the kernel begins with the first again.
-    for element in live.iter().take(2 * MAX_VERIFIED as usize) {
-        let (source, until) = element.map_err(failed())?;
-        own.insert(source, until, 0).map_err(failed())?;
-    }
-    Ok(())
 }
 
 /// What a twin said of a packet.

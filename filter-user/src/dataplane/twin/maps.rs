@@ -1,0 +1,119 @@
+//! Where the maps of a twin come from: the generation, the installation, or nowhere.
+//!
+//! Decides what a twin reads that others write, what it copies, and what is its own. What the program writes is never shared. What it
+//! reads of the notes of what has left is: the kernel's LRU hashes mark an element that was looked up as used, so it may be kept
+//! longer than another, and that is all that a twin moves. Costs of copies: a system call for each line of buckets, gate, ban and verified source.
+
+use std::path::PathBuf;
+
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, Map};
+use filter_common::abi::{
+    BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, MAX_VERIFIED, RULE_SLOTS, SET_SLOTS, map,
+};
+use filter_common::table::lines::WORDS;
+
+use super::super::DataplaneError;
+use super::super::bans::now_banned;
+use super::super::generation::same_map;
+use super::super::pins::Pins;
+use super::{TwinParts, missing};
+
+/// Where a map of a twin comes from.
+pub(super) enum Origin {
+    /// The generation's own, which the twin only reads.
+    Shared,
+    /// The twin's own, empty, with so many elements.
+    Own(fn(&TwinParts) -> u32),
+    /// The installation's, with so many elements, where the twin is to begin with what is there and it is pinned: it is only read. Else
+    /// the twin's own, empty.
+    Read(fn(&TwinParts) -> u32, fn(&TwinParts, &Pins) -> Option<PathBuf>),
+    /// The twin's own, filled with what the installation's holds where the twin is to begin there.
+    Copied(fn(&TwinParts) -> u32, fn(&TwinParts, &mut Ebpf) -> Result<(), DataplaneError>),
+}
+
+/// What becomes of each map that the program refers to. What is not named here is as small as it was declared, and the twin's.
+pub(super) const MAPS: [(&str, Origin); 11] = [
+    (map::LINES, Origin::Shared),
+    (map::COUNTERS, Origin::Own(|_| 1)),
+    (map::SET_COUNTERS, Origin::Own(|_| SET_SLOTS)),
+    (map::RULE_COUNTERS, Origin::Own(|parts| if parts.has_rules() { RULE_SLOTS } else { 1 })),
+    (map::BUCKETS, Origin::Copied(|parts| parts.bucket_lines().max(1), copy_buckets)),
+    (map::BANS, Origin::Copied(|parts| if parts.bans_anybody() { MAX_BANS } else { 1 }, copy_bans)),
+    (
+        map::ASKED,
+        Origin::Read(
+            |parts| if parts.asks() { MAX_ASKED } else { 1 },
+            |parts, pins| parts.asks().then(|| pins.asked()),
+        ),
+    ),
+    (
+        map::ASKED_HOSTS,
+        Origin::Read(
+            |parts| if parts.asks() { MAX_ASKED_HOSTS } else { 1 },
+            |parts, pins| parts.asks().then(|| pins.asked_hosts()),
+        ),
+    ),
+    (map::SYN_SECRETS, Origin::Read(|_| 1, |parts, pins| parts.defends().then(|| pins.syn_secrets()))),
+    (map::SYN_GATES, Origin::Copied(|parts| if parts.defends() { RULE_SLOTS } else { 1 }, copy_gates)),
+    (map::VERIFIED, Origin::Copied(|parts| if parts.defends() { MAX_VERIFIED } else { 1 }, copy_verified)),
+];
+
+/// Buckets as the program on the interfaces has them now; each is a word, so each is of one moment.
+fn copy_buckets(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let error = DataplaneError::map(map::BUCKETS);
+    let Some(live) = &parts.buckets else { return Ok(()) };
+    let live = Map::Array(same_map(map::BUCKETS, live)?);
+    let (live, own) = (
+        Array::<_, [u64; WORDS]>::try_from(live).map_err(DataplaneError::map(map::BUCKETS))?,
+        ebpf.map_mut(map::BUCKETS).ok_or_else(|| missing(map::BUCKETS))?,
+    );
+    let mut own = Array::<_, [u64; WORDS]>::try_from(own).map_err(DataplaneError::map(map::BUCKETS))?;
+    let copy = |line| match live.get(&line, 0)? {
+        words if words == [0; WORDS] => Ok(()),
+        words => own.set(line, words, 0),
+    };
+    (0..live.len().min(parts.bucket_lines())).try_for_each(copy).map_err(error)
+}
+
+/// The bans of now.
+fn copy_bans(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let Some(bans) = parts.bans.as_ref().filter(|_| parts.bans_anybody()) else { return Ok(()) };
+    let own = ebpf.map_mut(map::BANS).ok_or_else(|| missing(map::BANS))?;
+    let mut own = HashMap::<_, BanKey, u64>::try_from(own).map_err(DataplaneError::map(map::BANS))?;
+    for (key, until_ns) in now_banned(bans)? {
+        own.insert(key, until_ns, 0).map_err(DataplaneError::map(map::BANS))?;
+    }
+    Ok(())
+}
+
+/// The gates of now.
+fn copy_gates(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let error = DataplaneError::map(map::SYN_GATES);
+    let Some(live) = parts.gates.as_ref().filter(|_| parts.defends()) else { return Ok(()) };
+    let live = Map::Array(same_map(map::SYN_GATES, live)?);
+    let live = Array::<_, u64>::try_from(live).map_err(DataplaneError::map(map::SYN_GATES))?;
+    let own = ebpf.map_mut(map::SYN_GATES).ok_or_else(|| missing(map::SYN_GATES))?;
+    let mut own = Array::<_, u64>::try_from(own).map_err(DataplaneError::map(map::SYN_GATES))?;
+    let copy = |gate| match live.get(&gate, 0)? {
+        0 => Ok(()),
+        until => own.set(gate, until, 0),
+    };
+    (0..live.len()).try_for_each(copy).map_err(error)
+}
+
+/// The sources that are let through now.
+fn copy_verified(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let Some(live) = parts.verified.as_ref().filter(|_| parts.defends()) else { return Ok(()) };
+    let failed = || DataplaneError::map(map::VERIFIED);
+    let live = Map::LruHashMap(same_map(map::VERIFIED, live)?);
+    let live = HashMap::<_, BanKey, u64>::try_from(live).map_err(failed())?;
+    let own = ebpf.map_mut(map::VERIFIED).ok_or_else(|| missing(map::VERIFIED))?;
+    let mut own = HashMap::<_, BanKey, u64>::try_from(own).map_err(failed())?;
+    // Where an element goes while it is looked at, the kernel begins with the first again.
+    for element in live.iter().take(2 * MAX_VERIFIED as usize) {
+        let (source, until) = element.map_err(failed())?;
+        own.insert(source, until, 0).map_err(failed())?;
+    }
+    Ok(())
+}
