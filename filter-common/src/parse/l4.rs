@@ -40,6 +40,18 @@ pub mod protocol {
     pub const SHIM6: u8 = 140;
 }
 
+/// Flags of TCP.
+pub mod tcp_flag {
+    /// No more comes.
+    pub const FIN: u8 = 0x01;
+    /// Sequence numbers begin.
+    pub const SYN: u8 = 0x02;
+    /// There is no such connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement number counts.
+    pub const ACK: u8 = 0x10;
+}
+
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 

@@ -18,7 +18,7 @@ use crate::verdict::Reason;
 
 pub use eth::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, is_tag};
 pub use ipv6::extension;
-pub use l4::{L4, L4Kind, Ports, protocol};
+pub use l4::{L4, L4Kind, Ports, protocol, tcp_flag};
 
 /// VLAN tags that are parsed through.
 pub const MAX_VLAN_TAGS: usize = 4;

@@ -20,6 +20,7 @@
 //! in the reading of a few words, and a look-up (two for UDP that nobody asked for) where a rule wants to know and all else of
 //! it holds; a packet that leaves one or two look-ups, and a store a second for each note.
 
+use crate::parse::tcp_flag::{ACK, RST, SYN};
 use crate::parse::{Fragment, Headers, L4Kind, PacketRead, protocol};
 
 use super::observed::Family;
@@ -37,10 +38,6 @@ pub const REFRESH_NS: u64 = SECOND_NS;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Flags of TCP.
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
 /// Ports below are of services: whoever begins a connection has another.
 const SERVICE_PORTS: u16 = 1024;
 

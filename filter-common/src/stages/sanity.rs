@@ -6,13 +6,10 @@
 
 use crate::config::Switches;
 use crate::keys::{AddressV4, AddressV6};
+use crate::parse::tcp_flag::{ACK, FIN, RST, SYN};
 use crate::parse::{Addresses, Fragment, Headers, L4Kind};
 use crate::verdict::Reason;
 
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
 /// FIN to URG; ECE and CWR alone say nothing about a connection.
 const CONTROL: u8 = 0x3f;
 

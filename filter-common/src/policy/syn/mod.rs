@@ -34,12 +34,7 @@ pub mod siphash;
 use super::classifier::{Effects, OutcomeKind};
 use super::observed::{Observed, family};
 use crate::parse::PacketRead;
-
-/// Flags of TCP.
-const FIN: u32 = 0x01;
-const SYN: u32 = 0x02;
-const RST: u32 = 0x04;
-const ACK: u32 = 0x10;
+use crate::parse::tcp_flag::{ACK, FIN, RST, SYN};
 
 /// Bytes of the fixed headers.
 const IPV4_HEADER: u32 = 20;
@@ -48,7 +43,7 @@ const IPV6_HEADER: u32 = 40;
 /// Whether a defence looks at segments with these flags: SYNs, and, if it verifies, resets that acknowledge nothing.
 #[must_use]
 pub const fn concerns(flags: u8, verifies: bool) -> bool {
-    let kind = flags as u32 & (FIN | SYN | RST | ACK);
+    let kind = flags & (FIN | SYN | RST | ACK);
     kind == SYN || kind == RST && verifies
 }
 
@@ -180,7 +175,7 @@ pub fn defend<E: Defender>(
 ) -> OutcomeKind {
     let mode = (words[0] & 0xff) as u32;
     let segment = effects.segment();
-    if segment.flags & RST != 0 {
+    if segment.flags & RST as u32 != 0 {
         return if mode == Mode::Verify as u32 {
             reset(effects, &segment, words[0] >> 32, now)
         } else {
