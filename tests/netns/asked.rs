@@ -192,3 +192,26 @@ pub fn a_policy_with_an_unknown_profile_is_refused() -> Result<()> {
     ensure!(!notes(&field)? && !are_pinned()?);
     Ok(())
 }
+
+/// Each profile alone and all of them together, without `--force`: nobody is cut off by what keeps attacks off.
+pub fn profiles_are_applied_and_cut_nobody_off() -> Result<()> {
+    let field = Field::new("profiles_applied")?;
+    let levee = field.attached("native")?;
+    let list = levee.json(&["profile", "list"])?;
+    let names = list["profiles"].as_array().context("no list of profiles")?;
+    let names: Vec<&str> = names.iter().filter_map(|profile| profile["name"].as_str()).collect();
+    ensure!(names.len() == 6, "{names:?}");
+    let each = names.iter().map(|name| format!("profiles = [\"{name}\"]\n"));
+    for policy in each.chain([format!("profiles = {names:?}\n")]) {
+        levee.ok(&["apply", &field.file("policy", &policy)?]).with_context(|| policy.clone())?;
+    }
+    // Who answers a challenge meets the rules behind it.
+    for rules in [
+        "default = 'drop'\nrules = '''\npass tcp flags ack/ack\ndefend verify tcp dport 22\n'''\n",
+        "rules = '''\ndefend verify tcp dport 22\ndrop tcp dport 22\n'''\n",
+    ] {
+        refused(&levee.cmd(&["apply", &field.file("policy", rules)?])?, &["port 22"])?;
+    }
+    levee.ok(&["apply", &field.file("policy", "rules = 'defend verify tcp dport 22'\n")?])?;
+    Ok(())
+}

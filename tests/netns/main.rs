@@ -78,6 +78,7 @@ fn main() -> ExitCode {
         asked::what_leaves_is_noted_while_a_policy_asks_and_whatever_happens_to_the_daemon,
         asked::a_policy_on_trial_has_what_leaves_noted_and_the_one_before_goes_on_with_its_notes,
         asked::answers_that_were_asked_for_pass_whole_and_others_are_dropped,
+        asked::profiles_are_applied_and_cut_nobody_off,
         asked::a_policy_with_an_unknown_profile_is_refused,
         detach::what_was_detached_while_the_daemon_was_dead_stays_detached,
         detach::an_interface_that_went_away_does_not_keep_the_others_from_anything,

@@ -121,8 +121,7 @@ impl Asked<'_> {
         // What senders do wrong is not the policy's: those checks are the interface's own.
         let switches = Switches { bad_tcp_flags: 0, bogon_source: 0, ..Switches::DEFAULT };
         Some(self.probe.reason(interface, frame, &switches))
-            // Who is challenged answers, and comes in a moment later.
-            .filter(|reason| !matches!(reason.verdict(), Verdict::Pass | Verdict::Tx))
+            .filter(|reason| reason.verdict() != Verdict::Pass)
     }
 
     /// The interface that has an address of this host: packets to it mostly come in there.
@@ -262,7 +261,11 @@ fn tcp(from: SocketAddr, to: SocketAddr, flags: u8, dscp: u8, data: &[u8]) -> Op
     let mut segment = Vec::with_capacity(20 + data.len());
     segment.extend(from.port().to_be_bytes());
     segment.extend(to.port().to_be_bytes());
-    segment.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    // A SYN tells how long segments may be, as that of every stack does.
+    let options: &[u8] = if flags & SYN != 0 { &[2, 4, 5, 0xb4] } else { &[] };
+    let words = if options.is_empty() { 0x50 } else { 0x60 };
+    segment.extend([0, 0, 0, 1, 0, 0, 0, 1, words, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend(options);
     segment.extend(data);
     ip(from.ip(), to.ip(), 6, dscp, 64, &segment)
 }
