@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         rules::defend::challenges_stay_within_their_tags_and_fit_the_frame,
         rules::defend::syns_over_the_limit_of_a_defence_are_dropped,
         rules::defend::a_gate_opens_above_its_rate_and_closes_after_its_time,
+        rules::defend::a_gate_that_another_rule_opened_for_longer_is_not_open,
         rules::defend::a_defence_that_only_counts_answers_nothing,
         rules::frame::a_rule_without_matches_is_about_every_frame,
         rules::frame::an_interface_matches_what_came_in_by_it,

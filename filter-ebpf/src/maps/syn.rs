@@ -168,7 +168,7 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
 
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "at most 60")]
-    fn cookie(&mut self, segment: &Segment) -> Option<u64> {
+    fn cookie(&mut self, segment: &Segment, is_made: bool) -> Option<u64> {
         self.copy(segment)?;
         // What the verifier knows of where a number comes from is lost: it has to see that the very number is in bounds.
         let header = XdpPacket::<FRAGS>::new(self.effects.ctx).blur(segment.header() as usize);
@@ -182,6 +182,12 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
         let socket = unsafe { bpf_skc_lookup_tcp(ctx.cast(), tuple.cast(), size, THIS_NAMESPACE, 0) };
         if socket.is_null() {
             return None;
+        }
+        // A twin leaves the socket alone: the kernel notes on it, in its statistics and in its log that it was short of room.
+        if crate::twin::IS_TWIN || !is_made {
+            // SAFETY: the socket is held, and not used from here on.
+            unsafe { bpf_sk_release(socket.cast()) };
+            return Some(0);
         }
         // SAFETY: the socket is held; both headers lie in the element, which has room for the longest.
         let cookie = unsafe {

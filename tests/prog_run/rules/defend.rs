@@ -296,6 +296,21 @@ pub fn a_gate_opens_above_its_rate_and_closes_after_its_time() -> Result<()> {
     Ok(())
 }
 
+pub fn a_gate_that_another_rule_opened_for_longer_is_not_open() -> Result<()> {
+    let sandbox = Sandbox::enter("defend_gates")?;
+    let mut bench = Bench::new(&sandbox)?;
+    for family in FAMILIES {
+        let syn = segment(family, 443, tcp_flag::SYN, 1);
+        bench.rules("defend verify above 100/s hold 1h tcp\n")?;
+        let _ = bench.probe().repeat(&syn, 1_000)?;
+        ensure!(bench.probe().answer(&syn)?.0 == SynChallenge);
+        // The counters of the one are those of the other.
+        bench.rules("defend verify above 100/s hold 1s tcp\n")?;
+        ensure!(bench.probe().answer(&syn)?.0 == NoMatch);
+    }
+    Ok(())
+}
+
 pub fn a_defence_that_only_counts_answers_nothing() -> Result<()> {
     let sandbox = Sandbox::enter("defend_counts")?;
     let mut bench = Bench::new(&sandbox)?;

@@ -24,7 +24,8 @@
 //! in use for as long as the controller takes to change it twice, so an answer may take that long; without a controller it
 //! stays.
 //!
-//! **What it costs.** Nothing for packets that the rule's conditions do not match. A SYN: its record's line, the clock, two
+//! **What it costs.** Nothing for packets that the rule's conditions do not match. A reset where sources are verified: one or two
+//! hashes, unless the gate has been closed for long. A SYN: its record's line, the clock, two
 //! map look-ups and a bucket for the gate; then for `cookie` a socket look-up and the kernel's hash, for `verify` a look-up
 //! among the verified sources, a hash, and writing some 60 bytes.
 
@@ -35,6 +36,9 @@ use super::classifier::{Effects, OutcomeKind};
 use super::observed::{Observed, family};
 use crate::parse::PacketRead;
 use crate::parse::tcp_flag::{ACK, FIN, RST, SYN};
+
+/// For how long after the last challenge its answer can come: secrets are in use for twice the time between their changes.
+const ANSWER_NS: u64 = 128 * 1_000_000_000;
 
 /// Bytes of the fixed headers.
 const IPV4_HEADER: u32 = 20;
@@ -106,8 +110,8 @@ pub trait Defender: Effects {
     /// What [`challenge`] makes of the packet with the secret of now, or with the one before.
     fn number(&mut self, segment: &Segment, before: bool) -> u32;
     /// The kernel's cookie for this SYN and, in the upper half, the maximum segment size that it says; `None` where no
-    /// socket listens or it takes none.
-    fn cookie(&mut self, segment: &Segment) -> Option<u64>;
+    /// socket listens or it takes none. Where it is not to be made, 0 in place of it: the kernel takes note of those that are.
+    fn cookie(&mut self, segment: &Segment, is_made: bool) -> Option<u64>;
     /// Makes the packet an answer to itself; whether that could be done.
     fn answer(&mut self, segment: &Segment, answer: reply::Answer) -> bool;
     /// The segment.
@@ -176,7 +180,9 @@ pub fn defend<E: Defender>(
     let mode = (words[0] & 0xff) as u32;
     let segment = effects.segment();
     if segment.flags & RST as u32 != 0 {
-        return if mode == Mode::Verify as u32 {
+        // No challenge was made since the secrets of now are in use: nothing to compute.
+        let is_challenging = words[0] & HAS_GATE == 0 || effects.open_until(counter) + ANSWER_NS > now;
+        return if mode == Mode::Verify as u32 && is_challenging {
             reset(effects, &segment, words[0] >> 32, now)
         } else {
             OutcomeKind::None
@@ -201,7 +207,7 @@ pub fn defend<E: Defender>(
         let number = effects.number(&segment, false);
         (reply::Answer::challenge(&segment, number), OutcomeKind::Challenge)
     } else {
-        let Some(cookie) = effects.cookie(&segment) else { return OutcomeKind::None };
+        let Some(cookie) = effects.cookie(&segment, !counts_only) else { return OutcomeKind::None };
         (reply::Answer::cookie(&segment, cookie), OutcomeKind::Cookie)
     };
     if counts_only || effects.answer(&segment, answer) { kind } else { OutcomeKind::Unanswerable }
@@ -237,7 +243,8 @@ pub fn challenge(observed: &Observed, ports: u32, secret: [u64; 2]) -> u32 {
 pub fn is_open<E: Defender>(effects: &mut E, limit: u32, counter: u32, hold_s: u64, now: u64) -> bool {
     let hold = hold_s * 1_000_000_000;
     let until = effects.open_until(counter);
-    if until > now {
+    // One that is open for longer than this one holds was opened by a rule that is gone, whose counters this one has now.
+    if until > now && until - now <= hold {
         if effects.is_over(limit + 1, now) && until - now < hold - hold / 8 {
             effects.open(counter, now + hold);
         }

@@ -260,7 +260,7 @@ impl Defender for Noted<'_> {
         0
     }
 
-    fn cookie(&mut self, _: &Segment) -> Option<u64> {
+    fn cookie(&mut self, _: &Segment, _: bool) -> Option<u64> {
         None
     }
 
