@@ -205,6 +205,15 @@ pub fn a_policy_can_be_tried_that_is_not_in_force() -> Result<()> {
     ensure!(tried.ask(At::Now, &from("192.0.2.99"))?.reason == Reason::BlockedSource);
     ensure!(tried.ask(At::Now, &v4().tcp(1, 2, 2).build())?.reason == Reason::RuleDrop);
     bench.expect(&udp()[0], Reason::RuleDrop, &[0])?;
+    // Bans outlive policies, so one that is tried begins with them, too.
+    bench.rules("ban 1h udp\n")?;
+    bench.expect(&udp()[0], Reason::RuleBan, &[0])?;
+    contents.set_policy(compiled(&read_rules("ban 1h tcp dport 23\n")?, &Names::default())?);
+    for state in [TwinState::Fresh, TwinState::AsNow] {
+        let parts = TwinParts::build(&contents, state, 64 << 20)?;
+        let opened = bench.attached.opened.dataplane().open_twin(&parts, INTERFACE, SWITCHES)?;
+        ensure!(opened.load(&parts)?.ask(At::Now, &udp()[0])?.reason == Reason::BannedSource);
+    }
     // What would take more than it may is not made.
     ensure!(TwinParts::build(&contents, TwinState::Fresh, 4096).is_err());
     Ok(())

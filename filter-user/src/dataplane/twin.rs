@@ -65,10 +65,6 @@ pub struct TwinParts {
     policy: Option<Arc<PolicyTables>>,
     lines: MapData,
     buckets: Option<MapData>,
-    bans: Option<Bans>,
-    /// Gates of SYN defences, and the sources that answered them; none where a twin begins without.
-    gates: Option<MapData>,
-    verified: Option<MapData>,
     state: TwinState,
     /// Bytes of tables that are its own.
     table_bytes: u64,
@@ -93,17 +89,7 @@ impl TwinParts {
                 let Generation { geometry, policy, .. } = &generation;
                 let (geometry, policy) = (*geometry, policy.clone());
                 let lines = generation.into_lines();
-                return Ok(Self {
-                    geometry,
-                    policy,
-                    lines,
-                    buckets: None,
-                    bans: None,
-                    gates: None,
-                    verified: None,
-                    state,
-                    table_bytes,
-                });
+                return Ok(Self { geometry, policy, lines, buckets: None, state, table_bytes });
             }
         }
         Err(TableError::Crowded)
@@ -144,18 +130,11 @@ impl Dataplane {
     pub fn twin_parts(&self, state: TwinState) -> Result<TwinParts, DataplaneError> {
         let generation = self.generation().ok_or(DataplaneError::NoTables)?;
         let (lines, buckets) = generation.same_maps()?;
-        let live = |name, path: PathBuf| {
-            let is_wanted = state == TwinState::AsNow && path.exists();
-            is_wanted.then(|| open_map(name, &path)).transpose()
-        };
         Ok(TwinParts {
             geometry: generation.geometry,
             policy: generation.policy.clone(),
             lines,
             buckets: buckets.filter(|_| state == TwinState::AsNow),
-            bans: super::bans::open(&self.pins().bans())?,
-            gates: live(map::SYN_GATES, self.pins().syn_gates())?,
-            verified: live(map::VERIFIED, self.pins().verified())?,
             state,
             table_bytes: 0,
         })
@@ -206,13 +185,30 @@ impl Dataplane {
             }
         }
         let ebpf = loader.load(object::TWIN).map_err(program::load_error)?;
-        Ok(TwinMaps { ebpf, name: if takes_frags { TWIN_PROGRAM_FRAGS } else { TWIN_PROGRAM } })
+        let live = |name, path: PathBuf| {
+            let is_wanted = parts.state == TwinState::AsNow && parts.defends() && path.exists();
+            is_wanted.then(|| open_map(name, &path)).transpose()
+        };
+        let live = Live {
+            bans: super::bans::open(&self.pins().bans())?.filter(|_| parts.bans_anybody()),
+            gates: live(map::SYN_GATES, self.pins().syn_gates())?,
+            verified: live(map::VERIFIED, self.pins().verified())?,
+        };
+        Ok(TwinMaps { ebpf, live, name: if takes_frags { TWIN_PROGRAM_FRAGS } else { TWIN_PROGRAM } })
     }
+}
+
+/// Maps of the installation that a twin begins with; none of those that there are not, or that it begins without.
+struct Live {
+    bans: Option<Bans>,
+    gates: Option<MapData>,
+    verified: Option<MapData>,
 }
 
 /// A twin whose program is yet to be verified.
 pub struct TwinMaps {
     ebpf: Ebpf,
+    live: Live,
     name: &'static str,
 }
 
@@ -223,10 +219,10 @@ impl TwinMaps {
     /// # Errors
     /// When the kernel refuses.
     pub fn load(self, parts: &TwinParts) -> Result<Twin, DataplaneError> {
-        let Self { mut ebpf, name } = self;
+        let Self { mut ebpf, live, name } = self;
         for (_, origin) in &MAPS {
             if let Origin::Copied(_, copy) = origin {
-                copy(parts, &mut ebpf)?;
+                copy(parts, &live, &mut ebpf)?;
             }
         }
         program::program(&mut ebpf, name)?.load().map_err(program::program_error)?;

@@ -17,7 +17,7 @@ use super::super::DataplaneError;
 use super::super::bans::now_banned;
 use super::super::generation::same_map;
 use super::super::pins::Pins;
-use super::{TwinParts, missing};
+use super::{Live, TwinParts, missing};
 
 /// Where a map of a twin comes from.
 pub(super) enum Origin {
@@ -29,7 +29,7 @@ pub(super) enum Origin {
     /// the twin's own, empty.
     Read(fn(&TwinParts) -> u32, fn(&TwinParts, &Pins) -> Option<PathBuf>),
     /// The twin's own, filled with what the installation's holds where the twin is to begin there.
-    Copied(fn(&TwinParts) -> u32, fn(&TwinParts, &mut Ebpf) -> Result<(), DataplaneError>),
+    Copied(fn(&TwinParts) -> u32, fn(&TwinParts, &Live, &mut Ebpf) -> Result<(), DataplaneError>),
 }
 
 /// What becomes of each map that the program refers to. What is not named here is as small as it was declared, and the twin's.
@@ -60,7 +60,7 @@ pub(super) const MAPS: [(&str, Origin); 11] = [
 ];
 
 /// Buckets as the program on the interfaces has them now; each is a word, so each is of one moment.
-fn copy_buckets(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+fn copy_buckets(parts: &TwinParts, _: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
     let error = DataplaneError::map(map::BUCKETS);
     let Some(live) = &parts.buckets else { return Ok(()) };
     let live = Map::Array(same_map(map::BUCKETS, live)?);
@@ -77,8 +77,8 @@ fn copy_buckets(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError
 }
 
 /// The bans of now.
-fn copy_bans(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let Some(bans) = parts.bans.as_ref().filter(|_| parts.bans_anybody()) else { return Ok(()) };
+fn copy_bans(_: &TwinParts, live: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let Some(bans) = &live.bans else { return Ok(()) };
     let own = ebpf.map_mut(map::BANS).ok_or_else(|| missing(map::BANS))?;
     let mut own = HashMap::<_, BanKey, u64>::try_from(own).map_err(DataplaneError::map(map::BANS))?;
     for (key, until_ns) in now_banned(bans)? {
@@ -88,9 +88,9 @@ fn copy_bans(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
 }
 
 /// The gates of now.
-fn copy_gates(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+fn copy_gates(_: &TwinParts, live: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
     let error = DataplaneError::map(map::SYN_GATES);
-    let Some(live) = parts.gates.as_ref().filter(|_| parts.defends()) else { return Ok(()) };
+    let Some(live) = &live.gates else { return Ok(()) };
     let live = Map::Array(same_map(map::SYN_GATES, live)?);
     let live = Array::<_, u64>::try_from(live).map_err(DataplaneError::map(map::SYN_GATES))?;
     let own = ebpf.map_mut(map::SYN_GATES).ok_or_else(|| missing(map::SYN_GATES))?;
@@ -103,8 +103,8 @@ fn copy_gates(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> 
 }
 
 /// The sources that are let through now.
-fn copy_verified(parts: &TwinParts, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let Some(live) = parts.verified.as_ref().filter(|_| parts.defends()) else { return Ok(()) };
+fn copy_verified(_: &TwinParts, live: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let Some(live) = &live.verified else { return Ok(()) };
     let failed = || DataplaneError::map(map::VERIFIED);
     let live = Map::LruHashMap(same_map(map::VERIFIED, live)?);
     let live = HashMap::<_, BanKey, u64>::try_from(live).map_err(failed())?;
