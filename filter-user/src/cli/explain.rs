@@ -106,9 +106,11 @@ fn from_hex(text: &str) -> Result<Vec<u8>, String> {
 fn without_offsets(text: &str) -> String {
     let offset = |line: &str| {
         let (offset, bytes) = line.trim_start().split_once(':')?;
+        let bytes = bytes.strip_prefix([' ', '\t'])?.trim_start();
         let digits = offset.strip_prefix("0x").unwrap_or(offset);
         let is_offset = digits.len() >= 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        is_offset.then(|| bytes.to_owned())
+        // Two spaces divide the bytes from what they are as text.
+        is_offset.then(|| bytes.split_once("  ").map_or(bytes, |(bytes, _)| bytes).to_owned())
     };
     if text.lines().any(|line| offset(line).is_some()) {
         text.lines().filter_map(offset).collect::<Vec<_>>().join("\n")
@@ -199,6 +201,11 @@ mod tests {
     fn dumps_of_other_tools_are_read_by_their_bytes_alone() {
         let tcpdump = "12:00:00.1 IP 192.0.2.1.1 > 192.0.2.2.2: UDP\n\t0x0000:  0102 0304\n\t0x0010:  05\n";
         assert_eq!(from_hex(tcpdump).unwrap(), [1, 2, 3, 4, 5]);
+        assert_eq!(
+            from_hex("00000000: 0102 6465  ..dead\n00000010: 05        cafe\n").unwrap(),
+            [1, 2, 0x64, 0x65, 5]
+        );
+        assert_eq!(from_hex("0102:0304:0506").unwrap(), [1, 2, 3, 4, 5, 6]);
         assert_eq!(from_hex("00000000: 0102\n00000010: 03").unwrap(), [1, 2, 3]);
         assert_eq!(from_hex("01:02:03").unwrap(), [1, 2, 3]);
         assert_eq!(from_hex("01 02\n0x03").unwrap(), [1, 2, 3]);

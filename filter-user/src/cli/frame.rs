@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use etherparse::{
     EtherType, Ethernet2Header, IcmpEchoHeader, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpNumber,
-    Ipv4Header, Ipv6Header, SingleVlanHeader, TcpHeader, UdpHeader, VlanId, VlanPcp,
+    Ipv4Header, Ipv6Header, SingleVlanHeader, TcpHeader, TcpOptionElement, UdpHeader, VlanId, VlanPcp,
 };
 
 use super::Usage;
@@ -93,7 +93,7 @@ impl Described {
             (IpAddr::V6(_), IpAddr::V6(_)) => Ipv6Header::LEN,
             _ => return Err(Usage::new("--src and --dst are of two families").into()),
         };
-        let least = network + transport_bytes(protocol);
+        let least = network + self.transport_bytes(protocol);
         let length = self.len.map_or(least, usize::from);
         if length < least {
             let message = format!("--len is {length}, and the headers of such a packet take {least} bytes");
@@ -161,6 +161,10 @@ impl Described {
         let flags = self.flags.unwrap_or(0x02);
         let has = |bit: u8| flags & bit != 0;
         let mut tcp = TcpHeader::new(source, destination, 1, 0xffff);
+        // Every stack tells in a SYN how long segments may be.
+        if flags & 0x02 != 0 {
+            let _ = tcp.set_options(&[TcpOptionElement::MaximumSegmentSize(1460)]);
+        }
         (tcp.fin, tcp.syn, tcp.rst, tcp.psh) = (has(0x01), has(0x02), has(0x04), has(0x08));
         (tcp.ack, tcp.urg, tcp.ece, tcp.cwr) = (has(0x10), has(0x20), has(0x40), has(0x80));
         tcp
@@ -198,17 +202,17 @@ impl Described {
                 header.to_bytes().to_vec()
             }
             // ICMP over IPv6 and the like: its bytes mean nothing.
-            _ => vec![0; transport_bytes(protocol)],
+            _ => vec![0; self.transport_bytes(protocol)],
         })
     }
-}
 
-/// Bytes of the header behind that of IP.
-const fn transport_bytes(protocol: u8) -> usize {
-    match protocol {
-        TCP => TcpHeader::MIN_LEN,
-        UDP | ICMP | ICMPV6 => UdpHeader::LEN,
-        _ => 0,
+    /// Bytes of the header behind that of IP.
+    fn transport_bytes(&self, protocol: u8) -> usize {
+        match protocol {
+            TCP => self.tcp().header_len(),
+            UDP | ICMP | ICMPV6 => UdpHeader::LEN,
+            _ => 0,
+        }
     }
 }
 
@@ -241,12 +245,12 @@ mod tests {
             (
                 "--src 192.0.2.7 --dst 198.51.100.1 --flags syn,ack --dport 22",
                 "tcp 192.0.2.7:50000 > 198.51.100.1:22 flags syn,ack",
-                54,
+                58,
             ),
             (
                 "--src 2001:db8::1 --dst 2001:db8::2 --proto tcp",
                 "tcp [2001:db8::1]:50000 > [2001:db8::2]:443 flags syn",
-                74,
+                78,
             ),
             ("--src 2001:db8::1 --dst 2001:db8::2 --proto icmpv6", "icmpv6 2001:db8::1 > 2001:db8::2", 62),
             ("--src 192.0.2.7 --dst 198.51.100.1 --proto icmp", "icmp 192.0.2.7 > 198.51.100.1", 42),

@@ -69,6 +69,8 @@ pub struct Args {
 /// Bytes of packets in a request.
 const BATCH: usize = 1 << 20;
 const _: () = assert!(BATCH + 2 * MAX_FRAME < MAX_PACKET_BYTES);
+/// How long a twin is left alone: less than after which it ends.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 /// Requests that are read ahead.
 const AHEAD: usize = 2;
 
@@ -189,8 +191,16 @@ impl Replay<'_> {
                 let _ = send.blocking_send(Err(error));
             }
         });
-        while let Some(batch) = batches.recv().await {
-            self.ask(batch?).await?;
+        loop {
+            match tokio::time::timeout(PATIENCE, batches.recv()).await {
+                Ok(Some(batch)) => self.ask(batch?).await?,
+                Ok(None) => break,
+                // A capture that is being made may be slow, and a twin that nobody uses ends.
+                Err(_) => {
+                    let asked = self.client.ask_twin(self.id, Bytes::new(), 0).await;
+                    asked.map_err(|error| Refusal::from_client(error, |_| None))?;
+                }
+            }
         }
         let totals = self.client.get(&format!("/v1/twins/{}", self.id)).await;
         totals.map_err(|error| Refusal::from_client(error, |_| None))

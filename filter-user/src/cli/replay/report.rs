@@ -28,7 +28,7 @@ pub struct Report {
     pub total: Traffic,
     /// By reason: those of `total`.
     pub reasons: BTreeMap<String, Count>,
-    /// What did not reach the host: dropped, and answered in its place.
+    /// What did not reach the host: dropped, answered in its place, and sent elsewhere.
     pub stopped: Stopped,
     /// By rule, in their order.
     pub rules: Vec<TwinRuleCount>,
@@ -82,8 +82,8 @@ impl Stopped {
     /// Of what came.
     pub fn of(total: &Traffic) -> Self {
         let count = Count {
-            packets: total.drop.packets + total.tx.packets,
-            bytes: total.drop.bytes + total.tx.bytes,
+            packets: total.drop.packets + total.tx.packets + total.redirect.packets,
+            bytes: total.drop.bytes + total.tx.bytes + total.redirect.bytes,
         };
         Self {
             count,
@@ -131,6 +131,9 @@ pub fn text(report: &Report) -> String {
         scaled(stopped.count.bytes, "B"),
         stopped.percent_of_bytes
     );
+    if total.tx.packets > 0 {
+        text += "  answered: SYNs to defended services; a client that is there comes in after that, which a replay cannot see\n";
+    }
     let rules = report.rules.iter().map(|rule| (rule.name.clone(), rule.count, rule.rule.clone()));
     text += &counted("RULE", "SAYS", rules);
     let sets = report.sets.iter().map(|(name, count)| (name.clone(), *count, String::new()));
