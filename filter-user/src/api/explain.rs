@@ -222,7 +222,7 @@ const fn decision(reason: Reason) -> &'static str {
 const fn undecided(rule: &Rule, met: Met) -> &'static str {
     let only_counts = matches!(rule.mode, Mode::Count);
     match (met, &rule.action) {
-        (Met::Nothing, Action::Defend(_)) => "lets it through",
+        (Met::Nothing | Met::WithinLimit, Action::Defend(_)) => "lets it through",
         (Met::WithinLimit, _) => "it is within the limit",
         (Met::Nothing, Action::Sample(_)) => "chance did not pick it",
         (Met::Nothing, _) => "its fields match, its payload or its chance does not",

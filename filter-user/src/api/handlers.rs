@@ -319,8 +319,8 @@ async fn make_twin(State(controller): Shared, Json(request): Json<TwinRequest>) 
 /// Asks a twin about packets, in their order: of all in the body, or, where that is not made of packets, of none.
 ///
 /// All numbers are little-endian. A packet is its time in nanoseconds of any clock (8 bytes), how many bytes were captured of it
-/// (4), how many it had (4), and those that were captured, from the Ethernet header on; for the others there are zeros. The
-/// answer has for each packet the number of its reason (4 bytes), the number of the set that blocks it or 0 (4), and the place
+/// (4), how many it had (4; 2,147,483,648 more for one that left the host, which is only taken note of and has no answer), and those
+/// that were captured, from the Ethernet header on; for the others there are zeros. The answer has for each packet the number of its reason (4 bytes), the number of the set that blocks it or 0 (4), and the place
 /// of the rule that decided or 4,294,967,295 (4). Limits and bans go by the packets' times: the first comes when the twin was
 /// made.
 #[utoipa::path(post, path = "/v1/twins/{id}/packets", params(("id" = u64, Path)),

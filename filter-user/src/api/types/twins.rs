@@ -146,7 +146,7 @@ pub struct Explanation {
     pub rules: Vec<RuleMet>,
     /// How many rules it met.
     pub rules_met: u64,
-    /// What becomes of it: `pass`, `drop`, `redirect`.
+    /// What becomes of it: `pass`, `drop`, `tx` (answered), `redirect`.
     pub verdict: String,
     /// Why.
     pub reason: String,
