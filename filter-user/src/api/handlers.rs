@@ -300,7 +300,7 @@ async fn lift_bans(State(controller): Shared, Json(request): Json<LiftRequest>) 
     blocking(controller, move |controller| controller.lift_bans(&request)).await.map(axum::Json)
 }
 
-/// Tells what would become of one packet now, stage by stage, with the limits and bans of now. Changes nothing: no counter, no
+/// Tells what would become of one packet now, stage by stage, with the limits and bans of now (limits of a policy that is tried are full). Changes nothing: no counter, no
 /// limit, no ban.
 #[utoipa::path(post, path = "/v1/explain", request_body = ExplainRequest,
     responses((status = OK, body = Explanation), (status = "4XX", body = ErrorBody)))]

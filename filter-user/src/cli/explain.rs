@@ -35,7 +35,9 @@ pub struct Args {
     /// Interface that it comes in by; the first that is filtered when not given
     #[arg(long, value_name = "IFACE")]
     interface: Option<String>,
-    /// Policy to try in place of the one in force; it is not applied
+    /// Policy to try in place of the one in force; it is not applied, and its limits begin full
+    ///
+    /// Of what this host has sent, only what the policy in force asks about is noted: other answers are unasked.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
     /// Print JSON
