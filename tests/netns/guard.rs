@@ -18,15 +18,21 @@ fn ip(field: &Field, arguments: &str) -> Result<()> {
     field.victim.run("ip", &arguments.split(' ').collect::<Vec<_>>()).map(drop)
 }
 
-/// A command that is refused with these words, and changes neither lists nor tables nor counters.
+/// A command that is refused with these words, and changes neither lists nor tables, and sets no counter back.
+///
+/// Counters may go on meanwhile: sessions acknowledge and neighbours ask when they like.
 fn refuses(levee: &Levee, arguments: &[&str], words: &[&str]) -> Result<()> {
-    let before = (state(levee)?, listed(levee, &["block", "list"])?, stats(levee)?.total);
+    let before = (state(levee)?, listed(levee, &["block", "list"])?);
+    let counted = stats(levee)?.total;
     let shown = arguments.join(" ");
     let said = levee.cmd(arguments)?;
     refused(&said, &[&["nothing was changed", "`--force`"], words].concat())
         .with_context(|| format!("levee {shown}"))?;
-    let after = (state(levee)?, listed(levee, &["block", "list"])?, stats(levee)?.total);
+    let after = (state(levee)?, listed(levee, &["block", "list"])?);
     ensure!(before == after, "levee {shown} was refused and changed {before:?} to {after:?}");
+    let total = stats(levee)?.total;
+    let kept = counted.reasons.iter().all(|(reason, count)| total.reasons[reason].packets >= count.packets);
+    ensure!(kept, "levee {shown} was refused and set counters back from {counted:?} to {total:?}");
     Ok(())
 }
 
