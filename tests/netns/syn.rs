@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use filter_common::verdict::Reason;
 use harness::packet::tcp_flag;
-use harness::{Flood, Frame, Netns, Order, PassAll, SourcePattern, VethOptions, VethPair};
+use harness::{CountDrop, Flood, Frame, Netns, Order, PassAll, SourcePattern, VethOptions, VethPair};
 
 use crate::field::{BLOCKED_MAC, Field, INTERFACE, VICTIM_V4, stats};
 
@@ -83,8 +83,9 @@ fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
         ..VethOptions::default()
     };
     let _clients = VethPair::new(&field.attacker, CLIENTS, &field.victim, CLIENTS, &options)?;
-    let _far_ends =
-        [PassAll::attach(&field.attacker, INTERFACE)?, PassAll::attach(&field.attacker, CLIENTS)?];
+    // Answers to the flood go to nobody, so they end where they come in, and the flood keeps its speed.
+    let strays = CountDrop::attach(&field.attacker, INTERFACE)?;
+    let _far_end = PassAll::attach(&field.attacker, CLIENTS)?;
     let levee = field.attached("native")?;
     levee.ok(&["attach", CLIENTS, "--mode", "native"])?;
     levee.ok(&["apply", &field.file("policy", format!("rules = \"\"\"\n{rule}\n\"\"\"\n"))?])?;
@@ -98,7 +99,7 @@ fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
         ];
         let kept = ends.into_iter().try_for_each(|(address, server)| {
             let server = SocketAddr::from((server, PORT));
-            let before = answered(&levee, reason)?;
+            let (before, taken_up) = (answered(&levee, reason)?, strays.dropped()?.packets);
             let (frame, sources) = syn(&field, address);
             let flood = Flood::new(&frame, sources.with_l4_checksum(), FLOOD)?.cpu(1);
             let flood = flood.start(&field.attacker, INTERFACE)?;
@@ -117,12 +118,15 @@ fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
             let report = flood.stop()?;
             let kept = kept.into_inner();
             let answered = answered(&levee, reason)? - before;
+            let taken_up = strays.dropped()?.packets - taken_up;
             println!(
-                "{address}: {kept} of {CONNECTIONS} connections, {answered} of {} SYNs answered",
-                report.sent
+                "{address}: {kept} of {CONNECTIONS} connections; {} SYNs in {:.1} s, {answered} answered, {taken_up} of \
+                 the answers came back",
+                report.sent,
+                report.elapsed.as_secs_f64()
             );
             ensure!(kept * 100 >= CONNECTIONS * 99, "{address}: {kept} of {CONNECTIONS} connections");
-            ensure!(answered * 2 > report.delivered(), "{answered} of {} were answered", report.delivered());
+            ensure!(answered >= report.delivered(), "{answered} of {} were answered", report.delivered());
             Ok(())
         });
         ended.store(true, Ordering::Relaxed);
