@@ -177,6 +177,8 @@ pub mod name {
     pub const BARE_DROP: &str = "bare_drop";
     /// The same for frames in several buffers.
     pub const BARE_DROP_FRAGS: &str = "bare_drop_frags";
+    /// XDP: sends every frame back as it is, and nothing else.
+    pub const BARE_TX: &str = "bare_tx";
     /// XDP: passes everything, so that a veth delivers natively.
     pub const PASS: &str = "harness_pass";
     /// XDP: drops sources that are in [`LPM_V4`] or [`LPM_V6`], passes all else.

@@ -5,17 +5,20 @@
 //! and frees it; IPv6 does the same (`Ip6InNoRoutes`). No socket and no answer is involved, and nf_tables' and iptables'
 //! hooks have been passed by then. Packets to [`PROBE_V4`] are the exception: a socket may wait for them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context as _, Result};
-use harness::packet::Family;
+use harness::packet::{Builder, Family};
 use harness::{Frame, Netns, Sandbox, VethOptions, VethPair};
 
 /// The victim's and the attacker's interface, each in its own namespace.
 pub const INTERFACE: &str = "eth0";
-/// The one address that the victim has.
+/// The one IPv4 address that the victim has.
 pub const PROBE_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
-const VICTIM_V4: [u8; 4] = [198, 51, 100, 1];
+/// The one that it has of IPv6, where both families are asked for.
+pub const PROBE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xeeee, 0, 0, 0, 0, 1);
+/// What packets that pass are addressed to: nobody has it.
+pub const VICTIM_V4: [u8; 4] = [198, 51, 100, 1];
 const VICTIM_V6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 /// One filter's veth pair.
@@ -50,7 +53,7 @@ impl Lane {
         let mut addresses = vec![format!("{PROBE_V4}/32").parse()?];
         if family == Family::V6 {
             // Without any address the kernel would take no IPv6 packet as far as ip6tables' hooks.
-            addresses.push("2001:db8:eeee::1/128".parse()?);
+            addresses.push(format!("{PROBE_V6}/128").parse()?);
         }
         // Each core that floods has a queue of its own.
         let queues = u32::try_from(crate::machine::cores())?.min(2);
@@ -59,15 +62,24 @@ impl Lane {
         Ok(Self { attacker, victim, pair })
     }
 
+    /// A frame to the victim, as far as its MAC addresses.
+    pub fn to_victim(&self) -> Builder {
+        Frame::eth(self.pair.a.mac, self.pair.b.mac)
+    }
+
+    /// A frame that the victim sends, as far.
+    pub fn from_victim(&self) -> Builder {
+        Frame::eth(self.pair.b.mac, self.pair.a.mac)
+    }
+
     /// The flood's frame: UDP, 60 bytes without the frame check sequence (64 on the wire).
     fn frame_v4(&self) -> Frame {
-        let eth = Frame::eth(self.pair.a.mac, self.pair.b.mac);
-        eth.ipv4([0; 4], VICTIM_V4).udp(53, 4433).payload(&[0; 18]).build()
+        self.to_victim().ipv4([0; 4], VICTIM_V4).udp(53, 4433).payload(&[0; 18]).build()
     }
 
     /// The same over IPv6: 62 bytes, which is the least with a UDP header.
     fn frame_v6(&self) -> Frame {
-        Frame::eth(self.pair.a.mac, self.pair.b.mac).ipv6([0; 16], VICTIM_V6).udp(53, 4433).build()
+        self.to_victim().ipv6([0; 16], VICTIM_V6).udp(53, 4433).build()
     }
 
     /// The flood's frame of that family.
@@ -80,8 +92,7 @@ impl Lane {
 
     /// A frame from `source` that a socket of the victim can wait for.
     pub fn probe(&self, source: Ipv4Addr, port: u16) -> Frame {
-        let eth = Frame::eth(self.pair.a.mac, self.pair.b.mac);
-        eth.ipv4(source.octets(), PROBE_V4.octets()).udp(53, port).payload(&[0; 18]).build()
+        self.to_victim().ipv4(source.octets(), PROBE_V4.octets()).udp(53, port).payload(&[0; 18]).build()
     }
 
     /// The victim's counters as they are now.

@@ -101,7 +101,7 @@ fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
             let server = SocketAddr::from((server, PORT));
             let (before, taken_up) = (answered(&levee, reason)?, strays.dropped()?.packets);
             let (frame, sources) = syn(&field, address);
-            let flood = Flood::new(&frame, sources.with_l4_checksum(), FLOOD)?.cpu(1);
+            let flood = Flood::new(&frame, sources.with_l4_checksum(), FLOOD)?.restored().cpu(1);
             let flood = flood.start(&field.attacker, INTERFACE)?;
             let (kept, attacker) = (AtomicU64::new(0), &field.attacker);
             std::thread::scope(|scope| {

@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
+use super::packets::Packets;
 use crate::list::Traffic;
 
 /// What a packet meets among the rules.
@@ -32,13 +33,15 @@ pub enum Case {
     Limit,
     /// With ten rules that match nothing, and the limit behind them.
     RulesAndLimit,
+    /// With every profile, as shipped.
+    Profiles,
     /// Not Levee: the limiter on the kernel's LRU hash map.
     LruLimiter,
 }
 
 impl Case {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BareDrop,
         Self::None,
         Self::Empty,
@@ -52,6 +55,7 @@ impl Case {
         Self::Limit,
         Self::RulesAndLimit,
         Self::LruLimiter,
+        Self::Profiles,
     ];
 
     /// For people.
@@ -70,6 +74,7 @@ impl Case {
             Self::Limit => "limit 1000/s per source",
             Self::RulesAndLimit => "10 rules, no rule, and the limit",
             Self::LruLimiter => "LRU hash limiter",
+            Self::Profiles => "all profiles",
         }
     }
 
@@ -89,18 +94,29 @@ impl Case {
             | Self::Rules(_, Meets::Nothing | Meets::Nearly)
             | Self::Limit
             | Self::RulesAndLimit
-            | Self::LruLimiter => Traffic::Miss,
+            | Self::LruLimiter
+            | Self::Profiles => Traffic::Miss,
         }
     }
 
-    /// Whether it is about limits, whose sources are others than those of rules.
-    pub const fn is_of_limits(self) -> bool {
-        matches!(self, Self::Limit | Self::RulesAndLimit | Self::LruLimiter)
+    /// Whether its cost is measured with these packets.
+    pub const fn is_measured_with(self, packets: Packets) -> bool {
+        match self {
+            Self::BareDrop => false,
+            Self::None => true,
+            Self::Empty | Self::DefaultDrop | Self::Rules(..) => matches!(packets, Packets::Rules),
+            Self::Limit | Self::RulesAndLimit | Self::LruLimiter => matches!(packets, Packets::Limits),
+            Self::Profiles => packets.are_ordinary(),
+        }
     }
 
-    /// Whether it stands in floods.
-    pub const fn is_flooded(self) -> bool {
-        !matches!(self, Self::Empty | Self::Rules(_, Meets::Nothing))
+    /// The packets of its floods; none where it stands in none.
+    pub const fn flooded_with(self) -> Option<Packets> {
+        match self {
+            Self::Empty | Self::Rules(_, Meets::Nothing) | Self::Profiles => None,
+            Self::Limit | Self::RulesAndLimit | Self::LruLimiter => Some(Packets::Limits),
+            Self::BareDrop | Self::None | Self::DefaultDrop | Self::Rules(..) => Some(Packets::Rules),
+        }
     }
 }
 

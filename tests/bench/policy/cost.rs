@@ -1,11 +1,11 @@
 //! What a packet costs under each policy: nanoseconds over the floor, and over the same program without a policy.
 
 use anyhow::{Context as _, Result, bail};
-use harness::packet::Family;
 use harness::{Action, Measurement, Plan};
 use serde::Serialize;
 
 use super::case::Case;
+use super::packets::Packets;
 use super::sources::Sources;
 use super::stand::Stand;
 use crate::arguments::Pace;
@@ -18,8 +18,8 @@ use crate::series::Series;
 #[derive(Clone, Debug, Serialize)]
 pub struct Cost {
     pub case: Case,
-    /// Whether it was measured with the sources of limits.
-    pub of_limits: bool,
+    /// What it was measured with.
+    pub packets: Packets,
     /// Median of driver and bare drop.
     pub floor_ns: f64,
     pub over_floor: Series,
@@ -31,25 +31,27 @@ pub struct Cost {
     pub bucket_bytes: Option<u64>,
 }
 
-/// Those of rules, then those of limits: each beside no policy, with the same packets.
+/// For each kind of packets, all programs that meet them: each beside no policy.
 pub fn measure(stands: &[Stand], sources: &Sources, pace: Pace, cpu: usize) -> Result<Vec<Cost>> {
-    let is_program = |stand: &&Stand| stand.case != Case::BareDrop;
     let mut costs = Vec::new();
-    for of_limits in [false, true] {
-        let among = |stand: &&Stand| stand.case == Case::None || stand.case.is_of_limits() == of_limits;
-        let stands: Vec<&Stand> = stands.iter().filter(is_program).filter(among).collect();
-        costs.extend(side_by_side(&stands, of_limits, sources, (pace, cpu))?);
+    for packets in Packets::ALL {
+        let stands: Vec<&Stand> =
+            stands.iter().filter(|stand| stand.case.is_measured_with(packets)).collect();
+        if packets == Packets::Answer {
+            stands.iter().try_for_each(|stand| stand.ask(&sources.asked_hosts))?;
+        }
+        costs.extend(side_by_side(&stands, packets, sources, (pace, cpu))?);
     }
     Ok(costs)
 }
 
 fn side_by_side(
     stands: &[&Stand],
-    of_limits: bool,
+    packets: Packets,
     sources: &Sources,
     (pace, cpu): (Pace, usize),
 ) -> Result<Vec<Cost>> {
-    let stream = sources.of(if of_limits { Case::Limit } else { Case::None });
+    let stream = sources.of(packets);
     let programs = stands.iter().map(|stand| stand.filter.program()?.context("it is a program"));
     let programs: Vec<Program> = programs.collect::<Result<_>>()?;
     let (Some(stand), Some(program)) = (stands.first(), programs.first()) else { return Ok(Vec::new()) };
@@ -57,17 +59,17 @@ fn side_by_side(
         table: stream.table.clone(),
         cpu,
         frags: program.frags,
-        ..Plan::new(stand.lane.frame(Family::V4), stream.random)
+        ..Plan::new(packets.frame(&stand.lane), stream.random)
     };
     let targets: Vec<_> = programs.iter().map(|program| &program.fd).collect();
     keep_pace(&mut plan, program, pace)?;
     let measured = plan.compare(&targets)?;
     let none = stands.iter().zip(&measured).find(|(stand, _)| stand.case == Case::None);
     let none = &none.context("no policy is among them")?.1.rounds_ns;
-    stands.iter().zip(&measured).map(|(stand, measured)| cost(stand, of_limits, measured, none)).collect()
+    stands.iter().zip(&measured).map(|(stand, measured)| cost(stand, packets, measured, none)).collect()
 }
 
-fn cost(stand: &Stand, of_limits: bool, measured: &Measurement, none: &[f64]) -> Result<Cost> {
+fn cost(stand: &Stand, packets: Packets, measured: &Measurement, none: &[f64]) -> Result<Cost> {
     let case = stand.case;
     let expected = match case.traffic() {
         Traffic::Hit => Action::Drop,
@@ -80,7 +82,7 @@ fn cost(stand: &Stand, of_limits: bool, measured: &Measurement, none: &[f64]) ->
     let is_levee = !matches!(case, Case::None | Case::LruLimiter);
     Ok(Cost {
         case,
-        of_limits,
+        packets,
         floor_ns: measured.floor_ns,
         over_floor: Series::of("ns", measured.rounds_ns.clone())?,
         over_none: if is_levee { Some(Series::of("ns", differences)?) } else { None },

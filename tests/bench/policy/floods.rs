@@ -8,6 +8,7 @@ use super::sources::Sources;
 use super::stand::Stand;
 use crate::arguments::Pace;
 use crate::flood::Trial;
+use crate::list::{Stream, Traffic};
 use crate::series::Series;
 use crate::tally::Tally;
 
@@ -29,8 +30,9 @@ pub struct Flooded {
 /// All of them by turns.
 pub fn measure(stands: &[Stand], sources: &Sources, pace: Pace, cpu: usize) -> Result<Vec<Flooded>> {
     let mut trials = Vec::new();
-    for stand in stands.iter().filter(|stand| stand.case.is_flooded()) {
-        let stream = sources.of(stand.case);
+    for stand in stands {
+        let Some(packets) = stand.case.flooded_with() else { continue };
+        let stream = Stream { traffic: stand.case.traffic(), ..sources.of(packets).clone() };
         trials.push((stand, Trial::new(&stream, (stand.filter.as_ref(), &stand.lane), pace, cpu)?));
     }
     for _ in 0..pace.floods {
@@ -47,7 +49,7 @@ pub fn measure(stands: &[Stand], sources: &Sources, pace: Pace, cpu: usize) -> R
             let (case, rate) = (stand.case, rate(trial)?);
             Ok(Flooded {
                 case,
-                drops: case.traffic() == crate::list::Traffic::Hit,
+                drops: case.traffic() == Traffic::Hit,
                 of_bare_drop: rate.median / bare,
                 rate,
                 frames: trial.tally,

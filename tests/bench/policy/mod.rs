@@ -1,18 +1,21 @@
-//! What a policy costs: its rules and limits, beside the same program without one.
+//! What a policy costs: its rules, limits and profiles, beside the same program without one; and how fast it answers SYNs.
 //!
-//! * [`case`]: what is measured. [`text`]: the rules. [`sources`]: where packets come from.
+//! * [`case`]: what is measured. [`text`]: the rules. [`packets`], [`sources`]: what comes, and where from.
 //! * [`ruled`], [`lru`]: the real program with a policy, and the limiter on the kernel's LRU hash map.
 //! * [`stand`]: each behind a veth pair of its own. [`cost`]: nanoseconds. [`floods`]: packets a second.
+//! * [`answers`]: SYNs that are answered a second, beside a program that sends every frame back.
 //! * [`largest`]: how long the verifier takes for the largest program.
 //! * [`targets`], [`rows`]: what was wanted; tables for people.
 //!
 //! Policies are put in force without a daemon: what a packet meets is the same, and figures of rules do not wait for one.
 
+mod answers;
 mod case;
 mod cost;
 mod floods;
 mod largest;
 mod lru;
+mod packets;
 mod rows;
 mod ruled;
 mod sources;
@@ -24,6 +27,7 @@ use anyhow::{Context as _, Result};
 use harness::Sandbox;
 use serde::Serialize;
 
+use self::answers::Answered;
 use self::case::Case;
 use self::cost::Cost;
 use self::floods::Flooded;
@@ -45,6 +49,13 @@ pub const METHOD: &[&str] = &[
     "LRU hash limiter: an XDP program that reads Ethernet and IPv4 headers and keeps a bucket for each source, by Levee's own \
      word and arithmetic, in the kernel's LRU hash map of a million entries, which holds every source before the \
      first packet: no packet pays for an insertion or for making room.",
+    "all profiles: the six that are shipped, in one policy; packets are from public sources: segments of a TCP connection \
+     (an ACK to port 443), datagrams between ports of no service, SYNs with options, which are counted for each source, and \
+     answers of DNS that are looked for among the notes of what was asked, each of 4,096 hosts a moment before.",
+    "answers to SYNs: what arrives at the flood's end of the veth, where an XDP program counts and drops it, in a window on \
+     the clock on the wall while one core sends, filters and answers; SYNs have options and a forged source each. Cookies \
+     are of a socket that listens, with net.ipv4.tcp_syncookies = 2, as with 1 the kernel makes them only while the socket's \
+     queue is full. A bare XDP_TX sends each SYN back as it is.",
     "largest program: 4,096 rules with every kind of match, limits, bans and samples; the time is that of BPF_PROG_LOAD \
      (verifier and compiler), the instructions those that the verifier says it walked.",
 ];
@@ -54,6 +65,7 @@ pub const METHOD: &[&str] = &[
 pub struct Policies {
     pub costs: Vec<Cost>,
     pub floods: Vec<Flooded>,
+    pub answers: Vec<Answered>,
     pub largest: Vec<Largest>,
 }
 
@@ -76,20 +88,25 @@ pub fn measure(run: &mut Run<'_>, sandbox: &Sandbox) -> Result<()> {
     let floods = floods::measure(&stands, &sources, run.pace, run.cpu).context("floods of policies")?;
     run.progress.step();
     drop(stands);
+    run.progress.say("policies: answers to SYNs");
+    let answers = answers::measure(sandbox, run.pace, run.cpu).context("answers to SYNs")?;
+    run.progress.step();
     run.progress.say("policies: the largest program");
     let largest = largest::measure(sandbox, run.pace).context("the largest program")?;
     run.progress.step();
-    run.report.policies = Some(Policies { costs, floods, largest });
+    run.report.policies = Some(Policies { costs, floods, answers, largest });
     Ok(())
 }
 
 /// Steps that [`measure`] takes.
-pub const STEPS: usize = Case::ALL.len() + 3;
+pub const STEPS: usize = Case::ALL.len() + 4;
 
 impl Policies {
     /// Floods whose counters do not agree, in words.
     pub fn unverified(&self) -> Vec<String> {
         let wrong = self.floods.iter().filter(|flooded| !flooded.verified);
-        wrong.map(|flooded| format!("{}: {:?}", flooded.case.name(), flooded.frames)).collect()
+        let floods = wrong.map(|flooded| format!("{}: {:?}", flooded.case.name(), flooded.frames));
+        let wrong = self.answers.iter().filter(|answered| !answered.verified);
+        floods.chain(wrong.map(|answered| format!("{answered:?}"))).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Tables of policies, for people.
 
 use super::Policies;
+use super::answers::Answered;
 use super::cost::Cost;
 use super::floods::Flooded;
 use super::largest::Largest;
@@ -14,7 +15,7 @@ pub fn rows(policies: &Policies) -> Vec<Rows> {
             title: "policies: ns over floor, and over the same program without a policy (test run)",
             head: vec![
                 "policy",
-                "sources",
+                "packets",
                 "over floor",
                 "over none",
                 "least",
@@ -42,6 +43,23 @@ pub fn rows(policies: &Policies) -> Vec<Rows> {
                 "verified",
             ],
             rows: policies.floods.iter().map(flooded).collect(),
+            text_columns: 2,
+        },
+        Rows {
+            title: "policies: answers to a flood of SYNs, what one core takes, sender included (veth, live frames)",
+            head: vec![
+                "program",
+                "family",
+                "median",
+                "least",
+                "greatest",
+                "n",
+                "of bare XDP_TX",
+                "SYNs",
+                "lost",
+                "verified",
+            ],
+            rows: policies.answers.iter().map(answered).collect(),
             text_columns: 2,
         },
         Rows {
@@ -77,8 +95,7 @@ fn megabytes(bytes: u64) -> String {
 }
 
 fn cost(cost: &Cost) -> Vec<String> {
-    let sources = if cost.of_limits { "a million" } else { "of rules" };
-    let mut row = vec![cost.case.name().to_owned(), sources.to_owned()];
+    let mut row = vec![cost.case.name().to_owned(), cost.packets.name().to_owned()];
     row.push(format!("{:.0} ns", cost.over_floor.median));
     row.extend(match &cost.over_none {
         Some(series) => spread(series, 0),
@@ -99,6 +116,16 @@ fn flooded(flooded: &Flooded) -> Vec<String> {
     row.push(format!("{:.0}%", flooded.of_bare_drop * 100.0));
     row.extend([flooded.frames.processed.to_string(), flooded.frames.lost.to_string()]);
     row.push(if flooded.verified { "yes" } else { "NO" }.to_owned());
+    row
+}
+
+fn answered(answered: &Answered) -> Vec<String> {
+    let mut row = vec![answered.by.name().to_owned(), answered.family.to_owned()];
+    row.extend(spread(&answered.rate, 2));
+    row.push(answered.rate.n.to_string());
+    row.push(format!("{:.0}%", answered.of_bare_tx * 100.0));
+    row.extend([answered.sent.to_string(), answered.lost.to_string()]);
+    row.push(if answered.verified { "yes" } else { "NO" }.to_owned());
     row
 }
 

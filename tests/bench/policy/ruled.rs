@@ -1,6 +1,6 @@
 //! Levee's own program with a policy, put in force without a daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -66,6 +66,16 @@ impl Ruled {
         opened.tables.keep();
         self.policy = Some(tables);
         Ok(())
+    }
+
+    /// The pin directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What was counted for a reason.
+    pub fn counted(&self, reason: Reason) -> Result<u64> {
+        Ok(LiveCounters::pinned(&self.root, self.ifindex)?.read()?.of(reason).packets)
     }
 
     /// The pins of the generation in force.

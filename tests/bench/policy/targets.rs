@@ -1,6 +1,7 @@
 //! What rules and limits set out to cost, held against what was measured.
 
 use super::Policies;
+use super::answers::Answers;
 use super::case::Case;
 use super::cost::Cost;
 use crate::report::Report;
@@ -15,6 +16,11 @@ pub fn judge(report: &Report) -> Vec<Target> {
     let over_floor = |case| policies.and_then(|policies| policies.over_floor(case));
     let lru_ns = over_floor(Case::LruLimiter);
     let (bytes, ms) = (policies.and_then(Policies::most_bucket_bytes), policies.and_then(Policies::slowest));
+    let half_of_tx = |name: &str, by| {
+        let wanted = format!("{name}: at least 50% of the SYNs that a bare XDP_TX sends back, in either family");
+        let found = policies.and_then(|policies| policies.least_of_bare_tx(by));
+        Target::of(&wanted, found.map(|share| share * 100.0), Bound::AtLeast(50.0), "%")
+    };
     vec![
         at_most(
             "an empty policy: not one instruction more than none",
@@ -36,6 +42,14 @@ pub fn judge(report: &Report) -> Vec<Target> {
             0.5,
             "",
         ),
+        at_most(
+            "all profiles: at most 40 ns more than none, for segments and datagrams of what is under way",
+            policies.and_then(Policies::added_by_profiles),
+            40.0,
+            " ns",
+        ),
+        half_of_tx("cookies", Answers::Cookie),
+        half_of_tx("challenges", Answers::Verify),
         at_most("buckets of the largest policy: at most 32 MiB", bytes, 32.0, " MiB"),
         at_most("the largest program: loaded within 1 s", ms, 1000.0, " ms"),
     ]
@@ -59,6 +73,17 @@ impl Policies {
 
     fn over_floor(&self, case: Case) -> Option<f64> {
         Some(self.costs(case).next()?.over_floor.median)
+    }
+
+    /// The most that profiles add to packets of what is under way.
+    fn added_by_profiles(&self) -> Option<f64> {
+        let bulk = self.costs(Case::Profiles).filter(|cost| cost.packets.are_bulk());
+        bulk.filter_map(|cost| Some(cost.over_none.as_ref()?.median)).reduce(f64::max)
+    }
+
+    fn least_of_bare_tx(&self, by: Answers) -> Option<f64> {
+        let of = self.answers.iter().filter(|answered| answered.by == by);
+        of.map(|answered| answered.of_bare_tx).reduce(f64::min)
     }
 
     fn added_by_an_empty_one(&self) -> Option<f64> {

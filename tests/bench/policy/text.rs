@@ -72,6 +72,11 @@ fn rule(rng: &mut StdRng, prefixes: &[Ipv4Net]) -> String {
     rule
 }
 
+/// The policy of every profile, as shipped.
+pub fn all_profiles() -> String {
+    format!("profiles = {:?}\n", filter_user::policy::profiles::NAMES)
+}
+
 /// As many rules as there may be, with every kind of match and action.
 pub fn largest() -> String {
     /// One of each kind; `{n}` is another number in each rule.
@@ -128,7 +133,7 @@ pub fn names() -> Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use harness::policy::{compiled, read_rules};
+    use harness::policy::{compiled, read, read_rules};
 
     #[test]
     fn every_policy_of_the_benchmark_is_one() -> anyhow::Result<()> {
@@ -143,6 +148,7 @@ mod tests {
         let largest = read_rules(&largest())?;
         assert_eq!(largest.rules.len(), 4096);
         compiled(&largest, &names())?;
+        compiled(&read(&all_profiles())?, &Names::default())?;
         Ok(())
     }
 }

@@ -105,6 +105,12 @@ pub fn bare_drop_frags(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// Sends back.
+#[xdp]
+pub fn bare_tx(_ctx: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
 /// Counts and drops.
 #[xdp]
 pub fn count_drop(ctx: XdpContext) -> u32 {
