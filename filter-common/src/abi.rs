@@ -6,7 +6,7 @@
 //! this one in place.
 
 /// Version of everything that kernel side and user side must agree on.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// First word of the `LEVEE_META` map: tells a Levee pin directory from anything else ("LEVE" in ASCII).
 pub const META_MAGIC: u32 = 0x4c45_5645;
@@ -48,8 +48,6 @@ pub const POLICY_GLOBAL: &str = "POLICY";
 pub const RULE_SLOTS: u32 = 2 * crate::policy::classifier::MAX_RULES;
 /// Sources that can be banned at a time. Where there are more, the one that sent nothing for longest gives way.
 pub const MAX_BANS: u32 = 1 << 16;
-/// Sources that can be known to have answered a challenge at a time, likewise.
-pub const MAX_VERIFIED: u32 = 1 << 17;
 /// Exchanges that this host has begun which are known at a time. Where there are more, one that was not looked up for long
 /// gives way.
 pub const MAX_ASKED: u32 = 1 << 16;
@@ -98,8 +96,8 @@ pub mod map {
     pub const SYN_GATES: &str = "SYN_GATES";
     /// Array of one [`super::SynSecrets`]; shared by all interfaces.
     pub const SYN_SECRETS: &str = "SYN_SECRETS";
-    /// LRU hash of [`super::BanKey`] to the time until which a source that answered a challenge is let through; shared by all
-    /// interfaces.
+    /// Array of [`crate::policy::syn::verified::LINES`] lines: sources that answered a challenge, and until when each is let
+    /// through; shared by all interfaces.
     pub const VERIFIED: &str = "VERIFIED";
     /// Per-CPU array of one [`crate::policy::scratch::Scratch`]: where a packet's facts lie while rules look at them.
     pub const SCRATCH: &str = "SCRATCH";
@@ -143,7 +141,8 @@ pub struct BanKey {
 
 const _: () = assert!(size_of::<BanKey>() == 24);
 
-/// The secrets that challenges are made with. The controller writes the one that is not in use, then says that it is.
+/// The secrets of the SYN defence. Of those that challenges are made with, the controller writes the one that is not in use,
+/// then says that it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct SynSecrets {
@@ -151,9 +150,11 @@ pub struct SynSecrets {
     pub keys: [[u64; 2]; 2],
     /// Which of them challenges are made with: 0 or 1. What was made with the other is accepted.
     pub current: u64,
+    /// The words of the [`KeyHasher`](crate::policy::limiter::KeyHasher) that verified sources are found by. They stay.
+    pub places: [u64; 4],
 }
 
-const _: () = assert!(size_of::<SynSecrets>() == 40);
+const _: () = assert!(size_of::<SynSecrets>() == 72);
 
 /// What a sample says of its packet, whose first bytes follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,6 +33,12 @@ impl<'a, const FRAGS: bool> XdpPacket<'a, FRAGS> {
         };
         Self { ctx, frame_length }
     }
+
+    /// The frame of this run, whose length was asked for before: in programs for several buffers it is a call of the kernel.
+    #[inline(always)]
+    pub const fn of_length(ctx: &'a XdpContext, frame_length: usize) -> Self {
+        Self { ctx, frame_length }
+    }
 }
 
 impl<const FRAGS: bool> PacketRead for XdpPacket<'_, FRAGS> {

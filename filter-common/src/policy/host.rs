@@ -185,13 +185,14 @@ impl<P: PacketRead> Defender for HostEffects<'_, '_, P> {
         self.rules.gates.borrow_mut().insert(counter, until);
     }
 
-    fn is_verified(&mut self, now: u64) -> bool {
-        let verified = self.rules.verified.borrow();
-        self.rules.everybody_is_verified.get()
-            || verified.get(&self.observed.source).is_some_and(|until| *until > now)
+    fn verified_until(&mut self) -> u64 {
+        if self.rules.everybody_is_verified.get() {
+            return u64::MAX;
+        }
+        self.rules.verified.borrow().get(&self.observed.source).copied().unwrap_or(0)
     }
 
-    fn verify(&mut self, until: u64) {
+    fn verify(&mut self, _: u64, until: u64) {
         self.rules.verified.borrow_mut().insert(self.observed.source, until);
     }
 

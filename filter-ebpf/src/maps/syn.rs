@@ -7,20 +7,22 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap};
+use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
-use filter_common::abi::{BanKey, MAX_VERIFIED, SynSecrets};
+use filter_common::abi::SynSecrets;
 use filter_common::parse::PacketRead as _;
 use filter_common::policy::asked::Asked;
 use filter_common::policy::classifier::{Effects, Step};
+use filter_common::policy::limiter::KeyHasher;
 use filter_common::policy::observed::{Observed, family};
 use filter_common::policy::scratch::{Scratch, SynHeaders};
 use filter_common::policy::syn::reply::{self, Answer};
+use filter_common::policy::syn::verified::Place;
 use filter_common::policy::syn::{Defender, Segment, challenge};
 use filter_common::table::RULE_LINES;
-use filter_common::table::lines::Lines;
+use filter_common::table::lines::{LINE_BYTES, Lines, WORDS};
 
-use super::lines::{geometry, in_lines};
+use super::lines::{KernelLine, geometry, in_lines};
 use super::policy::{KernelEffects, rules, scratch};
 use crate::packet::XdpPacket;
 
@@ -29,7 +31,7 @@ static SYN_GATES: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static SYN_SECRETS: Array<SynSecrets> = Array::with_max_entries(1, 0);
 #[map]
-static VERIFIED: LruHashMap<BanKey, u64> = LruHashMap::with_max_entries(MAX_VERIFIED, 0);
+static VERIFIED: Array<[u64; WORDS]> = Array::with_max_entries(1, 0);
 
 /// Bytes of the headers that a cookie is made of, and of what a socket is looked up by.
 const IPV4_HEADER: u32 = 20;
@@ -78,12 +80,22 @@ struct KernelDefender<'a, 'b, const FRAGS: bool, L> {
     syn: &'a mut SynHeaders,
 }
 
-impl<const FRAGS: bool, L> KernelDefender<'_, '_, FRAGS, L> {
-    #[inline(always)]
-    fn source(&self) -> BanKey {
-        let Observed { source, family, .. } = self.effects.observed;
-        BanKey { address: *source, family: u64::from(*family) }
-    }
+/// The secrets, while the controller may be writing the key that is not in use.
+#[inline(always)]
+fn secrets() -> Option<&'static SynSecrets> {
+    // SAFETY: a value of the map, which stays as long as the program.
+    Some(unsafe { &*SYN_SECRETS.get_ptr(0)? })
+}
+
+/// Where a source would be known.
+#[inline(always)]
+fn verified_place(observed: &Observed) -> Option<Place> {
+    Some(Place::of(&KeyHasher::from_words(secrets()?.places), observed))
+}
+
+#[inline(always)]
+fn verified_line(line: u32) -> Option<KernelLine> {
+    VERIFIED.get_ptr(line).map(KernelLine)
 }
 
 impl<const FRAGS: bool, L: Lines> Effects for KernelDefender<'_, '_, FRAGS, L> {
@@ -145,23 +157,33 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
     }
 
     #[inline(always)]
-    fn is_verified(&mut self, now: u64) -> bool {
-        let Some(until) = VERIFIED.get_ptr(self.source()) else { return false };
-        // SAFETY: as above.
-        unsafe { core::ptr::read_volatile(until) > now }
+    fn verified_until(&mut self) -> u64 {
+        let Some(place) = verified_place(self.effects.observed) else { return 0 };
+        let marked = verified_line(place.marks().0).is_some_and(|marks| place.is_marked(marks));
+        if !marked {
+            return 0;
+        }
+        verified_line(place.line()).map_or(0, |line| place.until(line))
     }
 
     #[inline(always)]
-    fn verify(&mut self, until: u64) {
-        // It fails only where the kernel has no free element at hand: the next challenge does it.
-        let _ = VERIFIED.insert(self.source(), until, 0);
+    fn verify(&mut self, now: u64, until: u64) {
+        let Some(place) = verified_place(self.effects.observed) else { return };
+        let (marks, byte) = place.marks();
+        let (Some(line), Some(marks)) = (verified_line(place.line()), verified_line(marks)) else { return };
+        let entry = place.entry(line, now, until);
+        let slot = line.0.cast::<u64>().wrapping_add(entry.slot as usize & (WORDS - 1)).cast_mut();
+        let mark = marks.0.cast::<u8>().wrapping_add(byte as usize & (LINE_BYTES - 1)).cast_mut();
+        // SAFETY: a word and a byte of a map's values, aligned; another CPU may replace them, each at once.
+        unsafe {
+            core::ptr::write_volatile(slot, entry.word);
+            core::ptr::write_volatile(mark, entry.marks);
+        }
     }
 
     #[inline(always)]
     fn number(&mut self, segment: &Segment, before: bool) -> u32 {
-        let Some(secrets) = SYN_SECRETS.get_ptr(0) else { return 0 };
-        // SAFETY: a value of the map. The controller writes a key only while it is not in use.
-        let secrets = unsafe { &*secrets };
+        let Some(secrets) = secrets() else { return 0 };
         let which = (secrets.current ^ u64::from(before)) & 1;
         challenge(self.effects.observed, segment.ports, secrets.keys[which as usize])
     }
@@ -171,7 +193,7 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
     fn cookie(&mut self, segment: &Segment, is_made: bool) -> Option<u64> {
         self.copy(segment)?;
         // What the verifier knows of where a number comes from is lost: it has to see that the very number is in bounds.
-        let header = XdpPacket::<FRAGS>::new(self.effects.ctx).blur(segment.header() as usize);
+        let header = self.packet().blur(segment.header() as usize);
         if !(LEAST_TCP..=MOST_TCP).contains(&header) {
             return None;
         }
@@ -206,21 +228,26 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
 
     #[inline(always)]
     fn answer(&mut self, segment: &Segment, answer: Answer) -> bool {
-        let mut packet = XdpPacket::<FRAGS>::new(self.effects.ctx);
+        let mut packet = self.packet();
         reply::write(&mut packet, self.effects.observed, segment, answer).is_some()
     }
 
     #[inline(always)]
     fn segment(&mut self) -> Segment {
-        Segment::of(&XdpPacket::<FRAGS>::new(self.effects.ctx), self.effects.observed)
+        Segment::of(&self.packet(), self.effects.observed)
     }
 }
 
-impl<const FRAGS: bool, L> KernelDefender<'_, '_, FRAGS, L> {
+impl<'b, const FRAGS: bool, L> KernelDefender<'_, 'b, FRAGS, L> {
+    #[inline(always)]
+    fn packet(&self) -> XdpPacket<'b, FRAGS> {
+        XdpPacket::of_length(self.effects.ctx, self.effects.observed.bytes as usize)
+    }
+
     /// Copies the headers as they are in the frame.
     #[inline(always)]
     fn copy(&mut self, segment: &Segment) -> Option<()> {
-        let packet = XdpPacket::<FRAGS>::new(self.effects.ctx);
+        let packet = self.packet();
         let (network, transport) = (segment.network as usize, segment.transport as usize);
         let is_v4 = self.effects.observed.family == family::V4;
         for (at, word) in self.syn.ip.iter_mut().enumerate() {

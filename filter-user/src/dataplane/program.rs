@@ -12,13 +12,15 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::generated::bpf_map_type;
 use aya_obj::programs::XdpAttachType;
 use filter_common::abi::{
-    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, MAX_VERIFIED, POLICY_GLOBAL, PROGRAM,
-    PROGRAM_FRAGS, RULE_SLOTS, RULES_GLOBAL, SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS, map,
+    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, POLICY_GLOBAL, PROGRAM, PROGRAM_FRAGS,
+    RULE_SLOTS, RULES_GLOBAL, SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS, map,
 };
 use filter_common::config::{PolicySwitches, Switches};
 use filter_common::policy::asked::{AskedKey, WATCHED_WORDS};
 use filter_common::policy::classifier::RulesGeometry;
+use filter_common::policy::syn::verified;
 use filter_common::policy::tables::PolicyTables;
+use filter_common::table::lines::LINE_BYTES;
 
 use super::DataplaneError;
 use super::generation::Generation;
@@ -56,7 +58,7 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
     if policy.switches.defences != 0 {
         let array = bpf_map_type::BPF_MAP_TYPE_ARRAY;
         pin(map::SYN_GATES, pins.syn_gates(), array, [4, 8, RULE_SLOTS])?;
-        pin(map::VERIFIED, pins.verified(), bpf_map_type::BPF_MAP_TYPE_LRU_HASH, [BAN_KEY, 8, MAX_VERIFIED])?;
+        pin(map::VERIFIED, pins.verified(), array, [4, LINE, verified::LINES])?;
         secrets::pin(&pins.syn_secrets())?;
     }
     if policy.rules.rules > 0 {
@@ -66,6 +68,10 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
     }
     Ok(())
 }
+
+/// Bytes of a line.
+#[expect(clippy::cast_possible_truncation, reason = "64")]
+const LINE: u32 = LINE_BYTES as u32;
 
 /// Bytes of a key of the bans.
 #[expect(clippy::cast_possible_truncation, reason = "24")]
@@ -157,7 +163,7 @@ pub(super) fn load(
             .map_max_entries(map::SYN_GATES, RULE_SLOTS)
             .map_pin_path(map::SYN_GATES, &gates)
             .map_pin_path(map::SYN_SECRETS, &secrets)
-            .map_max_entries(map::VERIFIED, MAX_VERIFIED)
+            .map_max_entries(map::VERIFIED, verified::LINES)
             .map_pin_path(map::VERIFIED, &verified);
     }
     if let Some(policy) = policy.filter(|policy| policy.rules.rules > 0) {

@@ -1,6 +1,7 @@
-//! The secrets that challenges to unknown sources are made with.
+//! The secrets of the SYN defence: those that challenges to unknown sources are made with, and what the places of sources that
+//! answered are hashed with, which stays.
 //!
-//! Decides when they change: every [`PERIOD`], as the controller looks after its interfaces. A challenge that was made with the secret before
+//! Decides when the former change: every [`PERIOD`], as the controller looks after its interfaces. A challenge that was made with the secret before
 //! is accepted, so an answer may take between one and two periods. Where no controller runs, the secrets stay: nobody who has
 //! to answer is cut off, and who learns a secret by trying needs as long as for any of 128 bits. Trusts the kernel's random
 //! numbers.
@@ -9,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use filter_common::abi::{SynSecrets, map};
+use filter_common::policy::limiter::KeyHasher;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::warn;
 
@@ -23,7 +25,8 @@ pub(super) fn pin(path: &Path) -> Result<(), DataplaneError> {
     if path.exists() {
         return Ok(());
     }
-    pin_value(map::SYN_SECRETS, path, SynSecrets { keys: [key()?, key()?], current: 0 })
+    let places = KeyHasher::new(key()?[0], 0).words();
+    pin_value(map::SYN_SECRETS, path, SynSecrets { keys: [key()?, key()?], current: 0, places })
 }
 
 /// When the secret was changed last.

@@ -218,9 +218,9 @@ impl Walk {
         let rule = self.outcome.rule;
         let Some(record) = RecordLine::read(lines, geometry.records, rule) else { return Step::Over };
         let undecided = if self.candidates.is_empty() { Step::Over } else { Step::Next };
-        let now = self.now(effects);
         let counts_only = record.has(COUNTS_ONLY);
-        let kind = defend(effects, record.defence(), (record.argument(), record.counter()), counts_only, now);
+        let numbers = (record.argument(), record.counter());
+        let kind = defend(effects, record.defence(), numbers, counts_only, |effects| self.now(effects));
         if kind == OutcomeKind::None {
             return undecided;
         }

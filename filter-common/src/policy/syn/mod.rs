@@ -24,13 +24,14 @@
 //! in use for as long as the controller takes to change it twice, so an answer may take that long; without a controller it
 //! stays.
 //!
-//! **What it costs.** Nothing for packets that the rule's conditions do not match. A reset where sources are verified: one or two
-//! hashes, unless the gate has been closed for long. A SYN: its record's line, the clock, two
-//! map look-ups and a bucket for the gate; then for `cookie` a socket look-up and the kernel's hash, for `verify` a look-up
-//! among the verified sources, a hash, and writing some 60 bytes.
+//! **What it costs.** Nothing for packets that the rule's conditions do not match. A reset where sources are verified: the clock
+//! and one or two hashes, unless the gate has been closed for long. A SYN: its record's line; where there is a gate the clock,
+//! a map look-up and a bucket; then for `cookie` a socket look-up and the kernel's hash, for `verify` a line of the
+//! [verified] sources and a hash; and writing some 60 bytes.
 
 pub mod reply;
 pub mod siphash;
+pub mod verified;
 
 use super::classifier::{Effects, OutcomeKind};
 use super::observed::{Observed, family};
@@ -103,10 +104,10 @@ pub trait Defender: Effects {
     fn open_until(&mut self, counter: u32) -> u64;
     /// Keeps it open until then.
     fn open(&mut self, counter: u32, until: u64);
-    /// Whether the packet's source has answered, and not too long ago.
-    fn is_verified(&mut self, now: u64) -> bool;
+    /// The time until which the packet's source is let through as it has answered; 0 where it is not known.
+    fn verified_until(&mut self) -> u64;
     /// The packet's source has answered; it is let through until then.
-    fn verify(&mut self, until: u64);
+    fn verify(&mut self, now: u64, until: u64);
     /// What [`challenge`] makes of the packet with the secret of now, or with the one before.
     fn number(&mut self, segment: &Segment, before: bool) -> u32;
     /// The kernel's cookie for this SYN and, in the upper half, the maximum segment size that it says; `None` where no
@@ -168,21 +169,26 @@ impl Segment {
 /// What becomes of a segment under a defence; [`OutcomeKind::None`] where it goes on to the next rule.
 ///
 /// `words` are those of [`Defence::words`], `limit` the rule's own, `counter` that of its counters. Where the rule only
-/// counts, nothing is answered.
+/// counts, nothing is answered. `clock` is asked where the time is of matter: neither for a cookie nor for a challenge to a
+/// source that is not known, if there is no gate.
 #[inline(always)]
 pub fn defend<E: Defender>(
     effects: &mut E,
     words: [u64; 2],
     (limit, counter): (u32, u32),
     counts_only: bool,
-    now: u64,
+    mut clock: impl FnMut(&mut E) -> u64,
 ) -> OutcomeKind {
     let mode = (words[0] & 0xff) as u32;
     let segment = effects.segment();
     if segment.flags & RST as u32 != 0 {
+        if mode != Mode::Verify as u32 {
+            return OutcomeKind::None;
+        }
+        let now = clock(effects);
         // No challenge was made since the secrets of now are in use: nothing to compute.
         let is_challenging = words[0] & HAS_GATE == 0 || effects.open_until(counter) + ANSWER_NS > now;
-        return if mode == Mode::Verify as u32 && is_challenging {
+        return if is_challenging {
             reset(effects, &segment, words[0] >> 32, now)
         } else {
             OutcomeKind::None
@@ -190,15 +196,20 @@ pub fn defend<E: Defender>(
     }
     if words[0] & HAS_GATE != 0 {
         let gate_limit = (words[1] & 0xffff_ffff) as u32;
+        let now = clock(effects);
         if !is_open(effects, gate_limit, counter, words[0] >> 16 & 0xffff, now) {
             return OutcomeKind::None;
         }
     }
     if mode == Mode::Limit as u32 {
+        let now = clock(effects);
         return if effects.is_over(limit, now) { OutcomeKind::SynLimit } else { OutcomeKind::None };
     }
-    if mode == Mode::Verify as u32 && effects.is_verified(now) {
-        return OutcomeKind::None;
+    if mode == Mode::Verify as u32 {
+        let until = effects.verified_until();
+        if until != 0 && until > clock(effects) {
+            return OutcomeKind::None;
+        }
     }
     if segment.is_plain == 0 {
         return OutcomeKind::Unanswerable;
@@ -220,7 +231,7 @@ fn reset<E: Defender>(effects: &mut E, segment: &Segment, trust_s: u64, now: u64
     if differs(effects.number(segment, false)) && differs(effects.number(segment, true)) {
         return OutcomeKind::None;
     }
-    effects.verify(now + trust_s * 1_000_000_000);
+    effects.verify(now, now + trust_s * 1_000_000_000);
     OutcomeKind::Answer
 }
 

@@ -1,8 +1,10 @@
-//! SipHash-2-4 (Aumasson and Bernstein, 2012) of what a connection's first segment says of its ends.
+//! SipHash-1-3 (Aumasson and Bernstein, 2012) of what a connection's first segment says of its ends.
 //!
-//! Whoever can ask for as many hashes as they like, as anybody can who sends SYNs from an address of their own, learns
-//! nothing of the secret or of the hash of other addresses. The messages are of two lengths, so there is no loop. Costs some
-//! 140 instructions for 12 bytes, 230 for 36.
+//! Whoever can ask for as many hashes as they like, as anybody can who sends SYNs from an address of their own, is to learn
+//! nothing of the secret or of the hash of other addresses. The function of its authors' choice, with twice the rounds for each
+//! word, is for codes that have to stand for years. Here a secret lasts for two minutes, and of its hashes only 31 bits are
+//! shown: what hash tables are kept from floods with in many languages does, and is 6 ns less in a SYN of IPv4. The messages
+//! are of two lengths, so there is no loop. Costs some 160 instructions of eBPF for 12 bytes, 260 for 36: it has no rotation.
 
 /// The hash of twelve bytes: `first` and then `last`, both as little-endian numbers.
 #[inline(always)]
@@ -49,14 +51,12 @@ impl State {
     const fn take(&mut self, word: u64) {
         self.d ^= word;
         self.round();
-        self.round();
         self.a ^= word;
     }
 
     #[inline(always)]
     const fn end(mut self) -> u64 {
         self.c ^= 0xff;
-        self.round();
         self.round();
         self.round();
         self.round();
@@ -79,15 +79,15 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    #![expect(deprecated, reason = "the standard library's SipHash-2-4 is the oracle")]
-    use std::hash::{Hasher as _, SipHasher};
+    use std::hash::Hasher as _;
 
     use proptest::prelude::*;
+    use siphasher::sip::SipHasher13;
 
     use super::*;
 
     fn oracle([a, b]: [u64; 2], words: &[u64], last: u32) -> u64 {
-        let mut hasher = SipHasher::new_with_keys(a, b);
+        let mut hasher = SipHasher13::new_with_keys(a, b);
         words.iter().for_each(|word| hasher.write(&word.to_le_bytes()));
         hasher.write(&last.to_le_bytes());
         hasher.finish()
@@ -95,7 +95,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_siphash_2_4(key: [u64; 2], first: [u64; 4], last: u32) {
+        fn it_is_siphash_1_3(key: [u64; 2], first: [u64; 4], last: u32) {
             prop_assert_eq!(of_12_bytes(key, first[0], last), oracle(key, &first[..1], last));
             prop_assert_eq!(of_36_bytes(key, first, last), oracle(key, &first, last));
         }

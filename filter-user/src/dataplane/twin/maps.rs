@@ -7,10 +7,9 @@
 use std::path::PathBuf;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map};
-use filter_common::abi::{
-    BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, MAX_VERIFIED, RULE_SLOTS, SET_SLOTS, map,
-};
+use aya::maps::{Array, HashMap, Map, MapData};
+use filter_common::abi::{BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, RULE_SLOTS, SET_SLOTS, map};
+use filter_common::policy::syn::verified;
 use filter_common::table::lines::WORDS;
 
 use super::super::DataplaneError;
@@ -56,24 +55,30 @@ pub(super) const MAPS: [(&str, Origin); 11] = [
     ),
     (map::SYN_SECRETS, Origin::Read(|_| 1, |parts, pins| parts.defends().then(|| pins.syn_secrets()))),
     (map::SYN_GATES, Origin::Copied(|parts| if parts.defends() { RULE_SLOTS } else { 1 }, copy_gates)),
-    (map::VERIFIED, Origin::Copied(|parts| if parts.defends() { MAX_VERIFIED } else { 1 }, copy_verified)),
+    (map::VERIFIED, Origin::Copied(|parts| if parts.defends() { verified::LINES } else { 1 }, copy_verified)),
 ];
 
 /// Buckets as the program on the interfaces has them now; each is a word, so each is of one moment.
 fn copy_buckets(parts: &TwinParts, _: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
-    let error = DataplaneError::map(map::BUCKETS);
     let Some(live) = &parts.buckets else { return Ok(()) };
-    let live = Map::Array(same_map(map::BUCKETS, live)?);
-    let (live, own) = (
-        Array::<_, [u64; WORDS]>::try_from(live).map_err(DataplaneError::map(map::BUCKETS))?,
-        ebpf.map_mut(map::BUCKETS).ok_or_else(|| missing(map::BUCKETS))?,
-    );
-    let mut own = Array::<_, [u64; WORDS]>::try_from(own).map_err(DataplaneError::map(map::BUCKETS))?;
+    copy_lines((map::BUCKETS, live), parts.bucket_lines(), ebpf)
+}
+
+/// The first `most` lines of an installation's map, those that hold anything.
+fn copy_lines(
+    (name, live): (&'static str, &MapData),
+    most: u32,
+    ebpf: &mut Ebpf,
+) -> Result<(), DataplaneError> {
+    let live = Map::Array(same_map(name, live)?);
+    let live = Array::<_, [u64; WORDS]>::try_from(live).map_err(DataplaneError::map(name))?;
+    let own = ebpf.map_mut(name).ok_or_else(|| missing(name))?;
+    let mut own = Array::<_, [u64; WORDS]>::try_from(own).map_err(DataplaneError::map(name))?;
     let copy = |line| match live.get(&line, 0)? {
         words if words == [0; WORDS] => Ok(()),
         words => own.set(line, words, 0),
     };
-    (0..live.len().min(parts.bucket_lines())).try_for_each(copy).map_err(error)
+    (0..live.len().min(most)).try_for_each(copy).map_err(DataplaneError::map(name))
 }
 
 /// The bans of now.
@@ -105,15 +110,5 @@ fn copy_gates(_: &TwinParts, live: &Live, ebpf: &mut Ebpf) -> Result<(), Datapla
 /// The sources that are let through now.
 fn copy_verified(_: &TwinParts, live: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
     let Some(live) = &live.verified else { return Ok(()) };
-    let failed = || DataplaneError::map(map::VERIFIED);
-    let live = Map::LruHashMap(same_map(map::VERIFIED, live)?);
-    let live = HashMap::<_, BanKey, u64>::try_from(live).map_err(failed())?;
-    let own = ebpf.map_mut(map::VERIFIED).ok_or_else(|| missing(map::VERIFIED))?;
-    let mut own = HashMap::<_, BanKey, u64>::try_from(own).map_err(failed())?;
-    // Where an element goes while it is looked at, the kernel begins with the first again.
-    for element in live.iter().take(2 * MAX_VERIFIED as usize) {
-        let (source, until) = element.map_err(failed())?;
-        own.insert(source, until, 0).map_err(failed())?;
-    }
-    Ok(())
+    copy_lines((map::VERIFIED, live), verified::LINES, ebpf)
 }
