@@ -202,14 +202,12 @@ impl Answerer {
     fn frame(&self, family: Family) -> (Frame, SourcePattern) {
         let eth = self.lane.to_victim();
         match family {
-            Family::V4 => (
-                syn(eth.ipv4([0; 4], PROBE_V4), PORT),
-                SourcePattern::miss_v4(LIMITED, Order::Random),
-            ),
-            Family::V6 => (
-                syn(eth.ipv6([0; 16], PROBE_V6), PORT),
-                SourcePattern::miss_v6(LIMITED, Order::Random),
-            ),
+            Family::V4 => {
+                (syn(eth.ipv4([0; 4], PROBE_V4), PORT), SourcePattern::miss_v4(LIMITED, Order::Random))
+            }
+            Family::V6 => {
+                (syn(eth.ipv6([0; 16], PROBE_V6), PORT), SourcePattern::miss_v6(LIMITED, Order::Random))
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The packets that policies are measured with.
 
-use harness::packet::{Builder, Family, tcp_flag};
 use harness::Frame;
+use harness::packet::{Builder, Family, tcp_flag};
 use serde::{Serialize, Serializer};
 
 use crate::lane::{Lane, VICTIM_V4};

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use harness::packet::Family;
 use harness::Sandbox;
 use harness::asked::Asked;
+use harness::packet::Family;
 
 use super::case::{Case, Meets};
 use super::lru::LruLimiter;

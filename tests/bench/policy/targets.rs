@@ -17,7 +17,8 @@ pub fn judge(report: &Report) -> Vec<Target> {
     let lru_ns = over_floor(Case::LruLimiter);
     let (bytes, ms) = (policies.and_then(Policies::most_bucket_bytes), policies.and_then(Policies::slowest));
     let half_of_tx = |name: &str, by| {
-        let wanted = format!("{name}: at least 50% of the SYNs that a bare XDP_TX sends back, in either family");
+        let wanted =
+            format!("{name}: at least 50% of the SYNs that a bare XDP_TX sends back, in either family");
         let found = policies.and_then(|policies| policies.least_of_bare_tx(by));
         Target::of(&wanted, found.map(|share| share * 100.0), Bound::AtLeast(50.0), "%")
     };
