@@ -3,21 +3,26 @@
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use filter_common::verdict::Reason;
+use harness::flood::pin;
 use harness::packet::tcp_flag;
 use harness::{CountDrop, Flood, Frame, Netns, Order, PassAll, SourcePattern, VethOptions, VethPair};
 
-use crate::field::{BLOCKED_MAC, Field, INTERFACE, VICTIM_V4, stats};
+use crate::field::{BLOCKED_MAC, Field, INTERFACE, PATIENCE, VICTIM_V4, stats};
 
 const PORT: u16 = 443;
 /// The interface that clients come by.
 const CLIENTS: &str = "eth1";
-/// Connections of legitimate clients, and how many are tried at a time.
-const CONNECTIONS: u64 = 400;
+/// How many connections are tried at a time, for how long, and how many that has to be at least.
 const AT_ONCE: u64 = 4;
+const FLOODED: Duration = Duration::from_secs(3);
+const LEAST: u64 = 400;
+/// The core that floods, and the one that all else happens on.
+const FLOOD_CPU: usize = 1;
+const OTHERS_CPU: usize = 0;
 /// How long a client waits, its kernel's retries included.
 const WAIT: Duration = Duration::from_secs(20);
 /// More than a flood can send within a test; it is stopped at the end.
@@ -26,6 +31,7 @@ const VICTIM_V6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
 /// A server that gives back what it is sent, until it is told to end.
 fn serve(listener: &TcpListener, ended: &AtomicBool) -> Result<()> {
+    pin(OTHERS_CPU)?;
     for stream in listener.incoming() {
         if ended.load(Ordering::Relaxed) {
             break;
@@ -51,6 +57,29 @@ fn connect(attacker: &Netns, server: SocketAddr) -> Result<()> {
     stream.read_exact(&mut answer)?;
     ensure!(answer == question);
     Ok(())
+}
+
+/// What became of connections.
+#[derive(Default)]
+struct Connections {
+    tried: AtomicU64,
+    kept: AtomicU64,
+}
+
+impl Connections {
+    /// Clients, one after the other.
+    fn make(&self, attacker: &Netns, server: SocketAddr) -> Result<()> {
+        pin(OTHERS_CPU)?;
+        let begun = Instant::now();
+        while begun.elapsed() < FLOODED || self.tried.load(Ordering::Relaxed) < LEAST {
+            self.tried.fetch_add(1, Ordering::Relaxed);
+            match connect(attacker, server) {
+                Ok(()) => drop(self.kept.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => println!("{server}: {error:#}"),
+            }
+        }
+        Ok(())
+    }
 }
 
 fn syn(field: &Field, server: IpAddr) -> (Frame, SourcePattern) {
@@ -101,31 +130,29 @@ fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
             let server = SocketAddr::from((server, PORT));
             let (before, taken_up) = (answered(&levee, reason)?, strays.dropped()?.packets);
             let (frame, sources) = syn(&field, address);
-            let flood = Flood::new(&frame, sources.with_l4_checksum(), FLOOD)?.restored().cpu(1);
+            let flood = Flood::new(&frame, sources.with_l4_checksum(), FLOOD)?.restored().cpu(FLOOD_CPU);
             let flood = flood.start(&field.attacker, INTERFACE)?;
-            let (kept, attacker) = (AtomicU64::new(0), &field.attacker);
+            let deadline = Instant::now() + PATIENCE;
+            while flood.sent()? == 0 {
+                ensure!(Instant::now() < deadline, "the flood does not begin");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let (connections, attacker) = (Connections::default(), &field.attacker);
+            let (begun, sent) = (Instant::now(), flood.sent()?);
             std::thread::scope(|scope| {
-                for _ in 0..AT_ONCE {
-                    scope.spawn(|| {
-                        for _ in 0..CONNECTIONS / AT_ONCE {
-                            if connect(attacker, server).is_ok() {
-                                kept.fetch_add(1, Ordering::Relaxed);
-                            }
-                        }
-                    });
-                }
-            });
+                let clients: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| connections.make(attacker, server))).collect();
+                clients.into_iter().try_for_each(|client| client.join().expect("no client panics"))
+            })?;
+            let (sent, took) = (flood.sent()? - sent, begun.elapsed());
             let report = flood.stop()?;
-            let kept = kept.into_inner();
             let answered = answered(&levee, reason)? - before;
             let taken_up = strays.dropped()?.packets - taken_up;
+            let (tried, kept) = (connections.tried.into_inner(), connections.kept.into_inner());
             println!(
-                "{address}: {kept} of {CONNECTIONS} connections; {} SYNs in {:.1} s, {answered} answered, {taken_up} of \
-                 the answers came back",
-                report.sent,
-                report.elapsed.as_secs_f64()
+                "{address}: {kept} of {tried} connections within {took:.1?} and {sent} SYNs; {answered} answered, \
+                 {taken_up} of the answers came back"
             );
-            ensure!(kept * 100 >= CONNECTIONS * 99, "{address}: {kept} of {CONNECTIONS} connections");
+            ensure!(kept * 100 >= tried * 99, "{address}: {kept} of {tried} connections");
             ensure!(answered >= report.delivered(), "{answered} of {} were answered", report.delivered());
             Ok(())
         });
