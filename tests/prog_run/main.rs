@@ -14,6 +14,7 @@ mod swaps;
 mod tables;
 mod traffic;
 mod twin;
+mod twin_defend;
 
 fn main() -> ExitCode {
     harness::suite::run(harness::tests![
@@ -130,6 +131,9 @@ fn main() -> ExitCode {
         twin::a_twin_tells_the_rules_that_a_packet_met_and_what_they_did,
         twin::a_policy_can_be_tried_that_is_not_in_force,
         twin::a_twin_leaves_no_pin_with_and_without_an_interface,
+        twin_defend::who_answered_a_challenge_is_known_to_a_twin_and_who_answers_a_twin_is_known_there_alone,
+        twin_defend::resets_are_looked_at_for_as_long_as_a_challenge_may_be_answered,
+        twin_defend::the_kernel_makes_no_cookie_for_a_twin_nor_for_a_rule_that_only_counts,
         traffic::every_row_counts_the_same_as_native_traffic,
         traffic::every_row_counts_the_same_as_generic_traffic,
         traffic::a_blocked_source_is_dropped_in_every_shape_of_native_traffic,

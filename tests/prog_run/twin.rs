@@ -23,7 +23,7 @@ fn twin(dataplane: &Dataplane, state: TwinState, switches: Switches) -> Result<T
     Ok(dataplane.open_twin(&parts, INTERFACE, switches)?.load(&parts)?)
 }
 
-fn twin_of(attached: &Attached, state: TwinState) -> Result<Twin> {
+pub fn twin_of(attached: &Attached, state: TwinState) -> Result<Twin> {
     twin(&attached.opened.dataplane(), state, attached.report.switches)
 }
 

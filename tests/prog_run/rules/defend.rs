@@ -89,7 +89,7 @@ fn ends(family: Family) -> (IpAddr, IpAddr) {
     }
 }
 
-fn segment(family: Family, port: u16, flags: u8, sequence: u32) -> Frame {
+pub fn segment(family: Family, port: u16, flags: u8, sequence: u32) -> Frame {
     let frame = ip(family).tcp(40_000, port, flags).build();
     with_sequence(frame, family, sequence)
 }
@@ -101,14 +101,21 @@ fn with_sequence(frame: Frame, family: Family, sequence: u32) -> Frame {
 }
 
 /// A socket that listens on a port of both families, which is any.
-fn listener(bench: &Bench) -> Result<(TcpListener, u16)> {
+pub fn listener(bench: &Bench) -> Result<(TcpListener, u16)> {
     let listener = bench.attached.inside.in_ns(|| TcpListener::bind("[::]:0"))?;
     let port = listener.local_addr()?.port();
     Ok((listener, port))
 }
 
+/// The number that a SYN's source has to reset.
+pub fn challenged(bench: &Bench, syn: &[u8]) -> Result<u32> {
+    let (reason, bytes) = bench.probe().answer(syn)?;
+    ensure!(reason == SynChallenge, "{}", reason.name());
+    Ok(Answer::read(&bytes).with_context(|| super::bench::hex(&bytes))?.acknowledges)
+}
+
 /// When the kernel makes SYN cookies.
-fn set_cookies(bench: &Bench, setting: &str) -> Result<()> {
+pub fn set_cookies(bench: &Bench, setting: &str) -> Result<()> {
     bench.attached.inside.in_ns(|| std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", setting))?;
     Ok(())
 }
