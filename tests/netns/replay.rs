@@ -256,6 +256,11 @@ pub fn what_did_not_pass_is_written_and_can_be_replayed_again() -> Result<()> {
     ensure!(verdicts(&again) == [2_000, 0, 2_000] && again["stopped"]["percent"] == 100.0, "{again:#}");
     // The last is the one before the last, which passed.
     ensure!(again["capture"]["first"] == report["capture"]["first"]);
+    // What goes elsewhere does not reach the host either.
+    let elsewhere = field.file("r", policy("redirect lo udp dport 9"))?;
+    let report = replay(&levee, &file, &["--config", &elsewhere])?;
+    ensure!(verdicts(&report) == [3_000, 1_000, 1_000] && packets(&report["total"]["redirect"]) == 1_000);
+    ensure!(packets(&report["stopped"]) == 2_000, "{report:#}");
     let before = std::fs::read(&file)?;
     refused(&levee.cmd(&["replay", &file, "--write-dropped", &file])?, &["is the capture that is read"])?;
     ensure!(std::fs::read(&file)? == before, "the capture was written to");
