@@ -25,6 +25,8 @@ pub struct Cost {
     pub over_floor: Series,
     /// Beyond the program without a policy, beside which it was measured; of Levee alone.
     pub over_none: Option<Series>,
+    /// The median of that over the floor of the same run, which tells machines of different pace from one another.
+    pub over_none_by_floor: Option<f64>,
     /// Instructions of the program once the verifier had pruned it.
     pub instructions: Option<u32>,
     /// Bytes of its buckets.
@@ -80,12 +82,14 @@ fn cost(stand: &Stand, packets: Packets, measured: &Measurement, none: &[f64]) -
     }
     let differences = measured.rounds_ns.iter().zip(none).map(|(with, without)| with - without).collect();
     let is_levee = !matches!(case, Case::None | Case::LruLimiter);
+    let over_none = if is_levee { Some(Series::of("ns", differences)?) } else { None };
     Ok(Cost {
         case,
         packets,
         floor_ns: measured.floor_ns,
         over_floor: Series::of("ns", measured.rounds_ns.clone())?,
-        over_none: if is_levee { Some(Series::of("ns", differences)?) } else { None },
+        over_none_by_floor: over_none.as_ref().map(|added| added.median / measured.floor_ns),
+        over_none,
         instructions: stand.instructions,
         bucket_bytes: stand.filter.memory()?,
     })

@@ -22,6 +22,7 @@ pub fn rows(policies: &Policies) -> Vec<Rows> {
                 "greatest",
                 "n",
                 "floor",
+                "over none / floor",
                 "instructions",
                 "buckets",
             ],
@@ -103,6 +104,7 @@ fn cost(cost: &Cost) -> Vec<String> {
     });
     row.push(cost.over_floor.n.to_string());
     row.push(format!("{:.0} ns", cost.floor_ns));
+    row.push(or_dash(cost.over_none_by_floor.map(|ratio| format!("{ratio:.1}x"))));
     row.push(or_dash(cost.instructions));
     row.push(or_dash(cost.bucket_bytes.map(megabytes)));
     row
