@@ -14,6 +14,7 @@ pins=${LEVEE_TOOLCHAIN_ENV:-$root/scripts/ebpf-toolchain.env}
 target=${CARGO_TARGET_DIR:-$root/target}
 [[ $target == /* ]] || target=$PWD/$target
 tools=$target/tools
+programs=$tools/programs
 log=$target/setup.log
 rustup_home=${RUSTUP_HOME:-${HOME:-/root}/.rustup}
 cargo_home=${CARGO_HOME:-${HOME:-/root}/.cargo}
@@ -101,6 +102,38 @@ install_optional() {
     say "not available here: ${optional[*]}; what needs them will report them as missing (see $log)"
     mkdir -p -- "$tools/unavailable"
     touch -- "${optional[@]/#/$tools/unavailable/}"
+}
+
+# unpack PACKAGE...: fetches them, with what they depend on and this machine lacks, and unpacks all of it into $programs.
+# Nothing is installed, so no daemon starts, now or at the next boot, no script of a package runs, and no package has to
+# give way to another.
+unpack() {
+    local fetched=$programs/fetched lacking package
+    lacking=$(apt_quietly install --simulate --no-install-recommends "$@" | awk '$1 == "Inst" { print $2 }') || return
+    rm -rf -- "$fetched"
+    mkdir -p -- "$fetched" || return
+    # shellcheck disable=SC2086 # One word a package.
+    (cd -- "$fetched" && apt_quietly download $lacking) || return
+    for package in "$fetched"/*.deb; do dpkg-deb -x "$package" "$programs" || return; done
+    rm -r -- "$fetched"
+}
+
+# The programs whose traffic tests let pass: reported when they cannot be had, never fatal. The package lists are fetched
+# as in apt_install, once.
+provide_programs() {
+    ((${#unpacked[@]})) || return 0
+    local package
+    if have apt-get && ! step "programs for tests, of the Debian packages ${unpacked[*]}" unpack "${unpacked[@]}"; then
+        step "Debian's package lists" apt_quietly update || true
+        for package in "${unpacked[@]}"; do
+            step "programs of the Debian package $package" unpack "$package" || true
+        done
+    fi
+    survey
+    ((${#unpacked[@]})) || return 0
+    say "not available here: the programs of ${unpacked[*]}; tests that run them will be skipped (see $log)"
+    mkdir -p -- "$tools/unavailable"
+    touch -- "${unpacked[@]/#/$tools/unavailable/}"
 }
 
 link_toolchain() {
@@ -198,9 +231,17 @@ provide_linker() {
 
 # ------------------------------------------------------------------------------------------------ the groups
 
-# Fills required and optional with the Debian packages that the wanted groups lack.
+# would_unpack PACKAGE COMMAND: the same as would_like for what only tests run, which look where it is unpacked as well.
+would_unpack() {
+    local PATH=$PATH:$programs/usr/bin:$programs/usr/sbin:$programs/bin:$programs/sbin
+    have "$2" || was_unavailable "$1" || unpacked+=("$1")
+}
+
+was_unavailable() { [[ $dry_run == no && -n $(find "$tools/unavailable/$1" -mtime -1 2>/dev/null) ]]; }
+
+# Fills required, optional and unpacked with the Debian packages that the wanted groups lack.
 survey() {
-    required=() optional=()
+    required=() optional=() unpacked=()
     if wants build; then
         needs build-essential cc
     fi
@@ -213,6 +254,25 @@ survey() {
         would_like xdp-tools xdp-filter
         would_like bpftool bpftool
         would_like tcpdump tcpdump
+        would_unpack avahi-daemon avahi-daemon
+        would_unpack bind9-dnsutils dig
+        would_unpack busybox busybox
+        would_unpack chrony chronyd
+        would_unpack curl curl
+        would_unpack dnsmasq-base dnsmasq
+        would_unpack iputils-arping arping
+        would_unpack iputils-ping ping
+        would_unpack iputils-tracepath tracepath
+        would_unpack minissdpd minissdpd
+        would_unpack miniupnpc upnpc
+        would_unpack nginx nginx
+        would_unpack ngtcp2-client gtlsclient
+        would_unpack ngtcp2-server gtlsserver
+        would_unpack openssh-client ssh
+        would_unpack openssh-server sshd
+        would_unpack openssl openssl
+        would_unpack wireguard-go wireguard-go
+        would_unpack wireguard-tools wg
     fi
     if wants lint; then
         would_like shellcheck shellcheck
@@ -252,6 +312,7 @@ missing() {
     survey
     for package in "${required[@]}"; do echo "package $package"; done
     for package in "${optional[@]}"; do echo "package $package (Levee can do without)"; done
+    for package in "${unpacked[@]}"; do echo "programs of $package, not to be installed (tests can do without)"; done
     if wants build; then
         fault=$(link_fault)
         [[ -z $fault ]] || echo "eBPF toolchain: $fault"
@@ -302,6 +363,7 @@ main() {
     survey
     install_required
     install_optional
+    provide_programs
     if wants build; then
         provide_toolchain
         provide_linker

@@ -18,6 +18,7 @@ mod guard;
 mod import;
 mod lifetime;
 mod lost;
+mod ordinary;
 mod policy;
 mod real;
 mod refusals;
@@ -144,6 +145,23 @@ fn main() -> ExitCode {
         set_counters::sets_are_never_missing_and_never_count_down_while_lists_are_replaced,
         clients::parallel_clients_lose_no_change,
         clients::imports_adds_and_attachments_at_once_end_in_one_of_their_orders,
+        ordinary::a_web_session_passes,
+        ordinary::a_large_download_with_offloads_passes,
+        ordinary::quic_passes,
+        ordinary::answers_of_name_servers_pass,
+        ordinary::answers_of_time_servers_pass,
+        ordinary::ssh_sessions_and_copies_pass,
+        ordinary::leases_and_router_advertisements_pass,
+        ordinary::neighbours_are_found,
+        ordinary::duplicate_addresses_are_found,
+        ordinary::pings_pass,
+        ordinary::errors_about_the_path_pass,
+        ordinary::errors_of_closed_ports_pass,
+        ordinary::downloads_over_a_path_of_a_smaller_mtu_pass,
+        ordinary::multicast_dns_passes,
+        ordinary::ssdp_passes,
+        ordinary::a_wireguard_tunnel_passes,
+        ordinary::a_vxlan_tunnel_passes,
         syn::cookies_keep_connections_under_a_spoofed_flood,
         syn::challenges_keep_connections_under_a_spoofed_flood,
         traffic::tagged_frames_of_a_blocked_source_are_dropped_in_native_mode,
