@@ -156,6 +156,7 @@ fn main() -> ExitCode {
         ordinary::duplicate_addresses_are_found,
         ordinary::pings_pass,
         ordinary::errors_about_the_path_pass,
+        ordinary::errors_of_routers_without_a_public_address_pass,
         ordinary::errors_of_closed_ports_pass,
         ordinary::downloads_over_a_path_of_a_smaller_mtu_pass,
         ordinary::multicast_dns_passes,

@@ -30,6 +30,42 @@ pub fn pings_pass() -> Result<()> {
     })
 }
 
+/// Routers without an IPv4 address of their own send errors from a private one, or from 192.0.0.8 (RFC 7600).
+pub fn errors_of_routers_without_a_public_address_pass() -> Result<()> {
+    passes("path_private", &["tracepath", "nginx", "curl", "openssl"], |place| {
+        let beyond = beyond(place)?;
+        let blob = blob(4);
+        place.web_server(End::Here, &blob)?;
+        let (here, router) = (place.ns(End::Here), place.ns(End::There));
+        for from in [None, Some("10.99.0.1/32")] {
+            router.run("ip", &["-4", "address", "flush", "dev", INTERFACE])?;
+            router.run("ip", &["-4", "address", "flush", "dev", "eth1"])?;
+            if let Some(address) = from {
+                router.run("ip", &["address", "add", address, "dev", INTERFACE])?;
+            }
+            let (near, far) = (End::Here.link_local(), "fe80::2");
+            let to = |address, via, device| {
+                let route = ["-4", "route", "replace", address, "via", "inet6", via, "dev", device];
+                router.run("ip", &route).map(drop)
+            };
+            beyond.run("ip", &["address", "replace", "fe80::2/64", "dev", INTERFACE, "nodad"])?;
+            router.run("ip", &["address", "replace", "fe80::1/64", "dev", "eth1", "nodad"])?;
+            to(End::Here.v4(), near, INTERFACE)?;
+            to(BEYOND[0], far, "eth1")?;
+            for (ns, device) in [(here, INTERFACE), (&beyond, INTERFACE)] {
+                let router = End::There.link_local();
+                ns.run("ip", &["-4", "route", "replace", "default", "via", "inet6", router, "dev", device])?;
+            }
+            here.run("ip", &["route", "flush", "cache"])?;
+            let said = place.done(End::Here, "tracepath", &["-n", "-m", "5", BEYOND[0]])?;
+            let error_from = from.map_or("192.0.0.8", |address| address.trim_end_matches("/32"));
+            ensure!(said.contains(error_from) && said.contains("pmtu 1400"), "from {error_from}: {said}");
+            place.download(&beyond, End::Here.v4(), &blob)?;
+        }
+        Ok(())
+    })
+}
+
 /// A network behind the other host.
 fn beyond(place: &Place) -> Result<Netns> {
     let router = place.ns(End::There);
