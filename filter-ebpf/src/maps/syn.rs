@@ -80,18 +80,22 @@ struct KernelDefender<'a, 'b, const FRAGS: bool, L> {
     syn: &'a mut SynHeaders,
 }
 
-/// The secrets, while the controller may be writing the key that is not in use.
-#[inline(always)]
-fn secrets() -> Option<&'static SynSecrets> {
-    // SAFETY: a value of the map, which stays as long as the program.
-    Some(unsafe { &*SYN_SECRETS.get_ptr(0)? })
+/// One field of the secrets. The controller writes all of them at once, but what it changes is not in use.
+macro_rules! secret {
+    ($($field:tt)+) => {
+        // SAFETY: a value of the map, aligned, which stays as long as the program. Volatile, as it may be written meanwhile.
+        SYN_SECRETS.get_ptr(0).map(|secrets| unsafe { core::ptr::read_volatile(&raw const (*secrets).$($field)+) })
+    };
 }
 
 /// Where a source would be known.
 #[inline(always)]
 fn verified_place(observed: &Observed) -> Option<Place> {
-    Some(Place::of(&KeyHasher::from_words(secrets()?.places), observed))
+    Some(Place::of(&KeyHasher::from_words(secret!(places)?), observed))
 }
+
+/// A mark is read out of a word and written as a byte.
+const _: () = assert!(cfg!(target_endian = "little"));
 
 #[inline(always)]
 fn verified_line(line: u32) -> Option<KernelLine> {
@@ -183,9 +187,10 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
 
     #[inline(always)]
     fn number(&mut self, segment: &Segment, before: bool) -> u32 {
-        let Some(secrets) = secrets() else { return 0 };
-        let which = (secrets.current ^ u64::from(before)) & 1;
-        challenge(self.effects.observed, segment.ports, secrets.keys[which as usize])
+        let Some(current) = secret!(current) else { return 0 };
+        let is_second = (current ^ u64::from(before)) & 1 != 0;
+        let Some(key) = (if is_second { secret!(keys[1]) } else { secret!(keys[0]) }) else { return 0 };
+        challenge(self.effects.observed, segment.ports, key)
     }
 
     #[inline(always)]

@@ -20,7 +20,7 @@ use super::values::{map_id, open_map, pin_value, read_value};
 
 /// Bytes of a line.
 #[expect(clippy::cast_possible_truncation, reason = "64")]
-const VALUE_BYTES: u32 = LINE_BYTES as u32;
+pub(super) const VALUE_BYTES: u32 = LINE_BYTES as u32;
 
 /// A generation in the kernel, filled or not, in use or not.
 #[derive(Debug)]

@@ -20,10 +20,10 @@ use filter_common::policy::asked::{AskedKey, WATCHED_WORDS};
 use filter_common::policy::classifier::RulesGeometry;
 use filter_common::policy::syn::verified;
 use filter_common::policy::tables::PolicyTables;
-use filter_common::table::lines::LINE_BYTES;
 
 use super::DataplaneError;
 use super::generation::Generation;
+use super::generation::VALUE_BYTES;
 use super::pins::{InterfacePins, Pins};
 use super::secrets;
 use crate::interface::InterfaceMode;
@@ -58,7 +58,7 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
     if policy.switches.defences != 0 {
         let array = bpf_map_type::BPF_MAP_TYPE_ARRAY;
         pin(map::SYN_GATES, pins.syn_gates(), array, [4, 8, RULE_SLOTS])?;
-        pin(map::VERIFIED, pins.verified(), array, [4, LINE, verified::LINES])?;
+        pin(map::VERIFIED, pins.verified(), array, [4, VALUE_BYTES, verified::LINES])?;
         secrets::pin(&pins.syn_secrets())?;
     }
     if policy.rules.rules > 0 {
@@ -68,10 +68,6 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
     }
     Ok(())
 }
-
-/// Bytes of a line.
-#[expect(clippy::cast_possible_truncation, reason = "64")]
-const LINE: u32 = LINE_BYTES as u32;
 
 /// Bytes of a key of the bans.
 #[expect(clippy::cast_possible_truncation, reason = "24")]

@@ -184,7 +184,11 @@ impl Dataplane {
                 }
             }
         }
-        let ebpf = loader.load(object::TWIN).map_err(program::load_error)?;
+        let mut ebpf = loader.load(object::TWIN).map_err(program::load_error)?;
+        let secrets = MAPS.iter().zip(&read_paths).find(|((name, _), _)| *name == map::SYN_SECRETS);
+        if secrets.is_none_or(|(_, read)| read.is_none()) {
+            maps::set_own_secrets(&mut ebpf)?;
+        }
         let live = |name, path: PathBuf| {
             let is_wanted = parts.state == TwinState::AsNow && parts.defends() && path.exists();
             is_wanted.then(|| open_map(name, &path)).transpose()

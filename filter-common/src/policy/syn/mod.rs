@@ -26,8 +26,9 @@
 //!
 //! **What it costs.** Nothing for packets that the rule's conditions do not match. A reset where sources are verified: the clock
 //! and one or two hashes, unless the gate has been closed for long. A SYN: its record's line; where there is a gate the clock,
-//! a map look-up and a bucket; then for `cookie` a socket look-up and the kernel's hash, for `verify` a line of the
-//! [verified] sources and a hash; and writing some 60 bytes.
+//! a map look-up and a bucket; then for `limit` the clock and a bucket, for `cookie` a socket look-up and the kernel's two
+//! hashes, for `verify` a look for the [verified] source (a hash, and one line or two) and another hash; and writing some
+//! 60 bytes.
 
 pub mod reply;
 pub mod siphash;

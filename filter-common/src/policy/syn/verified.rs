@@ -3,13 +3,14 @@
 //! Decides: a source has one line of eight places, and in each place a word: a tag of the source in the upper half, and in the
 //! lower the time until which it is let through, in [units](UNIT_BITS) of the kernel's clock. Where all eight are taken, the one
 //! that ends first gives way; its source is challenged again. In front of those lines lie marks: a byte for each line, in which
-//! a place that is taken has one of eight bits by its tag. In a flood nearly all sources are in no line, and the marks alone,
-//! 16 KiB that stay in a core's innermost cache, say so.
+//! a place that is taken has one of eight bits by its tag. In a flood nearly all sources are in no line, and the marks, 16 KiB
+//! that stay in a core's innermost cache, mostly say so: of forged sources 7 % need the line as well while 10,000 sources are
+//! known, 26 % while 40,000 are, and 59 % where all places are taken.
 //!
-//! Trusts that nobody knows what sources are hashed with ([`KeyHasher`]): line and tag are 46 bits of that, so a forged source
-//! is taken for one that answered with a probability of eight in 2^32 at most. Words and marks are written whole; of two CPUs
-//! that write one at once one is lost, and that source is challenged again. Memory is fixed: little more than 1 MiB. Costs a
-//! hash and a line of marks; a second line where the mark is there; and no clock where the source is not.
+//! Trusts that nobody knows what sources are hashed with ([`KeyHasher`]). Line and tag are 46 bits of that, so a forged source
+//! is taken for one that answered about eight times in 2^32, where all places are taken. Words and marks are written whole; of
+//! two CPUs that write one at once one is lost, and that source is challenged again. Memory is fixed: little more than 1 MiB.
+//! Costs a hash and a line of marks; a second line where the mark is there; and no clock where the source is not.
 
 use crate::keys::{AddressV4, AddressV6};
 use crate::policy::limiter::KeyHasher;
@@ -18,8 +19,13 @@ use crate::table::lines::{LINE_BYTES, Line, WORDS};
 
 /// Lines, marks first.
 pub const LINES: u32 = MARK_LINES + (1 << LINE_BITS);
-#[expect(clippy::cast_possible_truncation, reason = "256")]
-const MARK_LINES: u32 = (1 << LINE_BITS) / LINE_BYTES as u32;
+const MARK_LINES: u32 = (1 << LINE_BITS) / BYTES;
+/// Marks in a line, and places.
+const BYTES: u32 = 64;
+const SLOTS: u32 = 8;
+
+const _: () = assert!(BYTES as usize == LINE_BYTES && SLOTS as usize == WORDS);
+
 /// Lines of sources are 2 to the power of this.
 const LINE_BITS: u32 = 14;
 /// Times are in units of 2^30 ns, a little more than a second: 32 bits of those are a hundred years.
@@ -71,7 +77,7 @@ impl Place {
     #[inline(always)]
     #[must_use]
     pub const fn marks(self) -> (u32, u32) {
-        (self.line / LINE_BYTES as u32, self.line % LINE_BYTES as u32)
+        (self.line / BYTES, self.line % BYTES)
     }
 
     /// Whether its line of marks says that it may be known.
@@ -85,14 +91,14 @@ impl Place {
     #[inline(always)]
     pub fn until<L: Line>(self, line: L) -> u64 {
         let mut until = 0;
-        for slot in 0..WORDS as u32 {
+        for slot in 0..SLOTS {
             let (tag, units) = parts(line.word(slot));
-            if tag == self.tag {
-                // Free places look like those of tag 0, and add nothing.
-                until |= u64::from(units) << UNIT_BITS;
+            // Free places look like those of tag 0, and end before any.
+            if tag == self.tag && units > until {
+                until = units;
             }
         }
-        until
+        u64::from(until) << UNIT_BITS
     }
 
     /// What is to be written so that it is let through until then; never a moment less, and at most a unit more.
@@ -100,7 +106,7 @@ impl Place {
     pub fn entry<L: Line>(self, line: L, now_ns: u64, until_ns: u64) -> Entry {
         let (mut chosen, mut least) = (0, u64::MAX);
         let mut marks = mark(self.tag);
-        for slot in 0..WORDS as u32 {
+        for slot in 0..SLOTS {
             let (tag, units) = parts(line.word(slot));
             // Its own comes before any other.
             let rank = if tag == self.tag { 0 } else { 1 + u64::from(units) };
@@ -112,7 +118,7 @@ impl Place {
                 marks |= mark(tag);
             }
         }
-        Entry { slot: chosen, word: u64::from(self.tag) << 32 | (until_ns >> UNIT_BITS) + 1, marks }
+        Entry { slot: chosen, word: u64::from(self.tag) << 32 | ((until_ns >> UNIT_BITS) + 1), marks }
     }
 }
 

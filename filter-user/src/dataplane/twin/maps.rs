@@ -2,13 +2,17 @@
 //!
 //! Decides what a twin reads that others write, what it copies, and what is its own. What the program writes is never shared. What it
 //! reads of the notes of what has left is: the kernel's LRU hashes mark an element that was looked up as used, so it may be kept
-//! longer than another, and that is all that a twin moves. Costs of copies: a system call for each line of buckets, gate, ban and verified source.
+//! longer than another, and that is all that a twin moves. Costs of copies: a system call for each line of buckets and of verified
+//! sources, for each gate and each ban, and another for each that is not empty.
 
 use std::path::PathBuf;
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData};
-use filter_common::abi::{BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, RULE_SLOTS, SET_SLOTS, map};
+use filter_common::abi::{
+    BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, RULE_SLOTS, SET_SLOTS, SynSecrets, map,
+};
+use filter_common::policy::limiter::KeyHasher;
 use filter_common::policy::syn::verified;
 use filter_common::table::lines::WORDS;
 
@@ -58,13 +62,13 @@ pub(super) const MAPS: [(&str, Origin); 11] = [
     (map::VERIFIED, Origin::Copied(|parts| if parts.defends() { verified::LINES } else { 1 }, copy_verified)),
 ];
 
-/// Buckets as the program on the interfaces has them now; each is a word, so each is of one moment.
+/// Buckets as the program on the interfaces has them now.
 fn copy_buckets(parts: &TwinParts, _: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
     let Some(live) = &parts.buckets else { return Ok(()) };
     copy_lines((map::BUCKETS, live), parts.bucket_lines(), ebpf)
 }
 
-/// The first `most` lines of an installation's map, those that hold anything.
+/// The first `most` lines of a map that programs on interfaces write, those that hold anything. A word is of one moment.
 fn copy_lines(
     (name, live): (&'static str, &MapData),
     most: u32,
@@ -105,6 +109,15 @@ fn copy_gates(_: &TwinParts, live: &Live, ebpf: &mut Ebpf) -> Result<(), Datapla
         until => own.set(gate, until, 0),
     };
     (0..live.len()).try_for_each(copy).map_err(error)
+}
+
+/// What a twin finds its sources by that reads no secrets of the installation. Its numbers are nobody's, so nobody answers.
+pub(super) fn set_own_secrets(ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    let failed = || DataplaneError::map(map::SYN_SECRETS);
+    let own = ebpf.map_mut(map::SYN_SECRETS).ok_or_else(|| missing(map::SYN_SECRETS))?;
+    let mut own = Array::<_, SynSecrets>::try_from(own).map_err(failed())?;
+    let places = KeyHasher::new(1, 0).words();
+    own.set(0, SynSecrets { places, ..SynSecrets::default() }, 0).map_err(failed())
 }
 
 /// The sources that are let through now.
