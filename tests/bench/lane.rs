@@ -68,7 +68,7 @@ impl Lane {
     }
 
     /// A frame that the victim sends, as far.
-    pub fn from_victim(&self) -> Builder {
+    pub fn by_victim(&self) -> Builder {
         Frame::eth(self.pair.b.mac, self.pair.a.mac)
     }
 

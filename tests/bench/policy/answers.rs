@@ -18,6 +18,7 @@ use harness::packet::Family;
 use harness::{CountDrop, Flood, Frame, Order, Sandbox, SourcePattern};
 use serde::Serialize;
 
+use super::known::make_known;
 use super::packets::syn;
 use super::ruled::Ruled;
 use super::sources::LIMITED;
@@ -28,6 +29,8 @@ use crate::series::Series;
 
 /// The service that is defended.
 const PORT: u16 = 443;
+/// Sources that have answered, where some have.
+const KNOWN: u32 = 40_000;
 const MILLION: f64 = 1e6;
 /// How long a flood may take until its first frame, and counters lag behind its last.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -44,12 +47,14 @@ pub enum Answers {
     BareTx,
     /// Levee with cookies of the kernel.
     Cookie,
-    /// Levee with challenges.
+    /// Levee with challenges, before anybody has answered one.
     Verify,
+    /// The same once [`KNOWN`] sources have.
+    VerifyKnown,
 }
 
 impl Answers {
-    const ALL: [Self; 3] = [Self::BareTx, Self::Cookie, Self::Verify];
+    const ALL: [Self; 4] = [Self::BareTx, Self::Cookie, Self::Verify, Self::VerifyKnown];
 
     /// For people.
     pub const fn name(self) -> &'static str {
@@ -57,6 +62,7 @@ impl Answers {
             Self::BareTx => "bare XDP_TX",
             Self::Cookie => "defend cookie",
             Self::Verify => "defend verify",
+            Self::VerifyKnown => "defend verify, 40,000 sources known",
         }
     }
 
@@ -65,6 +71,16 @@ impl Answers {
             Self::BareTx => "tx",
             Self::Cookie => "cookie",
             Self::Verify => "verify",
+            Self::VerifyKnown => "verify-known",
+        }
+    }
+
+    /// The rule, but for what it matches; none where there is no policy.
+    const fn action(self) -> Option<&'static str> {
+        match self {
+            Self::BareTx => None,
+            Self::Cookie => Some("defend cookie"),
+            Self::Verify | Self::VerifyKnown => Some("defend verify"),
         }
     }
 
@@ -73,7 +89,7 @@ impl Answers {
         match self {
             Self::BareTx => None,
             Self::Cookie => Some(Reason::SynCookie),
-            Self::Verify => Some(Reason::SynChallenge),
+            Self::Verify | Self::VerifyKnown => Some(Reason::SynChallenge),
         }
     }
 }
@@ -181,20 +197,20 @@ impl Answerer {
         lane.victim.sysctl("net/ipv4/tcp_syncookies", "2")?;
         let service = lane.victim.in_ns(|| TcpListener::bind(("::", PORT))).context("cannot listen")?;
         let far_end = CountDrop::attach(&lane.attacker, INTERFACE)?;
-        let program = match by {
-            Answers::BareTx => {
-                let mut object = Object::new()?;
-                let program = object.xdp(name::BARE_TX)?;
-                lane.victim
-                    .in_ns(|| program.attach(INTERFACE, XdpMode::Driver))
-                    .context("cannot attach a bare XDP_TX")?;
-                Program::Bare { _object: object }
+        let program = if let Some(action) = by.action() {
+            let mut ruled = Ruled::attach(sandbox, &lane, by.slug())?;
+            ruled.apply(&lane, &format!("{action} tcp dport {PORT}\n"))?;
+            if by == Answers::VerifyKnown {
+                make_known(ruled.root(), KNOWN)?;
             }
-            Answers::Cookie | Answers::Verify => {
-                let mut ruled = Ruled::attach(sandbox, &lane, by.slug())?;
-                ruled.apply(&lane, &format!("{} tcp dport {PORT}\n", by.name()))?;
-                Program::Levee(Box::new(ruled))
-            }
+            Program::Levee(Box::new(ruled))
+        } else {
+            let mut object = Object::new()?;
+            let program = object.xdp(name::BARE_TX)?;
+            lane.victim
+                .in_ns(|| program.attach(INTERFACE, XdpMode::Driver))
+                .context("cannot attach a bare XDP_TX")?;
+            Program::Bare { _object: object }
         };
         Ok(Self { by, lane, far_end, program, _service: service })
     }

@@ -1,6 +1,8 @@
 //! The packets that policies are measured with.
 
 use harness::Frame;
+use std::net::Ipv4Addr;
+
 use harness::packet::{Builder, Family, tcp_flag};
 use serde::{Serialize, Serializer};
 
@@ -71,8 +73,8 @@ impl Packets {
 }
 
 /// The question that [`Packets::Answer`] answers, to one of its sources.
-pub fn question(lane: &Lane, to: std::net::Ipv4Addr) -> Frame {
-    lane.from_victim().ipv4(VICTIM_V4, to).udp(CLIENT_PORT, 53).payload(&[0; 18]).build()
+pub fn question(lane: &Lane, to: Ipv4Addr) -> Frame {
+    lane.by_victim().ipv4(VICTIM_V4, to).udp(CLIENT_PORT, 53).payload(&[0; 18]).build()
 }
 
 /// A SYN of Linux from `ip` on, to the port.

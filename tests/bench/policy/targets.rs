@@ -51,6 +51,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
         ),
         half_of_tx("cookies", Answers::Cookie),
         half_of_tx("challenges", Answers::Verify),
+        half_of_tx("challenges, 40,000 sources known", Answers::VerifyKnown),
         at_most("buckets of the largest policy: at most 32 MiB", bytes, 32.0, " MiB"),
         at_most("the largest program: loaded within 1 s", ms, 1000.0, " ms"),
     ]
