@@ -18,7 +18,7 @@ fn ip(field: &Field, arguments: &str) -> Result<()> {
     field.victim.run("ip", &arguments.split(' ').collect::<Vec<_>>()).map(drop)
 }
 
-/// A command that is refused with these words, and changes neither lists nor tables, and sets no counter back.
+/// A command that is refused with these words, and changes neither lists nor tables, and sets no reason back.
 ///
 /// Counters may go on meanwhile: sessions acknowledge and neighbours ask when they like.
 fn refuses(levee: &Levee, arguments: &[&str], words: &[&str]) -> Result<()> {
@@ -31,7 +31,10 @@ fn refuses(levee: &Levee, arguments: &[&str], words: &[&str]) -> Result<()> {
     let after = (state(levee)?, listed(levee, &["block", "list"])?);
     ensure!(before == after, "levee {shown} was refused and changed {before:?} to {after:?}");
     let total = stats(levee)?.total;
-    let kept = counted.reasons.iter().all(|(reason, count)| total.reasons[reason].packets >= count.packets);
+    let kept = counted
+        .reasons
+        .iter()
+        .all(|(reason, count)| total.reasons.get(reason).is_some_and(|now| now.packets >= count.packets));
     ensure!(kept, "levee {shown} was refused and set counters back from {counted:?} to {total:?}");
     Ok(())
 }

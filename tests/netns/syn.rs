@@ -71,7 +71,11 @@ impl Connections {
     fn make(&self, attacker: &Netns, server: SocketAddr) -> Result<()> {
         pin(OTHERS_CPU)?;
         let begun = Instant::now();
+        let failed = || self.tried.load(Ordering::Relaxed).saturating_sub(self.kept.load(Ordering::Relaxed));
         while begun.elapsed() < FLOODED || self.tried.load(Ordering::Relaxed) < LEAST {
+            if failed() > LEAST / 100 + AT_ONCE {
+                break;
+            }
             self.tried.fetch_add(1, Ordering::Relaxed);
             match connect(attacker, server) {
                 Ok(()) => drop(self.kept.fetch_add(1, Ordering::Relaxed)),
@@ -128,7 +132,7 @@ fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
         ];
         let kept = ends.into_iter().try_for_each(|(address, server)| {
             let server = SocketAddr::from((server, PORT));
-            let (before, taken_up) = (answered(&levee, reason)?, strays.dropped()?.packets);
+            let (before, returned) = (answered(&levee, reason)?, strays.dropped()?.packets);
             let (frame, sources) = syn(&field, address);
             let flood = Flood::new(&frame, sources.with_l4_checksum(), FLOOD)?.restored().cpu(FLOOD_CPU);
             let flood = flood.start(&field.attacker, INTERFACE)?;
@@ -140,18 +144,22 @@ fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
             let (connections, attacker) = (Connections::default(), &field.attacker);
             let (begun, sent) = (Instant::now(), flood.sent()?);
             std::thread::scope(|scope| {
-                let clients: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(|| connections.make(attacker, server))).collect();
+                let client = || scope.spawn(|| connections.make(attacker, server));
+                let clients: Vec<_> = (0..AT_ONCE).map(|_| client()).collect();
                 clients.into_iter().try_for_each(|client| client.join().expect("no client panics"))
             })?;
             let (sent, took) = (flood.sent()? - sent, begun.elapsed());
             let report = flood.stop()?;
             let answered = answered(&levee, reason)? - before;
-            let taken_up = strays.dropped()?.packets - taken_up;
+            let returned = strays.dropped()?.packets - returned;
             let (tried, kept) = (connections.tried.into_inner(), connections.kept.into_inner());
             println!(
-                "{address}: {kept} of {tried} connections within {took:.1?} and {sent} SYNs; {answered} answered, \
-                 {taken_up} of the answers came back"
+                "{address}: {kept} of {tried} connections within {took:.1?} and {sent} SYNs; \
+                 {answered} answered, {returned} of the answers came back"
             );
+            // It is a flood to the end, and each of its SYNs is answered.
+            ensure!(sent > 4 * tried, "{sent} SYNs beside {tried} connections");
+            ensure!(returned >= report.delivered(), "{returned} of {} came back", report.delivered());
             ensure!(kept * 100 >= tried * 99, "{address}: {kept} of {tried} connections");
             ensure!(answered >= report.delivered(), "{answered} of {} were answered", report.delivered());
             Ok(())

@@ -93,6 +93,7 @@ pub fn the_kernel_makes_no_cookie_for_a_twin_nor_for_a_rule_that_only_counts() -
         let live = |bench: &Bench| {
             let probe = bench.attached.probe()?;
             bench.attached.inside.in_ns(|| {
+                // Moved there: it may go to another thread, and not be shared with one.
                 let probe = probe;
                 Ok::<_, anyhow::Error>(probe.answer(&syn)?.0)
             })
