@@ -1,12 +1,13 @@
 //! The packets of a capture that did not pass, written to a file of their own: pcapng, with their times to the nanosecond, their
 //! link layers and what was captured of them.
 //!
-//! Decides that the file is whole or not there: it is written under another name beside it, and renamed at the end. It never
-//! takes the place of the capture that is read.
+//! Decides that a file is whole or not there: it is written under another name beside it, and renamed at the end, with the owner
+//! and the mode of the file that was there. Pipes and devices are written to as they are. Links are followed. It never takes the
+//! place of the capture that is read.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{BufWriter, ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use super::read::Record;
 /// The file, until it has its name.
 pub struct Stopped {
     path: PathBuf,
+    /// The name that it has meanwhile; empty where it is written in place, and once it has its own.
     written: PathBuf,
     packets: PcapNgWriter<BufWriter<File>>,
     /// Those that are described in the file, by their numbers.
@@ -40,31 +42,40 @@ impl Stopped {
         if input.is_some_and(same) {
             bail!("{} is the capture that is read; give --write-dropped another name", path.display());
         }
+        if path == Path::new("-") {
+            bail!("--write-dropped takes the name of a file: the report goes to standard output");
+        }
+        let failed = || format!("cannot write {}", path.display());
+        let there = match std::fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => None,
+            found => Some(found.with_context(failed)?),
+        };
+        let begin = |file| PcapNgWriter::new(BufWriter::new(file)).with_context(failed);
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            let packets = begin(OpenOptions::new().write(true).open(path).with_context(failed)?)?;
+            return Ok(Self { path: path.to_owned(), written: PathBuf::new(), packets, links: Vec::new() });
+        }
+        let path = match &there {
+            Some(_) => std::fs::canonicalize(path).with_context(failed)?,
+            None => path.to_owned(),
+        };
         let name = path.file_name().with_context(|| format!("{} is no name for a file", path.display()))?;
-        let hidden = format!(".{}.{}", name.to_string_lossy(), std::process::id());
-        let written = path.with_file_name(hidden);
-        let failed = || format!("cannot write {}", written.display());
+        let written = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).open(&written).with_context(failed)?;
-        let packets = PcapNgWriter::new(BufWriter::new(file)).with_context(failed)?;
-        Ok(Self { path: path.to_owned(), written, packets, links: Vec::new() })
+        // From here on it is removed where something fails.
+        let stopped = Self { path, written, packets: begin(file.try_clone()?)?, links: Vec::new() };
+        if let Some(there) = there {
+            take_after(&file, &there).with_context(failed)?;
+        }
+        Ok(stopped)
     }
 
     /// Writes one packet.
     pub fn write(&mut self, record: &Record) -> Result<()> {
-        let failed = || format!("cannot write {}", self.written.display());
         let known = self.links.iter().position(|link| *link == record.link);
         let interface = match known {
             Some(interface) => interface,
-            None => {
-                let interface = InterfaceDescriptionBlock {
-                    linktype: DataLink::from(u32::from(record.link.number())),
-                    snaplen: 0,
-                    options: vec![InterfaceDescriptionOption::IfTsResol(9)],
-                };
-                self.packets.write_pcapng_block(interface).with_context(failed)?;
-                self.links.push(record.link);
-                self.links.len() - 1
-            }
+            None => self.describe(record.link).with_context(|| self.failed())?,
         };
         let packet = EnhancedPacketBlock {
             interface_id: u32::try_from(interface)?,
@@ -73,18 +84,48 @@ impl Stopped {
             data: record.captured.as_slice().into(),
             options: Vec::new(),
         };
-        self.packets.write_pcapng_block(packet).with_context(failed)?;
+        self.packets.write_pcapng_block(packet).with_context(|| self.failed())?;
         Ok(())
+    }
+
+    /// Describes an interface of that link layer; returns its number.
+    fn describe(&mut self, link: Link) -> Result<usize> {
+        let interface = InterfaceDescriptionBlock {
+            linktype: DataLink::from(u32::from(link.number())),
+            snaplen: 0,
+            options: vec![InterfaceDescriptionOption::IfTsResol(9)],
+        };
+        self.packets.write_pcapng_block(interface)?;
+        self.links.push(link);
+        Ok(self.links.len() - 1)
     }
 
     /// Gives the file its name.
     pub fn finish(mut self) -> Result<()> {
-        let failed = |path: &Path| format!("cannot write {}", path.display());
-        self.packets.get_mut().flush().with_context(|| failed(&self.written))?;
-        std::fs::rename(&self.written, &self.path).with_context(|| failed(&self.path))?;
-        self.written.clear();
+        if self.links.is_empty() {
+            // Readers take no file without an interface, and there is none of a packet.
+            self.describe(Link::Ethernet).with_context(|| self.failed())?;
+        }
+        self.packets.get_mut().flush().with_context(|| self.failed())?;
+        if !self.written.as_os_str().is_empty() {
+            std::fs::rename(&self.written, &self.path).with_context(|| self.failed())?;
+            self.written.clear();
+        }
         Ok(())
     }
+
+    fn failed(&self) -> String {
+        format!("cannot write {}", self.path.display())
+    }
+}
+
+/// Gives a file the owner and the mode of another, so that nobody can read more by it than before.
+fn take_after(file: &File, other: &Metadata) -> std::io::Result<()> {
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (other.uid(), other.gid()) {
+        fchown(file, Some(other.uid()), Some(other.gid()))?;
+    }
+    file.set_permissions(other.permissions())
 }
 
 impl Drop for Stopped {
@@ -146,5 +187,34 @@ mod tests {
         }
         drop(Stopped::create(&dir.path().join("out"), Some(&input)).unwrap());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn links_are_followed_modes_are_kept_and_what_is_no_file_is_written_to_as_it_is() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link, nowhere, pipe] =
+            ["file", "link", "nowhere", "pipe"].map(|name| dir.path().join(name));
+        std::fs::write(&file, "before").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        Stopped::create(&link, None).unwrap().finish().unwrap();
+        assert!(link.is_symlink() && std::fs::metadata(&file).unwrap().mode() & 0o777 == 0o600);
+        let mut packets = Packets::new(File::open(&file).unwrap()).unwrap();
+        assert!(packets.next().unwrap().is_none(), "a capture without packets");
+        std::os::unix::fs::symlink(dir.path().join("absent"), &nowhere).unwrap();
+        for path in [nowhere.as_path(), dir.path(), Path::new("-")] {
+            assert!(Stopped::create(path, None).is_err(), "{}", path.display());
+        }
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read(pipe).unwrap()
+        });
+        let mut stopped = Stopped::create(&pipe, None).unwrap();
+        stopped.write(&record(1, Link::Ethernet, &[1; 60])).unwrap();
+        stopped.finish().unwrap();
+        assert!(reader.join().unwrap().len() > 60);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 4);
     }
 }
