@@ -65,8 +65,8 @@ pub struct TwinCell {
     pub rule: u32,
     /// Rules that were met, noted or not; 0 before a run.
     pub met: u32,
-    /// Explicit padding to a multiple of eight bytes.
-    pub reserved: u32,
+    /// Whether the kernel makes SYN cookies: 1, or 0 where it makes none; written before a run.
+    pub makes_cookies: u32,
     /// The first of them, in their order.
     pub meetings: [Meeting; MAX_MEETINGS],
 }
@@ -122,7 +122,7 @@ mod tests {
         interface: 0,
         rule: 0,
         met: 0,
-        reserved: 0,
+        makes_cookies: 1,
         meetings: [Meeting { rule: 0, met: 0 }; MAX_MEETINGS],
     };
 

@@ -12,6 +12,12 @@ pub fn now_or(clock: impl FnOnce() -> u64) -> u64 {
     clock()
 }
 
+/// Whether the kernel would make a cookie: it says so itself when it is asked for one.
+#[inline(always)]
+pub const fn makes_cookies() -> bool {
+    true
+}
+
 /// Does nothing.
 #[inline(always)]
 pub const fn meet(_rule: u32) {}

@@ -27,6 +27,12 @@ pub fn now_or(_clock: impl FnOnce() -> u64) -> u64 {
     cell().map_or(0, |cell| cell.now_ns)
 }
 
+/// Whether the kernel would make a cookie, as whoever runs the twin says.
+#[inline(always)]
+pub fn makes_cookies() -> bool {
+    cell().is_some_and(|cell| cell.makes_cookies != 0)
+}
+
 /// Notes a rule that the packet met.
 #[inline(always)]
 pub fn meet(rule: u32) {

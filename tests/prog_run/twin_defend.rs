@@ -4,10 +4,11 @@ use anyhow::{Context as _, Result, ensure};
 use filter_common::verdict::Reason;
 use filter_user::dataplane::{At, Twin, TwinState};
 use harness::contract::FAMILIES;
+use harness::filter::INTERFACE;
 use harness::packet::{Family, tcp_flag};
 use harness::{Frame, Sandbox};
 
-use crate::rules::bench::Bench;
+use crate::rules::bench::{Bench, SWITCHES};
 use crate::rules::defend::{challenged, listener, segment, set_cookies};
 use crate::twin::twin_of;
 
@@ -108,6 +109,13 @@ pub fn the_kernel_makes_no_cookie_for_a_twin_nor_for_a_rule_that_only_counts() -
         ensure!(said.reason == Reason::SynCookie, "{}", said.reason.name());
         ensure!(cookies_made(&bench)? == before, "a cookie was made for a twin");
         ensure!(live(&bench)? == Reason::SynCookie && cookies_made(&bench)? == before + 1);
+        // Where the kernel makes none at all, a twin lets SYNs through as the program does.
+        set_cookies(&bench, "0")?;
+        let parts = bench.attached.opened.dataplane().twin_parts(TwinState::AsNow)?;
+        let maps = bench.attached.opened.dataplane().open_twin(&parts, INTERFACE, SWITCHES)?;
+        let said = inside.in_ns(move || maps.load(&parts)?.ask(At::Now, &syn))?;
+        ensure!(said.reason == Reason::NoMatch, "{}", said.reason.name());
+        set_cookies(&bench, "2")?;
     }
     Ok(())
 }

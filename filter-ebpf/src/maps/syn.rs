@@ -214,7 +214,7 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
         if crate::twin::IS_TWIN || !is_made {
             // SAFETY: the socket is held, and not used from here on.
             unsafe { bpf_sk_release(socket.cast()) };
-            return Some(0);
+            return if crate::twin::makes_cookies() { Some(0) } else { None };
         }
         // SAFETY: the socket is held; both headers lie in the element, which has room for the longest.
         let cookie = unsafe {

@@ -14,9 +14,10 @@ use super::controller::Controller;
 use super::error::ApiError;
 use super::twins::Names;
 use super::types::{ExplainRequest, Explanation, RuleMet, SCHEMA, StageSaid, Timestamp};
+use crate::dataplane::syncookies::{Setting, setting};
 use crate::dataplane::{At, MAX_FRAME, Said, TwinState, interface_names};
 use crate::packet;
-use crate::policy::{Action, Mode, Rule};
+use crate::policy::{Action, DefendBy, Mode, Rule};
 use crate::tables::TableKind;
 
 impl Controller {
@@ -206,13 +207,19 @@ fn rule_met(meeting: &Meeting, said: &Said, names: &Names) -> Option<RuleMet> {
     Some(RuleMet { name: name.clone(), rule: rule.to_string(), did: did.to_owned(), decided })
 }
 
-const fn decision(reason: Reason) -> &'static str {
+fn decision(reason: Reason) -> &'static str {
     match reason {
         Reason::OverLimit => "it is over the limit: drops it",
         Reason::RulePass => "passes it",
         Reason::RuleRedirect => "redirects it",
         Reason::RuleBan => "drops it and bans its source",
-        Reason::SynCookie => "answers it with a SYN cookie",
+        Reason::SynCookie => match setting() {
+            Ok(Setting::Always) => "answers it with a SYN cookie",
+            _ => {
+                "answers it with a SYN cookie while the socket has no room for more half-open connections \
+                 (net.ipv4.tcp_syncookies is not 2), and else lets it through"
+            }
+        },
         Reason::SynChallenge => "answers it with a challenge to its source",
         Reason::SynAnswer => "it answers a challenge: lets its source through from now on",
         _ => "drops it",
@@ -222,7 +229,14 @@ const fn decision(reason: Reason) -> &'static str {
 const fn undecided(rule: &Rule, met: Met) -> &'static str {
     let only_counts = matches!(rule.mode, Mode::Count);
     match (met, &rule.action) {
-        (Met::Nothing | Met::WithinLimit, Action::Defend(_)) => "lets it through",
+        (Met::Nothing | Met::WithinLimit, Action::Defend(defence)) => match defence.by {
+            _ if defence.above.is_some() => {
+                "lets it through: its gate is closed, or there is nothing to answer"
+            }
+            DefendBy::Cookie => "lets it through: no socket listens for it, or the kernel makes no cookies",
+            DefendBy::Verify(_) => "lets it through: its source is known",
+            DefendBy::Limit(_) => "lets it through: it is within the limit",
+        },
         (Met::WithinLimit, _) => "it is within the limit",
         (Met::Nothing, Action::Sample(_)) => "chance did not pick it",
         (Met::Nothing, _) => "its fields match, its payload or its chance does not",

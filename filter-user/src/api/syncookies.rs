@@ -5,9 +5,8 @@
 //! makes them while the socket has no room for more half-open connections, so that a flood fills that room first, and takes them for a minute
 //! after each that was made; with 2, always. Costs reading a file.
 
+use crate::dataplane::syncookies::{SETTING, Setting, setting};
 use crate::policy::{Action, DefendBy, Policy};
-
-const SETTING: &str = "/proc/sys/net/ipv4/tcp_syncookies";
 
 /// What stands against the cookies of a policy, in words; nothing where it wants none.
 pub(super) fn obstacle(policy: &Policy) -> Option<String> {
@@ -15,8 +14,8 @@ pub(super) fn obstacle(policy: &Policy) -> Option<String> {
     if !policy.rules.iter().any(|rule| wants(&rule.action)) {
         return None;
     }
-    match std::fs::read_to_string(SETTING) {
-        Ok(setting) if setting.trim() == "0" => Some(
+    match setting() {
+        Ok(Setting::Never) => Some(
             "`defend cookie` lets every SYN through here, as the kernel makes no SYN cookies: set \
              net.ipv4.tcp_syncookies to 1 (`sysctl -w net.ipv4.tcp_syncookies=1`), or use `defend verify`"
                 .to_owned(),

@@ -27,6 +27,7 @@ mod report;
 mod samples;
 mod secrets;
 mod swap;
+pub mod syncookies;
 mod trial;
 mod twin;
 mod values;

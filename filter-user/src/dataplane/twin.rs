@@ -35,6 +35,7 @@ use super::generation::Generation;
 use super::mapping::Mapping;
 use super::pins::Pins;
 use super::program::{self, read_only};
+use super::syncookies::{self, Setting};
 use super::values::open_map;
 use super::{Dataplane, DataplaneError};
 use crate::object;
@@ -240,7 +241,19 @@ impl TwinMaps {
             TwinState::Fresh => TwinNotes::of(parts.policy.as_deref()),
             TwinState::AsNow => None,
         };
-        Ok(Twin { ebpf, name, cell, begun_ns, first_ns: None, now_ns: begun_ns, notes, short, bytes })
+        let makes_cookies = syncookies::setting().map_or(true, |setting| setting != Setting::Never);
+        Ok(Twin {
+            ebpf,
+            name,
+            cell,
+            makes_cookies,
+            begun_ns,
+            first_ns: None,
+            now_ns: begun_ns,
+            notes,
+            short,
+            bytes,
+        })
     }
 }
 
@@ -287,6 +300,8 @@ pub struct Twin {
     ebpf: Ebpf,
     name: &'static str,
     cell: Mapping,
+    /// Whether the kernel makes SYN cookies here.
+    makes_cookies: bool,
     /// When it was made, by the kernel's clock, as bans and buckets that were copied go by that.
     begun_ns: u64,
     /// The time of the first packet, by the packets' clock.
@@ -349,7 +364,7 @@ impl Twin {
         self.store(NOW, self.now_ns);
         self.store(REASON_AND_SET, word(UNDECIDED, 0));
         self.store(INTERFACE_AND_RULE, word(0, NO_RULE));
-        self.store(MET, 0);
+        self.store(MET, word(0, u32::from(self.makes_cookies)));
         if let (true, Err(error)) = (frame.len() < LEAST_RUN, parse(&frame)) {
             self.short.count(error.reason(), frame.len() as u64);
             return Ok(Said { reason: error.reason(), set: 0, rule: None, interface: 0 });
