@@ -100,25 +100,28 @@ fn from_standard_input() -> Result<Vec<u8>> {
 }
 
 fn from_hex(text: &str) -> Result<Vec<u8>, String> {
-    packet::from_hex(&without_offsets(text))
+    packet::from_hex(&without_offsets(text)?)
 }
 
 /// A text without what tools put before the bytes of each line: `0x0000:`, and lines that are not of bytes at all, if there
 /// is one with an offset.
-fn without_offsets(text: &str) -> String {
+fn without_offsets(text: &str) -> Result<String, String> {
     let offset = |line: &str| {
         let (offset, bytes) = line.trim_start().split_once(':')?;
         let bytes = bytes.strip_prefix([' ', '\t'])?.trim_start();
         let digits = offset.strip_prefix("0x").unwrap_or(offset);
-        let is_offset = digits.len() >= 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let offset = u64::from_str_radix(digits, 16).ok().filter(|_| digits.len() >= 4)?;
         // Two spaces divide the bytes from what they are as text.
-        is_offset.then(|| bytes.split_once("  ").map_or(bytes, |(bytes, _)| bytes).to_owned())
+        Some((offset, bytes.split_once("  ").map_or(bytes, |(bytes, _)| bytes).to_owned()))
     };
-    if text.lines().any(|line| offset(line).is_some()) {
-        text.lines().filter_map(offset).collect::<Vec<_>>().join("\n")
-    } else {
-        text.to_owned()
+    let lines: Vec<(u64, String)> = text.lines().filter_map(offset).collect();
+    if lines.iter().filter(|(offset, _)| *offset == 0).count() > 1 {
+        return Err("there are several packets; give one (`tcpdump -c 1 -xx`)".to_owned());
     }
+    if lines.is_empty() {
+        return Ok(text.to_owned());
+    }
+    Ok(lines.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>().join("\n"))
 }
 
 fn to_hex(frame: &[u8]) -> String {
@@ -211,6 +214,8 @@ mod tests {
         assert_eq!(from_hex("00000000: 0102\n00000010: 03").unwrap(), [1, 2, 3]);
         assert_eq!(from_hex("01:02:03").unwrap(), [1, 2, 3]);
         assert_eq!(from_hex("01 02\n0x03").unwrap(), [1, 2, 3]);
+        let two = "\t0x0000:  0102 0304\n\t0x0000:  0506\n";
+        assert!(from_hex(two).unwrap_err().contains("several packets"));
         assert!(from_hex("01 xx").unwrap_err().starts_with("found `x` at character 4"));
     }
 

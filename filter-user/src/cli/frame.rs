@@ -27,28 +27,30 @@ pub struct Described {
     #[arg(long, value_name = "ADDRESS")]
     pub src: Option<IpAddr>,
     /// Destination address; one of this host when not given
-    #[arg(long, value_name = "ADDRESS", requires = "src")]
+    #[arg(long, value_name = "ADDRESS", requires = "src", conflicts_with = "hex")]
     pub dst: Option<IpAddr>,
     /// Protocol, by name or number; tcp with `--flags`, else udp, when not given
-    #[arg(long, value_name = "PROTOCOL", requires = "src", value_parser = protocol)]
+    #[arg(long, value_name = "PROTOCOL", requires = "src", conflicts_with = "hex", value_parser = protocol)]
     proto: Option<u8>,
     /// Source port; 50000 when not given
-    #[arg(long, value_name = "PORT", requires = "src")]
+    #[arg(long, value_name = "PORT", requires = "src", conflicts_with = "hex")]
     sport: Option<u16>,
     /// Destination port; 443 when not given
-    #[arg(long, value_name = "PORT", requires = "src")]
+    #[arg(long, value_name = "PORT", requires = "src", conflicts_with = "hex")]
     dport: Option<u16>,
     /// TCP flags, such as syn or syn,ack, or `none`; syn when not given
-    #[arg(long, value_name = "FLAGS", requires = "src", value_parser = tcp_flags)]
+    #[arg(long, value_name = "FLAGS", requires = "src", conflicts_with = "hex", value_parser = tcp_flags)]
     flags: Option<u8>,
-    /// Bytes of the IP packet, headers included, as `length` of a rule has it; just the headers when not given
-    #[arg(long, value_name = "BYTES", requires = "src", value_parser = clap::value_parser!(u16).range(1..=i64::from(LONGEST)))]
+    /// Bytes of the IP packet, headers included, as `length` of a rule has it, up to 9000; just the headers when not given
+    ///
+    /// A SYN tells its maximum segment size, which takes four bytes, unless its length leaves no room for that.
+    #[arg(long, value_name = "BYTES", requires = "src", conflicts_with = "hex", value_parser = clap::value_parser!(u16).range(1..=i64::from(LONGEST)))]
     len: Option<u16>,
     /// Time to live, or hop limit
-    #[arg(long, value_name = "N", default_value_t = 64, requires = "src")]
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "src", conflicts_with = "hex")]
     ttl: u8,
     /// VLAN; given several times, several tags, the outermost first
-    #[arg(long, value_name = "ID", requires = "src", value_parser = clap::value_parser!(u16).range(0..4096))]
+    #[arg(long, value_name = "ID", requires = "src", conflicts_with = "hex", value_parser = clap::value_parser!(u16).range(0..4096))]
     vlan: Vec<u16>,
 }
 
@@ -56,6 +58,8 @@ const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
+/// Extension headers of IPv6 (IANA): hop-by-hop options, routing, fragment, AH, destination options, mobility, HIP, Shim6.
+const EXTENSIONS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 
 fn protocol(text: &str) -> Result<u8, String> {
     names::protocol_number(text).or_else(|| text.parse().ok()).ok_or_else(|| {
@@ -93,6 +97,17 @@ impl Described {
             (IpAddr::V6(_), IpAddr::V6(_)) => Ipv6Header::LEN,
             _ => return Err(Usage::new("--src and --dst are of two families").into()),
         };
+        match (source, protocol) {
+            (IpAddr::V4(_), ICMPV6) => {
+                return Err(Usage::new("icmpv6 is of IPv6; give an IPv6 --src, or say --proto icmp").into());
+            }
+            (IpAddr::V6(_), protocol) if EXTENSIONS.contains(&protocol) => {
+                let message =
+                    format!("protocol {protocol} is an extension header of IPv6, which --hex can have");
+                return Err(Usage::new(message).into());
+            }
+            _ => {}
+        }
         let least = network + self.transport_bytes(protocol);
         let length = self.len.map_or(least, usize::from);
         if length < least {
@@ -161,8 +176,14 @@ impl Described {
         let flags = self.flags.unwrap_or(0x02);
         let has = |bit: u8| flags & bit != 0;
         let mut tcp = TcpHeader::new(source, destination, 1, 0xffff);
-        // Every stack tells in a SYN how long segments may be.
-        if flags & 0x02 != 0 {
+        // Every stack tells in a SYN how long segments may be; one of just its headers tells nothing.
+        let network = if self.src.is_some_and(|source| source.is_ipv4()) {
+            Ipv4Header::MIN_LEN
+        } else {
+            Ipv6Header::LEN
+        };
+        let bare = network + TcpHeader::MIN_LEN;
+        if flags & 0x02 != 0 && self.len.is_none_or(|length| usize::from(length) > bare) {
             let _ = tcp.set_options(&[TcpOptionElement::MaximumSegmentSize(1460)]);
         }
         (tcp.fin, tcp.syn, tcp.rst, tcp.psh) = (has(0x01), has(0x02), has(0x04), has(0x08));
@@ -224,7 +245,8 @@ mod tests {
     use crate::packet::{layers, summary};
 
     fn described(arguments: &str) -> Described {
-        let command = Described::augment_args(clap::Command::new("x").no_binary_name(true));
+        let command = clap::Command::new("x").no_binary_name(true).arg(clap::Arg::new("hex").long("hex"));
+        let command = Described::augment_args(command);
         let matches = command.try_get_matches_from(arguments.split_whitespace()).expect("arguments");
         Described::from_arg_matches(&matches).expect("arguments")
     }
@@ -256,6 +278,12 @@ mod tests {
             ("--src 192.0.2.7 --dst 198.51.100.1 --proto icmp", "icmp 192.0.2.7 > 198.51.100.1", 42),
             ("--src 192.0.2.7 --dst 198.51.100.1 --proto gre --len 100", "gre 192.0.2.7 > 198.51.100.1", 114),
             ("--src 192.0.2.7 --dst 198.51.100.1 --proto 1", "icmp 192.0.2.7 > 198.51.100.1", 42),
+            // A SYN without an option, as flood tools send it.
+            (
+                "--src 192.0.2.7 --dst 198.51.100.1 --flags syn --len 40",
+                "tcp 192.0.2.7:50000 > 198.51.100.1:443 flags syn",
+                54,
+            ),
         ] {
             let frame = frame(arguments).expect("a frame");
             assert_eq!((summary(&frame, 0).as_str(), frame.len()), (packet, bytes), "{arguments}");
@@ -272,6 +300,9 @@ mod tests {
             ("--src 192.0.2.7 --dst 198.51.100.1 --proto udp --flags syn", "--flags are TCP's"),
             ("--src 192.0.2.7 --dst 198.51.100.1 --proto gre --dport 1", "of tcp and udp alone"),
             ("--src 192.0.2.7 --dst 198.51.100.1 --len 27", "take 28 bytes"),
+            ("--src 192.0.2.7 --dst 198.51.100.1 --flags syn --len 39", "take 40 bytes"),
+            ("--src 192.0.2.7 --dst 198.51.100.1 --proto icmpv6", "icmpv6 is of IPv6"),
+            ("--src 2001:db8::1 --dst 2001:db8::2 --proto ah", "protocol 51 is an extension header"),
         ] {
             let error = frame(arguments).expect_err(arguments).to_string();
             assert!(error.contains(said), "{arguments}: {error}");
