@@ -214,7 +214,7 @@ pub fn limits_and_sums_go_by_the_capture() -> Result<()> {
     ensure!(state(&levee)? == before, "replaying moved something");
     let text = levee.ok(&["replay", &field.file("capture", format.write(1, &taken))?])?;
     for words in [
-        "105 packets in 40.0 s, by eth0, under policy 1",
+        "105 packets, captured over 40.0 s, by eth0, under policy 1",
         "stopped before the host: 80 packets (76.19 %)",
         "STOPPED FROM",
     ] {

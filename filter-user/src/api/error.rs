@@ -169,7 +169,7 @@ pub enum ApiError {
     },
     /// There are as many twins as there may be.
     #[error(
-        "there are {most} twins already, which is as many as may be at a time; try again when one has ended, a minute after its last use at the latest"
+        "there are {most} replays (twins) already, which is as many as may be at a time; try again when one has ended: at the latest a minute after it was used last"
     )]
     TooManyTwins {
         /// That there may be.

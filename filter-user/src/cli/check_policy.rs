@@ -49,7 +49,10 @@ pub async fn run(files: &[String], json: bool, client: &Client, out: &mut impl W
         let request = CheckRequest { file: file.clone(), policy };
         let found = match client.ask::<_, PolicyCheck>("/v1/policy/check", &request).await {
             // It asks the kernel for interfaces, which blocks.
-            Err(error) if error.is_absent() => {
+            Err(error) if error.is_absent() || error.is_forbidden() => {
+                if error.is_forbidden() {
+                    policy_file::note(&format!("{error}; what the daemon knows is not asked"));
+                }
                 let (file, checked) = (file.clone(), checked.clone());
                 tokio::task::spawn_blocking(move || alone(&file, &checked)).await??
             }
@@ -57,6 +60,8 @@ pub async fn run(files: &[String], json: bool, client: &Client, out: &mut impl W
         };
         if !json {
             policy_file::warn(&checked.warnings);
+            // Those that a daemon adds are about this host.
+            found.warnings.iter().skip(checked.warnings.len()).for_each(|warning| policy_file::note(warning));
             out.write_all(text(&found).as_bytes())?;
         }
         policies.push(found);

@@ -190,7 +190,7 @@ impl Usage {
 fn exit_code(error: &anyhow::Error, is_question: bool) -> ExitCode {
     let client = error.downcast_ref::<ClientError>();
     let refusal = error.downcast_ref::<Refusal>();
-    if matches!(client, Some(ClientError::Interrupted { .. })) {
+    if matches!(client, Some(ClientError::Interrupted { .. } | ClientError::GivenUp)) {
         ExitCode::from(INTERRUPTED)
     } else if client.is_some_and(ClientError::may_have_changed)
         || refusal.is_some_and(|it| it.may_have_changed)

@@ -42,6 +42,11 @@ pub fn refused(file: &str, errors: &PolicyErrors) -> anyhow::Error {
     Refusal { message, problems: Vec::new(), may_have_changed: false }.into()
 }
 
+/// Says what is no error.
+pub fn note(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "levee: {text}");
+}
+
 /// Draws what a policy says and probably does not mean.
 pub fn warn(warnings: &[PolicyWarning]) {
     let mut err = anstream::stderr().lock();

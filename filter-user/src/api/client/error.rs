@@ -93,6 +93,9 @@ pub enum ClientError {
     /// What was read could not be written on.
     #[error("cannot write")]
     Output(#[source] std::io::Error),
+    /// The caller gave up a question.
+    #[error("interrupted; nothing was changed")]
+    GivenUp,
     /// The caller gave up.
     #[error("interrupted: {}", known(*.sent))]
     Interrupted {
@@ -114,6 +117,12 @@ impl ClientError {
     #[must_use]
     pub const fn is_absent(&self) -> bool {
         matches!(self, Self::NoSocket { .. } | Self::NobodyListens { .. })
+    }
+
+    /// The caller may not ask the daemon.
+    #[must_use]
+    pub const fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Permission { .. })
     }
 
     /// Something was changed, or may have been.

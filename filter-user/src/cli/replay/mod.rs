@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use filter_common::verdict::Verdict;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::link::Framed;
@@ -93,8 +94,8 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
     };
     let replayed = tokio::select! {
         replayed = replay.all(file) => replayed.with_context(|| name(&args.file)),
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.context("cannot wait for an interrupt").and(Err(ClientError::Interrupted { sent: false }.into()))
+        ended = ended_by_signal() => {
+            ended.context("cannot wait for an interrupt").and(Err(ClientError::GivenUp.into()))
         }
     };
     replay.progress.finish_and_clear();
@@ -125,6 +126,15 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
         out.write_all(report::text(&report).as_bytes())?;
     }
     Ok(Outcome::Done)
+}
+
+/// Until somebody wants it to end: from the keyboard, or as `kill` and systemd do.
+async fn ended_by_signal() -> std::io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminated.recv() => Ok(()),
+    }
 }
 
 fn name(file: &str) -> String {

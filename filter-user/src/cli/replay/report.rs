@@ -154,7 +154,7 @@ fn span(capture: &Capture) -> String {
         return String::new();
     };
     let took = last.duration_since(first).unwrap_or_default();
-    format!(" in {:.1} s", took.as_secs_f64())
+    format!(", captured over {:.1} s", took.as_secs_f64())
 }
 
 /// A table of what counted something; nothing where there is none.
