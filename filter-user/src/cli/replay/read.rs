@@ -33,11 +33,11 @@ pub struct Record {
 /// What is wrong with a capture, and where.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    #[error("it is no capture: expected pcap or pcapng")]
+    #[error("it is no capture: expected pcap or pcapng; of a compressed one, `zcat FILE | levee replay -`")]
     NotACapture,
     #[error("it is empty; expected a capture in pcap or pcapng")]
     Empty,
-    #[error("packet {number} (at byte {offset}) is cut off: the file ends within it")]
+    #[error("packet {number} (at byte {offset}) is cut off: the file ends within it; `tcpdump -r FILE -w WHOLE` keeps those before it")]
     CutOff { number: u64, offset: u64 },
     #[error("packet {number} (at byte {offset}) {problem}")]
     Bad { number: u64, offset: u64, problem: String },
@@ -360,7 +360,11 @@ mod tests {
         let whole = pcap(false, 0xa1b2_c3d4, 1, &[(1, 0, 60, &[0; 60]), (2, 0, 60, &[0; 60])]);
         for cut in [whole.len() - 1, 24 + 76 + 16, 24 + 76 + 3] {
             let error = read(&whole[..cut]).unwrap_err().to_string();
-            assert_eq!(error, "packet 2 (at byte 100) is cut off: the file ends within it", "{cut}");
+            assert_eq!(
+                error,
+                "packet 2 (at byte 100) is cut off: the file ends within it; `tcpdump -r FILE -w WHOLE` keeps those before it",
+                "{cut}"
+            );
         }
         let mut long = whole.clone();
         long[24 + 76 + 8..][..4].copy_from_slice(&[0xff; 4]);
