@@ -37,7 +37,9 @@ pub enum CaptureError {
     NotACapture,
     #[error("it is empty; expected a capture in pcap or pcapng")]
     Empty,
-    #[error("packet {number} (at byte {offset}) is cut off: the file ends within it; `tcpdump -r FILE -w WHOLE` keeps those before it")]
+    #[error(
+        "packet {number} (at byte {offset}) is cut off: the file ends within it; `tcpdump -r FILE -w WHOLE` keeps those before it"
+    )]
     CutOff { number: u64, offset: u64 },
     #[error("packet {number} (at byte {offset}) {problem}")]
     Bad { number: u64, offset: u64, problem: String },
