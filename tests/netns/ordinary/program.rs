@@ -17,7 +17,7 @@ use harness::levee::Said;
 use harness::suite::Skipped;
 
 /// How long a program may take to do what it is run for.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 /// A program that is there.
