@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use filter_common::policy::syn::concerns;
+
 use super::ast::{Action, Match, Mode, Rule, Test};
 use super::bounds::FRAME_BITS;
 use super::draft::RuleSpans;
@@ -18,7 +20,7 @@ use super::error::Notice;
 use super::problem::{PolicyWarning, Problem, Related};
 use super::ranges::Ranges;
 use super::source::{Source, Span};
-use super::value::{FragmentStates, Rate};
+use super::value::{DefendBy, FragmentStates, Rate};
 use super::{Field, Policy};
 
 use self::cover::{Known, Values};
@@ -85,6 +87,9 @@ fn never_matches(known: &Known<'_>) -> Option<(Option<Field>, Cow<'static, str>)
     if known.domain.is_empty() {
         return Some((None, "its matches exclude each other".into()));
     }
+    if !is_of_a_defence(known.rule) {
+        return Some((Some(Field::TcpFlags), "a defence looks at SYNs without ACK or RST".into()));
+    }
     let least = known.domain.least_length();
     let lengths = conditions().find_map(|(condition, values)| match (condition.value.field(), values) {
         (Field::Length, Some(Values::Words(lengths))) => lengths.bounds(),
@@ -94,6 +99,19 @@ fn never_matches(known: &Known<'_>) -> Option<(Option<Field>, Cow<'static, str>)
     let why =
         format!("it wants at most {longest} bytes, and with its headers such a packet has at least {least}");
     Some((Some(Field::Length), why.into()))
+}
+
+/// Whether there are flags that the rule matches and its defence, if it has one, looks at.
+fn is_of_a_defence(rule: &Rule) -> bool {
+    let Action::Defend(defence) = &rule.action else { return true };
+    let verifies = matches!(defence.by, DefendBy::Verify(_));
+    let holds = |flags: u8| {
+        rule.matches.iter().all(|condition| match condition.value {
+            Test::TcpFlags(wanted) => wanted.holds(flags) != condition.negated,
+            _ => true,
+        })
+    };
+    (0..=u8::MAX).any(|flags| concerns(flags, verifies) && holds(flags))
 }
 
 /// The first rule before that one which says the same.

@@ -106,6 +106,15 @@ fn a_rule_that_some_packet_may_reach_is_not_warned_of() {
 }
 
 #[test]
+fn a_defence_whose_flags_some_syns_have_is_not_warned_of() {
+    for rule in
+        ["defend cookie tcp flags syn/syn,ack", "defend verify tcp", "defend verify tcp flags != ack/ack"]
+    {
+        assert!(warned(rule).is_empty(), "{rule}");
+    }
+}
+
+#[test]
 fn a_rule_that_no_packet_can_match_is_warned_of_once() {
     for never in [
         "drop ttl != 0-255",
@@ -119,6 +128,9 @@ fn a_rule_that_no_packet_can_match_is_warned_of_once() {
         "drop tcp dport 53 length < 40 ",
         "drop ip6 udp length < 40",
         "drop udp payload at 100 0x11 length < 120",
+        "defend cookie tcp dport 443 flags ack",
+        "defend cookie tcp flags rst/rst",
+        "defend limit 10/s per source tcp flags != syn/syn",
     ] {
         assert_eq!(warned(&format!("{never}\ndrop")), ["1: never matches"], "{never}");
     }
