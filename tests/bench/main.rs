@@ -9,7 +9,7 @@
 //! * [`arguments`]: the command line. [`run`]: the order of things. [`progress`]: how far they are.
 //! * [`list`]: what is blocked, and traffic for it. [`filter`]: the filters, one file each.
 //! * [`station`], [`lane`]: a filter and the veth pair that it stands behind.
-//! * [`measures`], by way of [`floor`], [`flood`], [`two_floods`], [`latency`], [`updates`], [`memory`].
+//! * [`measures`], by way of [`floor`], [`flood`], [`two_floods`] and [`window`], [`latency`], [`updates`], [`memory`].
 //! * [`policy`]: what rules and limits cost, beside the same program without them.
 //! * [`figure`], [`series`], [`tally`], [`report`]: what was found; JSON. [`targets`]: what was wanted.
 //! * [`table`], [`markdown`], [`plot`]: the same for people.
@@ -41,6 +41,7 @@ mod tally;
 mod targets;
 mod two_floods;
 mod updates;
+mod window;
 
 use std::io::Write as _;
 use std::process::ExitCode;

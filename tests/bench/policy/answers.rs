@@ -8,11 +8,10 @@ use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use aya::programs::XdpMode;
 use filter_common::harness::name;
 use filter_common::verdict::Reason;
-use harness::flood::RunningFlood;
 use harness::object::Object;
 use harness::packet::Family;
 use harness::{CountDrop, Flood, Frame, Order, Sandbox, SourcePattern};
@@ -26,18 +25,15 @@ use crate::arguments::Pace;
 use crate::lane::{INTERFACE, Lane, PROBE_V4, PROBE_V6};
 use crate::list::version;
 use crate::series::Series;
+use crate::window::{self, MOST};
 
 /// The service that is defended.
 const PORT: u16 = 443;
 /// Sources that have answered, where some have.
 const KNOWN: u32 = 40_000;
 const MILLION: f64 = 1e6;
-/// How long a flood may take until its first frame, and counters lag behind its last.
+/// How long counters may lag behind the last frame.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Runs until a rate is taken.
-const WARM_UP: Duration = Duration::from_millis(30);
-/// More than a core sends while this process waits for a CPU: bounds the flood by count, too.
-const MOST: u64 = 1 << 27;
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -228,21 +224,12 @@ impl Answerer {
     }
 
     /// Answers a second in one window, and what became of all SYNs.
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people; counts stay below 2^53")]
     fn round(&self, family: Family, window: Duration, cpu: usize) -> Result<(f64, Count)> {
         let (answered, arrived) = (self.answered()?, self.arrived()?);
         let (frame, sources) = self.frame(family);
         let flood = Flood::new(&frame, sources, MOST)?.restored().cpu(cpu);
         let flood = flood.start(&self.lane.attacker, INTERFACE)?;
-        let rate = (|| {
-            self.wait(&flood, arrived)?;
-            sleep(WARM_UP);
-            let (before, begun) = (self.arrived()?, Instant::now());
-            sleep(window);
-            let (after, took) = (self.arrived()?, begun.elapsed());
-            ensure!(!flood.finished(), "the flood ended before its rate was taken");
-            Ok((after - before) as f64 / took.as_secs_f64())
-        })();
+        let rate = window::rate(std::slice::from_ref(&flood), || self.arrived(), window);
         let report = flood.stop()?;
         let rate = rate?;
         let deadline = Instant::now() + PATIENCE;
@@ -256,16 +243,6 @@ impl Answerer {
             arrived: self.arrived()? - arrived,
         };
         Ok((rate, count))
-    }
-
-    /// Until the first answer has arrived.
-    fn wait(&self, flood: &RunningFlood, before: u64) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while self.arrived()? == before {
-            ensure!(!flood.finished() && Instant::now() < deadline, "nothing is answered");
-            sleep(Duration::from_micros(200));
-        }
-        Ok(())
     }
 
     fn arrived(&self) -> Result<u64> {
