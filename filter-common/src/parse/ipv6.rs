@@ -169,8 +169,10 @@ fn step<P: PacketRead>(packet: &P, cursor: &mut Cursor, end: usize) -> Result<()
     Ok(())
 }
 
+/// Whether that is the number of an extension header which the parser follows.
 #[inline(always)]
-const fn is_extension(next: u8) -> bool {
+#[must_use]
+pub const fn is_extension(next: u8) -> bool {
     bit_of(next) != 0
 }
 

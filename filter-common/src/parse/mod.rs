@@ -17,7 +17,7 @@ use crate::keys::{AddressV4, AddressV6};
 use crate::verdict::Reason;
 
 pub use eth::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, is_tag};
-pub use ipv6::extension;
+pub use ipv6::{extension, is_extension};
 pub use l4::{L4, L4Kind, Ports, protocol, tcp_flag};
 
 /// VLAN tags that are parsed through.

@@ -30,7 +30,8 @@ pub struct Args {
     /// The frame itself in hexadecimal, from its Ethernet header on, or `-` for standard input
     ///
     /// White space, colons, commas and `0x` may stand between bytes; so may the offsets that tcpdump and xxd put before lines.
-    #[arg(long, value_name = "BYTES", value_parser = hex)]
+    #[arg(long, value_name = "BYTES", value_parser = hex,
+          conflicts_with_all = ["dst", "proto", "sport", "dport", "flags", "len", "ttl", "vlan"])]
     hex: Option<Hex>,
     /// Interface that it comes in by; the first that is filtered when not given
     #[arg(long, value_name = "IFACE")]

@@ -11,6 +11,8 @@ use etherparse::{
     Ipv4Header, Ipv6Header, SingleVlanHeader, TcpHeader, TcpOptionElement, UdpHeader, VlanId, VlanPcp,
 };
 
+use filter_common::parse::is_extension;
+
 use super::Usage;
 use crate::policy::names;
 
@@ -27,30 +29,30 @@ pub struct Described {
     #[arg(long, value_name = "ADDRESS")]
     pub src: Option<IpAddr>,
     /// Destination address; one of this host when not given
-    #[arg(long, value_name = "ADDRESS", requires = "src", conflicts_with = "hex")]
+    #[arg(long, value_name = "ADDRESS", requires = "src")]
     pub dst: Option<IpAddr>,
     /// Protocol, by name or number; tcp with `--flags`, else udp, when not given
-    #[arg(long, value_name = "PROTOCOL", requires = "src", conflicts_with = "hex", value_parser = protocol)]
+    #[arg(long, value_name = "PROTOCOL", requires = "src", value_parser = protocol)]
     proto: Option<u8>,
     /// Source port; 50000 when not given
-    #[arg(long, value_name = "PORT", requires = "src", conflicts_with = "hex")]
+    #[arg(long, value_name = "PORT", requires = "src")]
     sport: Option<u16>,
     /// Destination port; 443 when not given
-    #[arg(long, value_name = "PORT", requires = "src", conflicts_with = "hex")]
+    #[arg(long, value_name = "PORT", requires = "src")]
     dport: Option<u16>,
     /// TCP flags, such as syn or syn,ack, or `none`; syn when not given
-    #[arg(long, value_name = "FLAGS", requires = "src", conflicts_with = "hex", value_parser = tcp_flags)]
+    #[arg(long, value_name = "FLAGS", requires = "src", value_parser = tcp_flags)]
     flags: Option<u8>,
     /// Bytes of the IP packet, headers included, as `length` of a rule has it, up to 9000; just the headers when not given
     ///
     /// A SYN tells its maximum segment size, which takes four bytes, unless its length leaves no room for that.
-    #[arg(long, value_name = "BYTES", requires = "src", conflicts_with = "hex", value_parser = clap::value_parser!(u16).range(1..=i64::from(LONGEST)))]
+    #[arg(long, value_name = "BYTES", requires = "src", value_parser = clap::value_parser!(u16).range(1..=i64::from(LONGEST)))]
     len: Option<u16>,
     /// Time to live, or hop limit
-    #[arg(long, value_name = "N", default_value_t = 64, requires = "src", conflicts_with = "hex")]
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "src")]
     ttl: u8,
     /// VLAN; given several times, several tags, the outermost first
-    #[arg(long, value_name = "ID", requires = "src", conflicts_with = "hex", value_parser = clap::value_parser!(u16).range(0..4096))]
+    #[arg(long, value_name = "ID", requires = "src", value_parser = clap::value_parser!(u16).range(0..4096))]
     vlan: Vec<u16>,
 }
 
@@ -58,8 +60,6 @@ const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
-/// Extension headers of IPv6 (IANA): hop-by-hop options, routing, fragment, AH, destination options, mobility, HIP, Shim6.
-const EXTENSIONS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 
 fn protocol(text: &str) -> Result<u8, String> {
     names::protocol_number(text).or_else(|| text.parse().ok()).ok_or_else(|| {
@@ -101,7 +101,7 @@ impl Described {
             (IpAddr::V4(_), ICMPV6) => {
                 return Err(Usage::new("icmpv6 is of IPv6; give an IPv6 --src, or say --proto icmp").into());
             }
-            (IpAddr::V6(_), protocol) if EXTENSIONS.contains(&protocol) => {
+            (IpAddr::V6(_), protocol) if is_extension(protocol) => {
                 let message =
                     format!("protocol {protocol} is an extension header of IPv6, which --hex can have");
                 return Err(Usage::new(message).into());
@@ -245,8 +245,7 @@ mod tests {
     use crate::packet::{layers, summary};
 
     fn described(arguments: &str) -> Described {
-        let command = clap::Command::new("x").no_binary_name(true).arg(clap::Arg::new("hex").long("hex"));
-        let command = Described::augment_args(command);
+        let command = Described::augment_args(clap::Command::new("x").no_binary_name(true));
         let matches = command.try_get_matches_from(arguments.split_whitespace()).expect("arguments");
         Described::from_arg_matches(&matches).expect("arguments")
     }
