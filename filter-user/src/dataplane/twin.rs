@@ -185,11 +185,7 @@ impl Dataplane {
                 }
             }
         }
-        let mut ebpf = loader.load(object::TWIN).map_err(program::load_error)?;
-        let secrets = MAPS.iter().zip(&read_paths).find(|((name, _), _)| *name == map::SYN_SECRETS);
-        if secrets.is_none_or(|(_, read)| read.is_none()) {
-            maps::set_own_secrets(&mut ebpf)?;
-        }
+        let ebpf = loader.load(object::TWIN).map_err(program::load_error)?;
         let live = |name, path: PathBuf| {
             let is_wanted = parts.state == TwinState::AsNow && parts.defends() && path.exists();
             is_wanted.then(|| open_map(name, &path)).transpose()
@@ -197,6 +193,7 @@ impl Dataplane {
         let live = Live {
             bans: super::bans::open(&self.pins().bans())?.filter(|_| parts.bans_anybody()),
             gates: live(map::SYN_GATES, self.pins().syn_gates())?,
+            secrets: live(map::SYN_SECRETS, self.pins().syn_secrets())?,
             verified: live(map::VERIFIED, self.pins().verified())?,
         };
         Ok(TwinMaps { ebpf, live, name: if takes_frags { TWIN_PROGRAM_FRAGS } else { TWIN_PROGRAM } })
@@ -207,6 +204,7 @@ impl Dataplane {
 struct Live {
     bans: Option<Bans>,
     gates: Option<MapData>,
+    secrets: Option<MapData>,
     verified: Option<MapData>,
 }
 

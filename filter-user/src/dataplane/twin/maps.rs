@@ -57,7 +57,7 @@ pub(super) const MAPS: [(&str, Origin); 11] = [
             |parts, pins| parts.asks().then(|| pins.asked_hosts()),
         ),
     ),
-    (map::SYN_SECRETS, Origin::Read(|_| 1, |parts, pins| parts.defends().then(|| pins.syn_secrets()))),
+    (map::SYN_SECRETS, Origin::Copied(|_| 1, copy_secrets)),
     (map::SYN_GATES, Origin::Copied(|parts| if parts.defends() { RULE_SLOTS } else { 1 }, copy_gates)),
     (map::VERIFIED, Origin::Copied(|parts| if parts.defends() { verified::LINES } else { 1 }, copy_verified)),
 ];
@@ -111,13 +111,18 @@ fn copy_gates(_: &TwinParts, live: &Live, ebpf: &mut Ebpf) -> Result<(), Datapla
     (0..live.len()).try_for_each(copy).map_err(error)
 }
 
-/// What a twin finds its sources by that reads no secrets of the installation. Its numbers are nobody's, so nobody answers.
-pub(super) fn set_own_secrets(ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+/// The secrets of now. Without those a twin finds its sources by numbers of its own, and knows none that anybody answered.
+fn copy_secrets(_: &TwinParts, live: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
     let failed = || DataplaneError::map(map::SYN_SECRETS);
+    let secrets = match &live.secrets {
+        Some(live) => {
+            let live = Map::Array(same_map(map::SYN_SECRETS, live)?);
+            Array::<_, SynSecrets>::try_from(live).map_err(failed())?.get(&0, 0).map_err(failed())?
+        }
+        None => SynSecrets { places: KeyHasher::new(1, 0).words(), ..SynSecrets::default() },
+    };
     let own = ebpf.map_mut(map::SYN_SECRETS).ok_or_else(|| missing(map::SYN_SECRETS))?;
-    let mut own = Array::<_, SynSecrets>::try_from(own).map_err(failed())?;
-    let places = KeyHasher::new(1, 0).words();
-    own.set(0, SynSecrets { places, ..SynSecrets::default() }, 0).map_err(failed())
+    Array::<_, SynSecrets>::try_from(own).map_err(failed())?.set(0, secrets, 0).map_err(failed())
 }
 
 /// The sources that are let through now.
