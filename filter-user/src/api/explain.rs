@@ -234,7 +234,9 @@ const fn undecided(rule: &Rule, met: Met) -> &'static str {
                 "lets it through: its gate is closed, or there is nothing to answer"
             }
             DefendBy::Cookie => "lets it through: no socket listens for it, or the kernel makes no cookies",
-            DefendBy::Verify(_) => "lets it through: its source is known",
+            DefendBy::Verify(_) => {
+                "lets it through: its source is known, or it is a reset that answers no challenge"
+            }
             DefendBy::Limit(_) => "lets it through: it is within the limit",
         },
         (Met::WithinLimit, _) => "it is within the limit",
