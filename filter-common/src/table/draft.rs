@@ -17,7 +17,7 @@ use super::lines::{ELEMENT_LINES, LINE_BYTES};
 use super::networks::{self, Network};
 use super::packed;
 use super::slot::{CODE_LINES, MAX_GUIDES, MAX_SET, SET_MASK};
-use super::{RULE_LINES, TableKind};
+use super::{NOTHING_BEHIND, RULE_LINES, TableKind};
 use crate::keys::{PrefixV4, PrefixV6};
 use crate::policy::tables::PolicyTables;
 
@@ -144,15 +144,17 @@ impl Draft {
         layout.lines(geometry.policy_lines.into())?;
         // What rules look at lies first, in the element that the program has at hand.
         for kind in TableKind::OF_RULES.into_iter().chain(TableKind::LISTS) {
-            if !contents.has_table(kind) {
-                continue;
-            }
             // Rules, and the sets that they name, change by a new generation.
             let room = if kind.is_of_rules() { Room::NONE } else { room };
             let may_pack = !kind.is_of_rules();
-            geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room, may_pack)?;
-            geometry.v6[kind as usize] = v6[kind as usize].place(&mut layout, room)?;
+            if contents.has_table(kind, false) {
+                geometry.v4[kind as usize] = v4[kind as usize].place(&mut layout, room, may_pack)?;
+            }
+            if contents.has_table(kind, true) {
+                geometry.v6[kind as usize] = v6[kind as usize].place(&mut layout, room)?;
+            }
         }
+        layout.lines(NOTHING_BEHIND.into())?;
         geometry.lines = layout.next;
         geometry.element_lines = layout.next;
         let draft = Self { v4, v6, policy, geometry };

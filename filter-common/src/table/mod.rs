@@ -97,6 +97,9 @@ impl TableKind {
 pub const HEADER_LINE: u32 = 0;
 /// First of the lines of rules and limits, where there are any.
 pub const RULE_LINES: u32 = HEADER_LINE + 1;
+/// Lines behind all others, in which there is nothing: so a reader whose bound is the beginning of the last line may read any part
+/// of those before it.
+pub const NOTHING_BEHIND: u32 = 1;
 
 /// The header's bit for the table of a kind and family.
 #[inline(always)]

@@ -57,11 +57,12 @@ impl NearLines {
         Some(Self { first: LINES.get_ptr(0)?.cast(), last: last_line() })
     }
 
-    /// What lies so many bytes behind the beginning of a line, a multiple of its own size.
+    /// What lies so many bytes behind the beginning of a line, a multiple of its own size. The bound is that of whole lines, so
+    /// that it is one number for all: nothing is looked for in the last line ([`NOTHING_BEHIND`](filter_common::table::NOTHING_BEHIND)).
     #[inline(always)]
     fn read<T: Copy>(self, line: u32, bytes: u64) -> Option<T> {
         let offset = unseen(u64::from(line) * LINE_BYTES as u64 + bytes);
-        if offset > self.last + (LINE_BYTES - size_of::<T>()) as u64 {
+        if offset > self.last {
             return None;
         }
         // SAFETY: it was just checked to lie in the element. Volatile as in a line.
@@ -79,7 +80,7 @@ fn last_line() -> u64 {
 /// Which it is, is known when the program is verified, and the other is pruned.
 macro_rules! in_lines {
     (up to $end:expr, |$lines:ident| $found:expr) => {
-        if $end <= $crate::maps::lines::geometry().element_lines {
+        if $end < $crate::maps::lines::geometry().element_lines {
             match $crate::maps::lines::NearLines::find() {
                 Some($lines) => $found,
                 None => 0,
@@ -90,7 +91,10 @@ macro_rules! in_lines {
         }
     };
     (|$lines:ident| $found:expr) => {
-        in_lines!(up to $crate::maps::lines::geometry().lines, |$lines| $found)
+        in_lines!(
+            up to $crate::maps::lines::geometry().lines.wrapping_sub(::filter_common::table::NOTHING_BEHIND),
+            |$lines| $found
+        )
     };
 }
 pub(super) use in_lines;
