@@ -152,24 +152,24 @@ pub fn is_asked(key: &AskedKey, now: u64, find: impl Fn(&AskedKey) -> Option<u64
     }
 }
 
+/// Whether a packet can answer anything. Segments of connections that are under way, the bulk of what a host gets, do not.
+#[inline(always)]
+pub fn may_answer<A>(headers: &Headers<A>) -> bool {
+    let flags = headers.l4.flags();
+    headers.l4.kind != L4Kind::Tcp || flags & RST != 0 || flags & (SYN | ACK) == SYN | ACK
+}
+
 /// What a packet that comes in answers; [`AskedKey::NONE`] where it answers nothing.
 #[inline(always)]
 pub fn answered<P: PacketRead, A: Family>(packet: &P, headers: &Headers<A>) -> AskedKey {
-    if is_to_group(packet) {
+    if !may_answer(headers) || is_to_group(packet) {
         return AskedKey::NONE;
     }
     let source = headers.addresses.source.words();
     let own = |kind, ports| AskedKey::new(kind, A::NUMBER, headers.protocol, source, ports);
     let ports = headers.l4.ports();
     match headers.l4.kind {
-        L4Kind::Udp => own(Kind::Exchange, joined(ports.destination, ports.source)),
-        L4Kind::Tcp => {
-            let flags = headers.l4.flags();
-            if flags & RST != 0 || flags & (SYN | ACK) == SYN | ACK {
-                return own(Kind::Exchange, joined(ports.destination, ports.source));
-            }
-            AskedKey::NONE
-        }
+        L4Kind::Udp | L4Kind::Tcp => own(Kind::Exchange, joined(ports.destination, ports.source)),
         L4Kind::None => {
             let is_later = headers.fragment == Fragment::Later;
             if is_later && headers.protocol == protocol::UDP {

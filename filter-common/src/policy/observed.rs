@@ -335,7 +335,11 @@ impl Observed {
         self.fill(used, Field::DestinationPort, || or_absent(has_ports, ports.destination.into()));
         self.ethernet(packet, used, || if A::NUMBER == family::V4 { 0x0800 } else { 0x86dd });
         if used & ASKED != 0 {
-            self.asked = asked::answered(packet, headers);
+            // Where there is nothing, that alone is noted.
+            self.asked.what = AskedKey::NONE.what;
+            if asked::may_answer(headers) {
+                self.asked = asked::answered(packet, headers);
+            }
         }
     }
 
