@@ -35,21 +35,23 @@ impl From<Reason> for Decision {
 /// What the stages before the rules say. All fields always have a value: see
 /// [`Outcome`](crate::policy::classifier::Outcome).
 #[derive(Clone, Copy)]
-struct Before {
+struct Before<N> {
     decision: Decision,
     /// 1 where the rules are asked, and `decision` is what becomes of it if none of them decides.
     open: u32,
+    /// What was noted for them.
+    noted: N,
 }
 
-impl Before {
+impl<N> Before<N> {
     #[inline(always)]
-    fn decided(decision: impl Into<Decision>) -> Self {
-        Self { decision: decision.into(), open: 0 }
+    fn decided(decision: impl Into<Decision>, noted: N) -> Self {
+        Self { decision: decision.into(), open: 0, noted }
     }
 
     #[inline(always)]
-    fn open(otherwise: Reason) -> Self {
-        Self { decision: otherwise.into(), open: 1 }
+    fn open(otherwise: Reason, noted: N) -> Self {
+        Self { decision: otherwise.into(), open: 1, noted }
     }
 }
 
@@ -62,18 +64,16 @@ where
     R: Rules<P>,
 {
     let before = match parse(packet) {
-        Err(error) => Before::decided(error.reason()),
+        Err(error) => Before::decided(error.reason(), rules.nothing()),
         Ok(Frame::NonIp) => {
-            if rules.are_on() {
-                rules.observe_frame(packet);
-            }
-            Before::open(Reason::NonIp)
+            let noted = if rules.are_on() { rules.observe_frame(packet) } else { rules.nothing() };
+            Before::open(Reason::NonIp, noted)
         }
         Ok(Frame::V4(headers)) => stages(packet, &headers, tables, switches, rules),
         Ok(Frame::V6(headers)) => stages(packet, &headers, tables, switches, rules),
     };
     if rules.are_on() && before.open != 0 {
-        let outcome = rules.walk(packet);
+        let outcome = rules.walk(packet, before.noted);
         if let Some(reason) = ended(outcome.kind) {
             let interface =
                 if outcome.kind as u32 == OutcomeKind::Redirect as u32 { outcome.interface } else { 0 };
@@ -84,7 +84,13 @@ where
 }
 
 #[inline(always)]
-fn stages<P, A, T, R>(packet: &P, headers: &Headers<A>, tables: &T, switches: &Switches, rules: &R) -> Before
+fn stages<P, A, T, R>(
+    packet: &P,
+    headers: &Headers<A>,
+    tables: &T,
+    switches: &Switches,
+    rules: &R,
+) -> Before<R::Noted>
 where
     P: PacketRead,
     A: Source + Family,
@@ -92,28 +98,27 @@ where
     R: Rules<P>,
 {
     if let Some(reason) = allow(&headers.addresses, tables) {
-        return Before::decided(reason);
+        return Before::decided(reason, rules.nothing());
     }
     if let Some(reason) = sanity(headers, switches) {
-        return Before::decided(reason);
+        return Before::decided(reason, rules.nothing());
     }
     let set = block(&headers.addresses, tables);
     if set != 0 {
-        return Before::decided(Decision { reason: Reason::BlockedSource, set, interface: 0 });
+        let blocked = Decision { reason: Reason::BlockedSource, set, interface: 0 };
+        return Before::decided(blocked, rules.nothing());
     }
     if rules.is_banned(headers.addresses.source) {
-        return Before::decided(Reason::BannedSource);
+        return Before::decided(Reason::BannedSource, rules.nothing());
     }
-    if rules.are_on() {
-        rules.observe(packet, headers);
-    }
+    let noted = if rules.are_on() { rules.observe(packet, headers) } else { rules.nothing() };
     if let Some(reason) = fragments(headers, switches) {
-        return Before::open(reason);
+        return Before::open(reason, noted);
     }
     if rules.default_drops() {
-        return Before::open(default_drop(packet, headers));
+        return Before::open(default_drop(packet, headers), noted);
     }
-    Before::open(Reason::NoMatch)
+    Before::open(Reason::NoMatch, noted)
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::asked::{Asked, AskedKey, is_asked};
-use super::classifier::{Effects, Outcome, walk};
+use super::classifier::geometry::IntervalTable;
+use super::classifier::{Effects, Outcome, intervals, walk};
 use super::facts::{AddressClass, PacketFacts, find_classes};
 use super::limiter::memory::{SlotLine, zeroed};
 use super::limits::is_over;
@@ -73,7 +74,10 @@ impl<'a> HostRules<'a> {
         }
     }
 
-    fn class_v4(&self, kind: TableKind, address: u32) -> u32 {
+    fn class_v4(&self, kind: TableKind, intervals: &IntervalTable, address: u32) -> u32 {
+        if intervals.is_there() {
+            return intervals::find(&self.lines, intervals, address);
+        }
         find_v4(&self.lines, self.geometry.multiplier, &self.geometry.v4[kind as usize], address)
     }
 
@@ -84,7 +88,7 @@ impl<'a> HostRules<'a> {
 
 impl AddressClass for HostRules<'_> {
     fn source_v4(&self, address: u32) -> u32 {
-        self.class_v4(TableKind::RuleSource, address)
+        self.class_v4(TableKind::RuleSource, &self.policy.rules.source, address)
     }
 
     fn source_v6(&self, address: [u64; 2]) -> u32 {
@@ -92,7 +96,7 @@ impl AddressClass for HostRules<'_> {
     }
 
     fn destination_v4(&self, address: u32) -> u32 {
-        self.class_v4(TableKind::RuleDestination, address)
+        self.class_v4(TableKind::RuleDestination, &self.policy.rules.destination, address)
     }
 
     fn destination_v6(&self, address: [u64; 2]) -> u32 {
@@ -101,6 +105,8 @@ impl AddressClass for HostRules<'_> {
 }
 
 impl<P: PacketRead> Rules<P> for HostRules<'_> {
+    type Noted = ();
+
     fn are_on(&self) -> bool {
         self.policy.rules.rules != 0
     }
@@ -113,6 +119,8 @@ impl<P: PacketRead> Rules<P> for HostRules<'_> {
         self.bans.borrow().get(&source.words()).is_some_and(|until| *until > self.now.get())
     }
 
+    fn nothing(&self) {}
+
     fn observe_frame(&self, packet: &P) {
         self.observed.borrow_mut().frame(packet, self.policy.rules.used);
     }
@@ -121,7 +129,7 @@ impl<P: PacketRead> Rules<P> for HostRules<'_> {
         self.observed.borrow_mut().packet(packet, headers, self.policy.rules.used);
     }
 
-    fn walk(&self, packet: &P) -> Outcome {
+    fn walk(&self, packet: &P, (): ()) -> Outcome {
         let mut observed = *self.observed.borrow();
         find_classes(&mut observed, self.policy.rules.used, self);
         let facts = PacketFacts {

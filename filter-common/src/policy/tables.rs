@@ -147,6 +147,16 @@ impl PolicyTables {
         self.rules.rules == 0 && self.switches.default_drop == 0 && self.switches.drop_fragments == 0
     }
 
+    /// Whether a kind's IPv4 addresses lie among the rules, as intervals, and not in a prefix table.
+    #[must_use]
+    pub const fn has_intervals(&self, kind: TableKind) -> bool {
+        match kind {
+            TableKind::RuleSource => self.rules.source.is_there(),
+            TableKind::RuleDestination => self.rules.destination.is_there(),
+            TableKind::Block | TableKind::AllowSource | TableKind::AllowDestination => false,
+        }
+    }
+
     /// Whether rules look at the addresses of a table's kind.
     #[must_use]
     pub fn looks_at(&self, kind: TableKind) -> bool {

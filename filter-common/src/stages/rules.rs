@@ -16,18 +16,22 @@ const DISCOVERY: core::ops::RangeInclusive<u16> = 133..=137;
 
 /// The rules of a generation, where they lie.
 pub trait Rules<P: PacketRead> {
+    /// Where what was noted of a packet lies until the walk.
+    type Noted: Copy;
     /// Whether there are any.
     fn are_on(&self) -> bool;
     /// Whether packets are dropped that nothing decides about.
     fn default_drops(&self) -> bool;
     /// Whether a rule has banned the source, and the time of that is not over.
     fn is_banned<A: Family>(&self, source: A) -> bool;
+    /// Of a packet of which nothing was noted.
+    fn nothing(&self) -> Self::Noted;
     /// Takes note of what rules may ask of a frame without IP.
-    fn observe_frame(&self, packet: &P);
+    fn observe_frame(&self, packet: &P) -> Self::Noted;
     /// Takes note of what rules may ask of an IP packet.
-    fn observe<A: Family>(&self, packet: &P, headers: &Headers<A>);
+    fn observe<A: Family>(&self, packet: &P, headers: &Headers<A>) -> Self::Noted;
     /// Walks along the rules with what was noted.
-    fn walk(&self, packet: &P) -> Outcome;
+    fn walk(&self, packet: &P, noted: Self::Noted) -> Outcome;
 }
 
 /// No policy.
@@ -35,6 +39,8 @@ pub trait Rules<P: PacketRead> {
 pub struct NoRules;
 
 impl<P: PacketRead> Rules<P> for NoRules {
+    type Noted = ();
+
     fn are_on(&self) -> bool {
         false
     }
@@ -47,11 +53,13 @@ impl<P: PacketRead> Rules<P> for NoRules {
         false
     }
 
+    fn nothing(&self) {}
+
     fn observe_frame(&self, _: &P) {}
 
     fn observe<A: Family>(&self, _: &P, _: &Headers<A>) {}
 
-    fn walk(&self, _: &P) -> Outcome {
+    fn walk(&self, _: &P, (): ()) -> Outcome {
         Outcome::NONE
     }
 }

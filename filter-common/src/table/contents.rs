@@ -53,16 +53,20 @@ impl Contents {
         for (kind, classes) in
             [(TableKind::RuleSource, &policy.source), (TableKind::RuleDestination, &policy.destination)]
         {
-            self.set_v4(kind, classes.v4.prefixes().to_vec());
+            let v4 = if policy.has_intervals(kind) { Vec::new() } else { classes.v4.prefixes().to_vec() };
+            self.set_v4(kind, v4);
             self.set_v6(kind, classes.v6.prefixes().to_vec());
         }
         self.policy = Some(policy);
     }
 
-    /// Whether there is a table of a kind: those of rules are there only where rules look at such addresses.
+    /// Whether there is a table of a kind and family: those of rules are there only where rules look at such addresses, and do
+    /// not have them as intervals.
     #[must_use]
-    pub fn has_table(&self, kind: TableKind) -> bool {
-        !kind.is_of_rules() || self.policy.as_ref().is_some_and(|policy| policy.looks_at(kind))
+    pub fn has_table(&self, kind: TableKind, is_v6: bool) -> bool {
+        let is_searched =
+            |policy: &Arc<PolicyTables>| policy.looks_at(kind) && (is_v6 || !policy.has_intervals(kind));
+        !kind.is_of_rules() || self.policy.as_ref().is_some_and(is_searched)
     }
 
     /// How many entries the lists have in all, without what rules make of them.

@@ -2,9 +2,11 @@
 //!
 //! The walk is made of global functions, each verified once: one that finds the rules and looks at the first, in two parts
 //! where rules look at addresses and the packet is IPv6; one that looks at the next. Between them, facts and state lie in an element of a per-CPU
-//! array. Costs nothing but a test of read-only data where there are no rules; else that look-up, the classifier's lines
+//! array, whose address they are handed: the kernel knows by its type how much lies there. Costs nothing but a test of read-only data where there are no rules; else that look-up, the classifier's lines
 //! ([`filter_common::policy::classifier`]), and for each rule that counts its counters and the kernel's tick. The clock
 //! itself is read at most once, where a limit or a ban is met.
+
+use core::ptr::null_mut;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{BPF_F_CURRENT_CPU, xdp_md};
@@ -20,7 +22,8 @@ use filter_common::counters::RuleCounter;
 use filter_common::parse::Headers;
 use filter_common::policy::asked::{self, Asked, AskedKey, Kind};
 use filter_common::policy::classifier::field::ADDRESSES;
-use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeometry, Step};
+use filter_common::policy::classifier::geometry::IntervalTable;
+use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeometry, Step, intervals};
 use filter_common::policy::facts::{self, AddressClass, PacketFacts};
 use filter_common::policy::limiter::{Cells, Slots};
 use filter_common::policy::limits;
@@ -74,12 +77,18 @@ pub(super) fn rules() -> &'static RulesGeometry {
     loaded(&raw const RULES)
 }
 
+/// This CPU's element, found once a packet and handed on: to find it takes the kernel's instructions longer than to use it.
 #[inline(always)]
-pub(super) fn scratch() -> Option<&'static mut Scratch> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: this CPU's own value, and XDP runs with softirqs off: whoever holds another reference to it is a caller that
-    // does not use it until this one is gone.
-    Some(unsafe { &mut *scratch })
+fn scratch() -> *mut Scratch {
+    SCRATCH.get_ptr_mut(0).unwrap_or_default()
+}
+
+/// The element that a pointer is to; none where it was not found, which only the verifier believes.
+#[inline(always)]
+pub(super) fn found(scratch: *mut Scratch) -> Option<&'static mut Scratch> {
+    // SAFETY: null, or this CPU's own value, and XDP runs with softirqs off: whoever holds another reference to it is a caller
+    // that does not use it until this one is gone.
+    unsafe { scratch.as_mut() }
 }
 
 /// The rules of this generation.
@@ -96,6 +105,9 @@ impl<'a> KernelRules<'a> {
 }
 
 impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
+    /// This CPU's element, or null.
+    type Noted = *mut Scratch;
+
     #[inline(always)]
     fn are_on(&self) -> bool {
         // SAFETY: as for a switch of the policy.
@@ -117,42 +129,52 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
     }
 
     #[inline(always)]
-    fn observe_frame(&self, packet: &XdpPacket<'_, FRAGS>) {
-        if let Some(scratch) = scratch() {
+    fn nothing(&self) -> *mut Scratch {
+        null_mut()
+    }
+
+    #[inline(always)]
+    fn observe_frame(&self, packet: &XdpPacket<'_, FRAGS>) -> *mut Scratch {
+        let noted = scratch();
+        if let Some(scratch) = found(noted) {
             scratch.observed.frame(packet, rules().used);
         }
+        noted
     }
 
     #[inline(always)]
-    fn observe<A: Family>(&self, packet: &XdpPacket<'_, FRAGS>, headers: &Headers<A>) {
-        if let Some(scratch) = scratch() {
+    fn observe<A: Family>(&self, packet: &XdpPacket<'_, FRAGS>, headers: &Headers<A>) -> *mut Scratch {
+        let noted = scratch();
+        if let Some(scratch) = found(noted) {
             scratch.observed.packet(packet, headers, rules().used);
         }
+        noted
     }
 
     #[inline(always)]
-    fn walk(&self, _: &XdpPacket<'_, FRAGS>) -> Outcome {
+    fn walk(&self, _: &XdpPacket<'_, FRAGS>, noted: *mut Scratch) -> Outcome {
         let ctx = self.ctx.as_ptr().cast();
-        let mut step = if FRAGS { first_rule_frags(ctx) } else { first_rule(ctx) };
+        let mut step = if FRAGS { first_rule_frags(ctx, noted) } else { first_rule(ctx, noted) };
         if step == SEARCH {
-            if !found_classes() {
-                return Outcome::NONE;
-            }
-            step = if FRAGS { found_rule_frags(ctx) } else { found_rule(ctx) };
+            let Some(scratch) = found(noted) else { return Outcome::NONE };
+            // In the program itself: the search below the look-up of rules would take more than the 512 bytes of stack that
+            // functions have together.
+            facts::find_classes(&mut scratch.observed, rules().used, &ClassesV6);
+            step = if FRAGS { found_rule_frags(ctx, noted) } else { found_rule(ctx, noted) };
         }
         for _ in 0..MAX_RULES {
             if policy!(defences) != 0 && step == Step::Defend as u32 {
-                step = syn::step::<FRAGS>(ctx);
+                step = syn::step::<FRAGS>(ctx, noted);
             }
             if step != NEXT {
                 break;
             }
-            step = if FRAGS { next_rule_frags(ctx) } else { next_rule(ctx) };
+            step = if FRAGS { next_rule_frags(ctx, noted) } else { next_rule(ctx, noted) };
         }
         if step != Step::Decided as u32 {
             return Outcome::NONE;
         }
-        let outcome = scratch().map_or(Outcome::NONE, |scratch| scratch.walk.outcome);
+        let outcome = found(noted).map_or(Outcome::NONE, |scratch| scratch.walk.outcome);
         twin::decided(outcome.rule);
         outcome
     }
@@ -166,15 +188,6 @@ const WAS_ASKED: u32 = Asked::Yes as u32;
 const WAS_NOT_ASKED: u32 = Asked::No as u32;
 /// What [`first_rule`] says in place of a [`Step`] where IPv6 addresses have to be searched for.
 const SEARCH: u32 = Step::Defend as u32 + 1;
-
-/// Finds the classes of this CPU's packet's IPv6 addresses. In the program itself: the search below the look-up of rules would
-/// take more than the 512 bytes of stack that functions have together.
-#[inline(always)]
-fn found_classes() -> bool {
-    let Some(scratch) = scratch() else { return false };
-    facts::find_classes(&mut scratch.observed, rules().used, &ClassesV6);
-    true
-}
 
 /// Whether a source is banned now; global functions are explained with the prefix searches.
 #[unsafe(no_mangle)]
@@ -192,7 +205,7 @@ extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn was_asked() -> u32 {
-    let Some(scratch) = scratch() else { return Asked::Neither as u32 };
+    let Some(scratch) = found(scratch()) else { return Asked::Neither as u32 };
     // SAFETY: a helper without arguments.
     let now = twin::now_or(|| unsafe { bpf_ktime_get_coarse_ns() });
     asked::is_asked(&scratch.observed.asked, now, |key| {
@@ -212,8 +225,8 @@ macro_rules! steps {
         $(#[doc = $doc])+
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $one(ctx: *mut xdp_md) -> u32 {
-            let Some(scratch) = scratch() else { return Step::Over as u32 };
+        extern "C" fn $one(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
+            let Some(scratch) = found(noted) else { return Step::Over as u32 };
             in_lines!(up to RULE_LINES + geometry().policy_lines, |lines| match $prepare(&lines, scratch) {
                 NEXT => step::<false, _>(&XdpContext::new(ctx), &lines, scratch),
                 instead => instead,
@@ -223,8 +236,8 @@ macro_rules! steps {
         /// The same for frames in several buffers.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $frags(ctx: *mut xdp_md) -> u32 {
-            let Some(scratch) = scratch() else { return Step::Over as u32 };
+        extern "C" fn $frags(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
+            let Some(scratch) = found(noted) else { return Step::Over as u32 };
             in_lines!(up to RULE_LINES + geometry().policy_lines, |lines| match $prepare(&lines, scratch) {
                 NEXT => step::<true, _>(&XdpContext::new(ctx), &lines, scratch),
                 instead => instead,
@@ -253,7 +266,7 @@ fn find<L: Lines>(lines: &L, scratch: &mut Scratch) -> u32 {
         if scratch.observed.family == family::V6 {
             return SEARCH;
         }
-        facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4);
+        facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4 { lines });
     }
     find_by_addresses(lines, scratch)
 }
@@ -285,12 +298,26 @@ fn narrow<L: Lines>(lines: &L, Scratch { observed, walk, .. }: &mut Scratch, fie
 }
 
 /// The classes of IPv4 addresses; there is no other packet where it is asked.
-struct ClassesV4;
+struct ClassesV4<'a, L> {
+    lines: &'a L,
+}
 
-impl AddressClass for ClassesV4 {
+impl<L: Lines> ClassesV4<'_, L> {
+    /// Which of the two it is, the verifier knows from read-only data, and prunes the other.
+    #[inline(always)]
+    fn class(&self, kind: TableKind, intervals: &IntervalTable, address: u32) -> u32 {
+        if intervals.is_there() {
+            intervals::find(self.lines, intervals, address)
+        } else {
+            rule_v4(kind, address)
+        }
+    }
+}
+
+impl<L: Lines> AddressClass for ClassesV4<'_, L> {
     #[inline(always)]
     fn source_v4(&self, address: u32) -> u32 {
-        rule_v4(TableKind::RuleSource, address)
+        self.class(TableKind::RuleSource, &rules().source, address)
     }
 
     #[inline(always)]
@@ -300,7 +327,7 @@ impl AddressClass for ClassesV4 {
 
     #[inline(always)]
     fn destination_v4(&self, address: u32) -> u32 {
-        rule_v4(TableKind::RuleDestination, address)
+        self.class(TableKind::RuleDestination, &rules().destination, address)
     }
 
     #[inline(always)]

@@ -23,7 +23,7 @@ use filter_common::table::RULE_LINES;
 use filter_common::table::lines::{LINE_BYTES, Lines, WORDS};
 
 use super::lines::{KernelLine, geometry, in_lines};
-use super::policy::{KernelEffects, rules, scratch};
+use super::policy::{KernelEffects, found, rules};
 use crate::packet::XdpPacket;
 
 #[map]
@@ -46,26 +46,26 @@ const THIS_NAMESPACE: u64 = u64::MAX;
 /// What the defence says that the walk of this CPU's packet has met.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn defend(ctx: *mut xdp_md) -> u32 {
-    defended::<false>(ctx)
+extern "C" fn defend(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
+    defended::<false>(ctx, noted)
 }
 
 /// The same for frames in several buffers.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn defend_frags(ctx: *mut xdp_md) -> u32 {
-    defended::<true>(ctx)
+extern "C" fn defend_frags(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
+    defended::<true>(ctx, noted)
 }
 
 /// As [`defend`], for either kind of frames.
 #[inline(always)]
-pub(super) fn step<const FRAGS: bool>(ctx: *mut xdp_md) -> u32 {
-    if FRAGS { defend_frags(ctx) } else { defend(ctx) }
+pub(super) fn step<const FRAGS: bool>(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
+    if FRAGS { defend_frags(ctx, noted) } else { defend(ctx, noted) }
 }
 
 #[inline(always)]
-fn defended<const FRAGS: bool>(ctx: *mut xdp_md) -> u32 {
-    let Some(scratch) = scratch() else { return Step::Over as u32 };
+fn defended<const FRAGS: bool>(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
+    let Some(scratch) = found(noted) else { return Step::Over as u32 };
     let ctx = XdpContext::new(ctx);
     in_lines!(up to RULE_LINES + geometry().policy_lines, |lines| {
         let Scratch { observed, walk, clock, syn } = scratch;

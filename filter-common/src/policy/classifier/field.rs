@@ -138,7 +138,13 @@ pub const ASKED: u32 = 1 << 29;
 /// Set beside the fields' bits where a rule defends a service: where the headers are is wanted.
 pub const DEFENDS: u32 = 1 << 28;
 
-const _: () = assert!(FIELDS <= 28);
+/// Set beside the fields' bits where a rule holds by chance.
+pub const CHANCE: u32 = 1 << 27;
+
+/// Set beside the fields' bits where a rule does more than count, drop or pass.
+pub const ELABORATE: u32 = 1 << 26;
+
+const _: () = assert!(FIELDS <= 26);
 
 /// Classes of an address field below this are of IPv4, those from it on of IPv6.
 pub const V6_CLASSES: u32 = 1024;

@@ -25,18 +25,15 @@ pub const RULES_A_WORD: u32 = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct FieldTable {
-    /// First line of what values stand for; of a paged field, of its pages' places.
+    /// First line of what values stand for; of a paged field, of its pages' places. A place is the number of the page's first
+    /// entry, counted from the first of all lines on.
     pub first: u32,
-    /// First line of the pages, from which their places count.
-    pub pages: u32,
     /// First line of the classes of what this field has in common with those before it.
     pub pairs: u32,
     /// How many classes this field has.
     pub classes: u32,
     /// Where a group of fields ends with this one: its first row.
     pub rows: u32,
-    /// Explicit padding.
-    pub reserved: u32,
     /// What a packet without the field has: a class, or with up to 64 rules a word of rules.
     pub absent: u64,
 }
@@ -53,12 +50,39 @@ pub struct EtherTable {
     pub multiplier: u64,
 }
 
+/// The intervals of a direction's IPv4 addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct IntervalTable {
+    /// First line of the intervals.
+    pub first: u32,
+    /// First line of what says which of them has a block's.
+    pub blocks: u32,
+    /// How far an address is shifted for the number of its block; 0 where there are no intervals but a prefix table.
+    pub shift: u32,
+    /// Boundaries that a line has, at most.
+    pub boundaries: u32,
+}
+
+impl IntervalTable {
+    /// None.
+    pub const NONE: Self = Self { first: 0, blocks: 0, shift: 0, boundaries: 0 };
+
+    /// Whether there are any.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_there(&self) -> bool {
+        self.shift != 0
+    }
+}
+
 /// Where everything lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct RulesGeometry {
     /// Which fields rules look at: the bits of [`Field::bit`]; and what else they want of a packet
-    /// ([`PAYLOAD`](super::field::PAYLOAD), [`KEYS`](super::field::KEYS), [`ASKED`](super::field::ASKED)).
+    /// ([`PAYLOAD`](super::field::PAYLOAD), [`KEYS`](super::field::KEYS), [`ASKED`](super::field::ASKED)) or of the walk
+    /// ([`CHANCE`](super::field::CHANCE), [`ELABORATE`](super::field::ELABORATE)).
     pub used: u32,
     /// Which of them have [`FieldTable::pairs`].
     pub joins: u32,
@@ -86,6 +110,10 @@ pub struct RulesGeometry {
     pub ether_source: EtherTable,
     /// Ethernet destinations.
     pub ether_destination: EtherTable,
+    /// IPv4 sources.
+    pub source: IntervalTable,
+    /// IPv4 destinations.
+    pub destination: IntervalTable,
     /// By [`Field`].
     pub fields: [FieldTable; FIELDS],
 }
@@ -93,7 +121,7 @@ pub struct RulesGeometry {
 impl RulesGeometry {
     /// That of no rules.
     pub const NONE: Self = {
-        let table = FieldTable { first: 0, pages: 0, pairs: 0, classes: 0, rows: 0, reserved: 0, absent: 0 };
+        let table = FieldTable { first: 0, pairs: 0, classes: 0, rows: 0, absent: 0 };
         let ether = EtherTable { first: 0, buckets: 0, multiplier: 0 };
         Self {
             used: 0,
@@ -110,11 +138,13 @@ impl RulesGeometry {
             lines: 0,
             ether_source: ether,
             ether_destination: ether,
+            source: IntervalTable::NONE,
+            destination: IntervalTable::NONE,
             fields: [table; FIELDS],
         }
     };
 }
 
-const _: () = assert!(size_of::<FieldTable>() == 32);
+const _: () = assert!(size_of::<FieldTable>() == 24);
 const _: () = assert!(size_of::<EtherTable>() == 16);
-const _: () = assert!(size_of::<RulesGeometry>() == 48 + 2 * 16 + FIELDS * 32);
+const _: () = assert!(size_of::<RulesGeometry>() == 48 + 4 * 16 + FIELDS * 24);

@@ -279,8 +279,7 @@ fn place<L: Lines>(lines: &L, geometry: &RulesGeometry, field: Field, value: u32
     }
     let page = value / PAGE;
     match lines.half_at(table.first, page) {
-        // Pages follow one another without a gap.
-        Some(page) => Place::Entry(table.pages, page.wrapping_mul(PAGE) | (value % PAGE)),
+        Some(page) => Place::Entry(0, page.wrapping_add(value % PAGE)),
         None => Place::Absent(0),
     }
 }

@@ -41,6 +41,7 @@
 pub mod ether;
 pub mod field;
 pub mod geometry;
+pub mod intervals;
 pub mod lookup;
 pub mod record;
 pub mod walk;

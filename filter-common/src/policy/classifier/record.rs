@@ -75,6 +75,16 @@ impl<N: Line> RecordLine<N> {
         }
     }
 
+    /// The same where no rule does more than count, drop or pass.
+    #[inline(always)]
+    pub fn plain_action(&self) -> Action {
+        match self.head & 0xff {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            _ => Action::Count,
+        }
+    }
+
     /// Whether one of the flags is set.
     #[inline(always)]
     pub fn has(&self, flag: u32) -> bool {

@@ -6,7 +6,7 @@
 //! that wants one. Costs a line for each candidate.
 
 use super::MAX_RULES;
-use super::field::{ASKED, Facts};
+use super::field::{ASKED, CHANCE, ELABORATE, Facts, PAYLOAD};
 use super::geometry::RulesGeometry;
 use super::lookup::Candidates;
 use super::record::{Action, COUNTS_ONLY, HAS_CHANCE, IS_ASKED, IS_UNASKED, PAYLOAD_NEGATED, RecordLine};
@@ -165,7 +165,9 @@ impl Walk {
             return undecided;
         }
         let counts_only = record.has(COUNTS_ONLY);
-        let kind = match record.action() {
+        // Read-only data of the program, here and below: of what no rule does there is no instruction.
+        let action = if geometry.used & ELABORATE == 0 { record.plain_action() } else { record.action() };
+        let kind = match action {
             Action::Count => OutcomeKind::None,
             Action::Drop => OutcomeKind::Drop,
             Action::Pass => OutcomeKind::Pass,
@@ -247,18 +249,17 @@ impl Walk {
 #[inline(always)]
 fn holds<N: Line, E: Effects>(record: &RecordLine<N>, used: u32, effects: &mut E) -> bool {
     let length = record.payload_length();
-    if length != 0 {
+    if used & PAYLOAD != 0 && length != 0 {
         let Some(bytes) = effects.payload(record.payload_offset(), length) else { return false };
         if record.has_payload(bytes) == record.has(PAYLOAD_NEGATED) {
             return false;
         }
     }
-    // Read-only data of the program: where no rule wants to know, none of this is there.
     if used & ASKED != 0 && record.has(IS_UNASKED | IS_ASKED) {
         let wanted = if record.has(IS_UNASKED) { Asked::No } else { Asked::Yes };
         if effects.asked() as u32 != wanted as u32 {
             return false;
         }
     }
-    !record.has(HAS_CHANCE) || effects.random() <= record.chance()
+    used & CHANCE == 0 || !record.has(HAS_CHANCE) || effects.random() <= record.chance()
 }

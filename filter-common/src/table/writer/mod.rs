@@ -97,8 +97,8 @@ impl<M: AsRef<[LineCell]>> Writer<M> {
         let place = Place { lines: memory.as_ref(), multiplier: geometry.multiplier };
         let draft = Draft::new(contents, super::Room::NONE, 0, u64::MAX).ok()?;
         let has_tables = TableKind::ALL.into_iter().all(|kind| {
-            let root = geometry.v4[kind as usize].root;
-            is_there(root) == contents.has_table(kind)
+            is_there(geometry.v4[kind as usize].root) == contents.has_table(kind, false)
+                && is_there(geometry.v6[kind as usize].root) == contents.has_table(kind, true)
         });
         if !has_tables || geometry.policy_lines != draft.geometry().policy_lines {
             return None;

@@ -32,8 +32,8 @@ impl Layout {
     /// Whether so many more lines are allowed.
     pub(super) fn reserve(&self, lines: u64) -> Result<(), CompileError> {
         let all = lines.checked_add(self.lines.len() as u64);
-        // Line numbers have 32 bits; the check stays below what a sum of two of them can overflow.
-        let fits = |all: &u64| *all <= self.most.into() && *all + u64::from(self.first) < 1 << 30;
+        // Places of pages have 32 bits, and 32 entries share a line.
+        let fits = |all: &u64| *all <= self.most.into() && *all + u64::from(self.first) < 1 << 27;
         all.filter(fits).map(|_| ()).ok_or(CompileError::TooLarge { most: self.most })
     }
 
@@ -75,18 +75,20 @@ impl Layout {
             return Ok(());
         }
         let mut known: HashMap<&[u64], u64> = HashMap::new();
-        let mut places = Vec::new();
+        let mut numbers = Vec::new();
         let mut pages = Vec::new();
         for page in entries.chunks(PAGE as usize) {
             let next = known.len() as u64;
-            let place = *known.entry(page).or_insert(next);
-            if place == next {
+            let number = *known.entry(page).or_insert(next);
+            if number == next {
                 pages.extend(page);
             }
-            places.push(place);
+            numbers.push(number);
         }
+        // Pages follow one another without a gap.
+        let begin = u64::from(self.put_packed(&pages, a_line)?) * u64::from(a_line);
+        let places: Vec<u64> = numbers.iter().map(|number| begin + number * u64::from(PAGE)).collect();
         table.first = self.put_packed(&places, PAGES_A_LINE)?;
-        table.pages = self.put_packed(&pages, a_line)?;
         Ok(())
     }
 }

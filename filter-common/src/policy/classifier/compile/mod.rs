@@ -12,8 +12,11 @@ use std::fmt;
 use super::MAX_RULES;
 use super::addresses::{AddressClasses, AddressGroup, MAX_CLASSES};
 use super::ether;
-use super::field::{ASKED, DEFENDS, Field, KEYS, PAYLOAD};
-use super::geometry::{CLASSES_A_LINE, EtherTable, MAX_GROUPS, RULES_A_WORD, RulesGeometry, WORDS_A_LINE};
+use super::field::{ASKED, CHANCE, DEFENDS, ELABORATE, Field, KEYS, PAYLOAD};
+use super::geometry::{
+    CLASSES_A_LINE, EtherTable, IntervalTable, MAX_GROUPS, RULES_A_WORD, RulesGeometry, WORDS_A_LINE,
+};
+use super::intervals::Intervals;
 use super::record::{Action, Record};
 use super::spec::{AddressTest, RuleSpec, RulesSpec};
 use crate::keys::{PrefixV4, PrefixV6};
@@ -102,6 +105,8 @@ pub struct DirectionClasses {
     pub v4: AddressClasses<PrefixV4>,
     /// IPv6.
     pub v6: AddressClasses<PrefixV6>,
+    /// Whether there are any, and none comes or goes while the program runs.
+    pub stay: bool,
 }
 
 impl DirectionClasses {
@@ -119,10 +124,12 @@ impl DirectionClasses {
         let v4 = numbered().flat_map(|(number, group)| group.v4.iter().map(move |prefix| (*prefix, number)));
         let v6 = numbered().flat_map(|(number, group)| group.v6.iter().map(move |prefix| (*prefix, number)));
         let changes = |group: u16| groups[usize::from(group)].changes;
+        let stay = numbered().next().is_some() && !numbered().any(|(number, _)| changes(number));
         let error = |is_v6| move |found| CompileError::TooManyClasses { field, is_v6, found };
         Ok(Self {
             v4: AddressClasses::new(v4.collect(), used.clone(), changes).map_err(error(false))?,
             v6: AddressClasses::new(v6.collect(), used.clone(), changes).map_err(error(true))?,
+            stay,
         })
     }
 }
@@ -184,6 +191,8 @@ pub fn compile(spec: &RulesSpec, first: u32, most_lines: u32) -> Result<Compiled
         }
         geometry.ether_source = write_ether(&ether_source, &mut layout)?;
         geometry.ether_destination = write_ether(&ether_destination, &mut layout)?;
+        geometry.source = write_intervals(&source, &mut layout)?;
+        geometry.destination = write_intervals(&destination, &mut layout)?;
         let records = records.iter().flat_map(|record| record.as_ref().map_or([0; WORDS], Record::words));
         geometry.records = layout.put(records)?;
     }
@@ -208,16 +217,18 @@ fn check(rules: &[RuleSpec]) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// What rules want of a packet beside its fields.
+/// What rules want of a packet beside its fields, and of the walk.
 fn beside_fields(rules: &[RuleSpec]) -> u32 {
     let wants = |rule: &RuleSpec| {
-        let keys = match rule.action {
-            Action::Limit | Action::Ban => KEYS,
-            Action::Defend => KEYS | DEFENDS,
-            Action::Drop | Action::Pass | Action::Count | Action::Sample | Action::Redirect => 0,
+        let by_action = match rule.action {
+            Action::Limit | Action::Ban => KEYS | ELABORATE,
+            Action::Defend => KEYS | DEFENDS | ELABORATE,
+            Action::Sample | Action::Redirect => ELABORATE,
+            Action::Drop | Action::Pass | Action::Count => 0,
         };
         let asked = if rule.asked.is_some() { ASKED } else { 0 };
-        keys | asked | if rule.payload.is_some() { PAYLOAD } else { 0 }
+        let chance = if rule.chance.is_some() { CHANCE } else { 0 };
+        by_action | asked | chance | if rule.payload.is_some() { PAYLOAD } else { 0 }
     };
     rules.iter().fold(0, |all, rule| all | wants(rule))
 }
@@ -299,6 +310,18 @@ fn write_groups(
         |row: &[u64]| row.iter().copied().chain(std::iter::repeat(0)).take(row_words).collect::<Vec<_>>();
     geometry.rows = layout.put(rows().flat_map(padded))?;
     Ok(())
+}
+
+/// The intervals of addresses that do not change; none where the prefix table has to find them.
+fn write_intervals(classes: &DirectionClasses, layout: &mut Layout) -> Result<IntervalTable, CompileError> {
+    let intervals = if classes.stay { Intervals::new(classes.v4.prefixes()) } else { None };
+    let Some(intervals) = intervals else { return Ok(IntervalTable::NONE) };
+    Ok(IntervalTable {
+        first: layout.put(intervals.lines.into_iter().flatten())?,
+        blocks: layout.put_packed(&intervals.blocks, CLASSES_A_LINE)?,
+        shift: intervals.shift,
+        boundaries: intervals.boundaries,
+    })
 }
 
 fn write_ether(classes: &EtherClasses, layout: &mut Layout) -> Result<EtherTable, CompileError> {
