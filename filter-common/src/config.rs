@@ -47,8 +47,8 @@ pub struct PolicySwitches {
     pub drop_fragments: u32,
     /// Rules defend services.
     pub defences: u32,
-    /// Explicit padding to a multiple of eight bytes.
-    pub reserved: u32,
+    /// The kernel makes cookies without a socket, from Linux 6.0 on; each program's own.
+    pub bare_cookies: u32,
 }
 
 impl PolicySwitches {
@@ -61,7 +61,7 @@ impl PolicySwitches {
         interface: 0,
         drop_fragments: 0,
         defences: 0,
-        reserved: 0,
+        bare_cookies: 0,
     };
 }
 

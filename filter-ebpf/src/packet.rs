@@ -39,6 +39,13 @@ impl<'a, const FRAGS: bool> XdpPacket<'a, FRAGS> {
     pub const fn of_length(ctx: &'a XdpContext, frame_length: usize) -> Self {
         Self { ctx, frame_length }
     }
+
+    /// Where so many bytes lie, if they all are in the first buffer.
+    #[inline(always)]
+    pub fn place<const N: usize>(&self, offset: usize) -> Option<*const u8> {
+        let start = self.ctx.data() + (offset & MAX_OFFSET);
+        (start + N <= self.ctx.data_end()).then_some(start as *const u8)
+    }
 }
 
 impl<const FRAGS: bool> PacketRead for XdpPacket<'_, FRAGS> {

@@ -56,6 +56,7 @@ pub mod batch;
 pub mod contract;
 pub mod counters;
 pub mod data;
+pub mod defence;
 pub mod feature;
 pub mod filter;
 pub mod flood;

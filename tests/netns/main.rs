@@ -165,6 +165,7 @@ fn main() -> ExitCode {
         ordinary::a_vxlan_tunnel_passes,
         syn::cookies_keep_connections_under_a_spoofed_flood,
         syn::challenges_keep_connections_under_a_spoofed_flood,
+        syn::a_port_whose_connection_is_in_time_wait_is_taken_up_again,
         traffic::tagged_frames_of_a_blocked_source_are_dropped_in_native_mode,
         traffic::tagged_frames_of_a_blocked_source_are_dropped_in_generic_mode,
         traffic::jumbo_datagrams_pass_whole_and_are_dropped_whole_in_native_mode,

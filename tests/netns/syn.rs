@@ -1,15 +1,17 @@
 //! Real TCP clients and a real server under a spoofed SYN flood, defended by cookies and by challenges.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use filter_common::verdict::Reason;
+use harness::defence::make_old;
 use harness::flood::pin;
 use harness::packet::tcp_flag;
 use harness::{CountDrop, Flood, Frame, Netns, Order, PassAll, SourcePattern, VethOptions, VethPair};
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::field::{BLOCKED_MAC, Field, INTERFACE, PATIENCE, VICTIM_V4, stats};
 
@@ -122,6 +124,8 @@ fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
     let levee = field.attached("native")?;
     levee.ok(&["attach", CLIENTS, "--mode", "native"])?;
     levee.ok(&["apply", &field.file("policy", format!("rules = \"\"\"\n{rule}\n\"\"\"\n"))?])?;
+    // Where cookies are made without looking for a socket.
+    make_old(levee.pins())?;
     let listener = field.victim.in_ns(|| TcpListener::bind(("::", PORT)))?;
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -183,4 +187,97 @@ pub fn cookies_keep_connections_under_a_spoofed_flood() -> Result<()> {
 
 pub fn challenges_keep_connections_under_a_spoofed_flood() -> Result<()> {
     keeps_connections("syn_verify", "defend verify tcp dport 443", Reason::SynChallenge)
+}
+
+/// The socket of a client that always comes from the same port.
+fn connect_from(port: u16, server: SocketAddr) -> Result<TcpStream> {
+    let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    let any = if server.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
+    rustix::net::bind(&socket, &SocketAddr::from((any, port)))?;
+    rustix::net::connect(&socket, &server)?;
+    Ok(TcpStream::from(socket))
+}
+
+/// The next connection that the kernel takes up.
+fn accepted(listener: &TcpListener) -> Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    let begun = Instant::now();
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && begun.elapsed() < WAIT => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error).context("no connection is taken up"),
+        }
+    }
+}
+
+/// Connections in TIME-WAIT.
+fn waiting(ns: &Netns) -> Result<u64> {
+    let text = ns.in_ns(|| std::fs::read_to_string("/proc/thread-self/net/sockstat"))?;
+    let said = text.lines().find_map(|line| line.strip_prefix("TCP: ")?.split_once(" tw "));
+    let (_, rest) = said.context("nothing is said of TIME-WAIT")?;
+    Ok(rest.split_whitespace().next().context("no number")?.parse()?)
+}
+
+pub fn a_port_whose_connection_is_in_time_wait_is_taken_up_again() -> Result<()> {
+    const FROM: u16 = 40_123;
+    let field = Field::new("syn_time_wait")?;
+    field.victim.sysctl("net/ipv4/tcp_syncookies", "2")?;
+    let _far_end = PassAll::attach(&field.attacker, INTERFACE)?;
+    let levee = field.attached("native")?;
+    levee.ok(&["apply", &field.file("policy", "rules = \"defend cookie tcp dport 443\"\n")?])?;
+    make_old(levee.pins())?;
+    let listener = field.victim.in_ns(|| TcpListener::bind(("::", PORT)))?;
+    for (strange, server) in [
+        (IpAddr::from([203, 0, 113, 9]), IpAddr::from(VICTIM_V4)),
+        (IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 9]), IpAddr::from(VICTIM_V6)),
+    ] {
+        let eth = Frame::eth(BLOCKED_MAC, field.pair.b.mac);
+        let ip = match (strange, server) {
+            (IpAddr::V4(strange), IpAddr::V4(server)) => eth.ipv4(strange, server),
+            (IpAddr::V6(strange), IpAddr::V6(server)) => eth.ipv6(strange, server),
+            _ => unreachable!("of one family"),
+        };
+        let other = ip.tcp(40_000, PORT, tcp_flag::SYN).build();
+        let mut raw = field.raw()?;
+        let before = waiting(&field.victim)?;
+        for turn in 0..3 {
+            field.attacker.in_ns(|| -> Result<()> {
+                pin(OTHERS_CPU)?;
+                // Whoever else comes now makes the socket known, and it is not looked for.
+                let cookies = answered(&levee, Reason::SynCookie)?;
+                raw.send(&other)?;
+                let deadline = Instant::now() + PATIENCE;
+                while answered(&levee, Reason::SynCookie)? == cookies {
+                    ensure!(Instant::now() < deadline, "{server}: no cookie");
+                }
+                let begun = Instant::now();
+                let mut client = connect_from(FROM, SocketAddr::from((server, PORT)))?;
+                client.set_read_timeout(Some(WAIT))?;
+                client.write_all(b"?")?;
+                let mut stream = accepted(&listener).with_context(|| format!("{server}, turn {turn}"))?;
+                stream.set_read_timeout(Some(WAIT))?;
+                stream.read_exact(&mut [0])?;
+                // The server ends it first, so that it is there that the connection waits.
+                drop(stream);
+                ensure!(client.read(&mut [0])? == 0);
+                drop(client);
+                println!("{server}, turn {turn}: {:.1?}", begun.elapsed());
+                Ok(())
+            })?;
+            let deadline = Instant::now() + PATIENCE;
+            while waiting(&field.victim)? == before {
+                ensure!(Instant::now() < deadline, "{server}: no connection is in TIME-WAIT");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+    Ok(())
 }

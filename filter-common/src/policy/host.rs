@@ -200,6 +200,8 @@ impl<P: PacketRead> Defender for HostEffects<'_, '_, P> {
         self.rules.verified.borrow().get(&self.observed.source).copied().unwrap_or(0)
     }
 
+    fn close(&mut self) {}
+
     fn verify(&mut self, _: u64, until: u64) {
         self.rules.verified.borrow_mut().insert(self.observed.source, until);
     }

@@ -77,6 +77,12 @@ pub(super) fn rules() -> &'static RulesGeometry {
     loaded(&raw const RULES)
 }
 
+/// Whether the kernel makes cookies without a socket.
+#[inline(always)]
+pub(super) fn makes_bare_cookies() -> bool {
+    policy!(bare_cookies) != 0
+}
+
 /// This CPU's element, found once a packet and handed on: to find it takes the kernel's instructions longer than to use it.
 #[inline(always)]
 fn scratch() -> *mut Scratch {

@@ -5,7 +5,10 @@
 //! at one place, whose length the verifier can see. Costs what [`filter_common::policy::syn`] says.
 
 use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie};
+use aya_ebpf::helpers::generated::{
+    bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_gen_syncookie,
+    bpf_tcp_raw_gen_syncookie_ipv4, bpf_tcp_raw_gen_syncookie_ipv6,
+};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
@@ -15,15 +18,15 @@ use filter_common::policy::asked::Asked;
 use filter_common::policy::classifier::{Effects, Step};
 use filter_common::policy::limiter::KeyHasher;
 use filter_common::policy::observed::{Observed, family};
-use filter_common::policy::scratch::{Scratch, SynHeaders};
+use filter_common::policy::scratch::{Scratch, Services, SynHeaders};
 use filter_common::policy::syn::reply::{self, Answer};
-use filter_common::policy::syn::verified::Place;
-use filter_common::policy::syn::{Defender, Segment, challenge};
+use filter_common::policy::syn::verified::{self, Place};
+use filter_common::policy::syn::{Defender, SEEN_NS, Segment, challenge, closed};
 use filter_common::table::RULE_LINES;
 use filter_common::table::lines::{LINE_BYTES, Lines, WORDS};
 
 use super::lines::{KernelLine, geometry, in_lines};
-use super::policy::{KernelEffects, found, rules};
+use super::policy::{KernelEffects, found, makes_bare_cookies, rules};
 use crate::packet::XdpPacket;
 
 #[map]
@@ -36,10 +39,14 @@ static VERIFIED: Array<[u64; WORDS]> = Array::with_max_entries(1, 0);
 /// Bytes of the headers that a cookie is made of, and of what a socket is looked up by.
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
-const LEAST_TCP: usize = 20;
+const LEAST_TCP: usize = BARE_TCP as usize;
+/// A TCP header without options.
+const BARE_TCP: u32 = 20;
 const MOST_TCP: usize = 60;
 const TUPLE_V4: u32 = 12;
 const TUPLE_V6: u32 = 36;
+/// Kind and length of the option with the maximum segment size.
+const MOST_SEGMENT: u32 = 0x0204;
 /// `BPF_F_CURRENT_NETNS`: that of the interface.
 const THIS_NAMESPACE: u64 = u64::MAX;
 
@@ -68,9 +75,9 @@ fn defended<const FRAGS: bool>(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
     let Some(scratch) = found(noted) else { return Step::Over as u32 };
     let ctx = XdpContext::new(ctx);
     in_lines!(up to RULE_LINES + geometry().policy_lines, |lines| {
-        let Scratch { observed, walk, clock, syn } = scratch;
+        let Scratch { observed, walk, clock, syn, services } = scratch;
         let mut effects = KernelEffects::<FRAGS, _> { ctx: &ctx, lines: &lines, observed, clock };
-        let mut defender = KernelDefender::<FRAGS, _> { effects: &mut effects, syn };
+        let mut defender = KernelDefender::<FRAGS, _> { effects: &mut effects, syn, services };
         walk.defend(&lines, rules(), &mut defender) as u32
     })
 }
@@ -78,6 +85,7 @@ fn defended<const FRAGS: bool>(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
 struct KernelDefender<'a, 'b, const FRAGS: bool, L> {
     effects: &'a mut KernelEffects<'b, FRAGS, L>,
     syn: &'a mut SynHeaders,
+    services: &'a mut Services,
 }
 
 /// One field of the secrets. The controller writes all of them at once, but what it changes is not in use.
@@ -96,6 +104,11 @@ fn verified_place(observed: &Observed) -> Option<Place> {
 
 /// A mark is read out of a word and written as a byte.
 const _: () = assert!(cfg!(target_endian = "little"));
+
+#[inline(always)]
+fn closed_line(place: closed::Place) -> Option<KernelLine> {
+    verified_line(verified::LINES + place.line)
+}
 
 #[inline(always)]
 fn verified_line(line: u32) -> Option<KernelLine> {
@@ -186,6 +199,18 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
     }
 
     #[inline(always)]
+    fn close(&mut self) {
+        let place = closed::Place::of(self.effects.observed);
+        let Some(line) = closed_line(place) else { return };
+        let note = closed::note_at(self.coarse_now());
+        if place.note(line) != note {
+            let byte = line.0.cast::<u8>().wrapping_add(place.byte as usize & (LINE_BYTES - 1)).cast_mut();
+            // SAFETY: a byte of a map's value; another CPU may replace it.
+            unsafe { core::ptr::write_volatile(byte, note) };
+        }
+    }
+
+    #[inline(always)]
     fn number(&mut self, segment: &Segment, before: bool) -> u32 {
         let Some(current) = secret!(current) else { return 0 };
         let is_second = (current ^ u64::from(before)) & 1 != 0;
@@ -194,8 +219,97 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "at most 60")]
     fn cookie(&mut self, segment: &Segment, is_made: bool) -> Option<u64> {
+        // A twin leaves it to the kernel to say nothing.
+        let may_be_bare = !crate::twin::IS_TWIN && makes_bare_cookies() && is_made;
+        if !may_be_bare {
+            return self.cookie_of_socket(segment, is_made);
+        }
+        let now = self.coarse_now();
+        let is_known = self.services.know(self.effects.observed, segment.ports, now);
+        if is_known
+            && !has_closed(self.effects.observed, now)
+            && let Some(cookie) = self.bare_cookie(segment)
+        {
+            return Some(cookie);
+        }
+        let cookie = self.cookie_of_socket(segment, is_made)?;
+        let may_be_known = !is_known && secret!(look_up_until).is_some_and(|until| now >= until);
+        // Where the socket has a say in the cookie (its own maximum segment size), it is asked each time.
+        if may_be_known && self.bare_cookie(segment) == Some(cookie) {
+            self.services.note(self.effects.observed, segment.ports, now + SEEN_NS);
+        }
+        Some(cookie)
+    }
+
+    #[inline(always)]
+    fn answer(&mut self, segment: &Segment, answer: Answer) -> bool {
+        let mut packet = self.packet();
+        reply::write(&mut packet, self.effects.observed, segment, answer).is_some()
+    }
+
+    #[inline(always)]
+    fn segment(&mut self) -> Segment {
+        Segment::of(&self.packet(), self.effects.observed)
+    }
+}
+
+/// Whether the packet's source closed a connection of late.
+#[inline(always)]
+fn has_closed(observed: &Observed, now: u64) -> bool {
+    let place = closed::Place::of(observed);
+    closed_line(place).is_none_or(|line| closed::counts(place.note(line), now))
+}
+
+impl<'b, const FRAGS: bool, L: Lines> KernelDefender<'_, 'b, FRAGS, L> {
+    /// The time by the coarse clock, asked once a tick.
+    #[inline(always)]
+    fn coarse_now(&mut self) -> u64 {
+        // SAFETY: helpers without arguments.
+        self.effects.clock.at(unsafe { bpf_jiffies64() }, || unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    /// The kernel's cookie, of the headers alone; `None` where they do not lie in the first buffer, or options begin with another
+    /// than the maximum segment size, which no stack in wide use does.
+    #[inline(always)]
+    fn bare_cookie(&mut self, segment: &Segment) -> Option<u64> {
+        let packet = self.packet();
+        let (network, transport) = (segment.network as usize, segment.transport as usize);
+        let tcp = &mut self.syn.tcp;
+        let start = packet.place::<{ LEAST_TCP }>(transport)?;
+        for (at, word) in tcp.iter_mut().take(LEAST_TCP / 4).enumerate() {
+            // SAFETY: all of them were just checked to lie in the buffer.
+            *word = unsafe { core::ptr::read_unaligned(start.cast::<u32>().add(at)) };
+        }
+        let mut length = BARE_TCP;
+        if segment.header() as usize > LEAST_TCP {
+            let option = packet.read::<u32>(transport + LEAST_TCP)?;
+            if option >> 16 != MOST_SEGMENT {
+                return None;
+            }
+            // As if there was no other: of those a cookie says nothing.
+            tcp[LEAST_TCP / 4] = option.to_be();
+            let fourth = u32::from_be(tcp[3]);
+            tcp[3] = (fourth & 0x0fff_ffff | 6 << 28).to_be();
+            length += 4;
+        }
+        // SAFETY: both headers were checked, the one in the frame just now.
+        let cookie = unsafe {
+            if self.effects.observed.family == family::V4 {
+                let ip = packet.place::<{ IPV4_HEADER as usize }>(network)?;
+                bpf_tcp_raw_gen_syncookie_ipv4(ip.cast_mut().cast(), tcp.as_mut_ptr().cast(), length)
+            } else {
+                let ip = packet.place::<{ IPV6_HEADER as usize }>(network)?;
+                bpf_tcp_raw_gen_syncookie_ipv6(ip.cast_mut().cast(), tcp.as_mut_ptr().cast(), length)
+            }
+        };
+        u64::try_from(cookie).ok()
+    }
+
+    /// The kernel's cookie, made for the socket that listens.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 60")]
+    fn cookie_of_socket(&mut self, segment: &Segment, is_made: bool) -> Option<u64> {
         self.copy(segment)?;
         // What the verifier knows of where a number comes from is lost: it has to see that the very number is in bounds.
         let header = self.packet().blur(segment.header() as usize);
@@ -231,19 +345,6 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
         u64::try_from(cookie).ok()
     }
 
-    #[inline(always)]
-    fn answer(&mut self, segment: &Segment, answer: Answer) -> bool {
-        let mut packet = self.packet();
-        reply::write(&mut packet, self.effects.observed, segment, answer).is_some()
-    }
-
-    #[inline(always)]
-    fn segment(&mut self) -> Segment {
-        Segment::of(&self.packet(), self.effects.observed)
-    }
-}
-
-impl<'b, const FRAGS: bool, L> KernelDefender<'_, 'b, FRAGS, L> {
     #[inline(always)]
     fn packet(&self) -> XdpPacket<'b, FRAGS> {
         XdpPacket::of_length(self.effects.ctx, self.effects.observed.bytes as usize)

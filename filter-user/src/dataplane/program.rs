@@ -18,7 +18,7 @@ use filter_common::abi::{
 use filter_common::config::{PolicySwitches, Switches};
 use filter_common::policy::asked::{AskedKey, WATCHED_WORDS};
 use filter_common::policy::classifier::RulesGeometry;
-use filter_common::policy::syn::verified;
+use filter_common::policy::syn;
 use filter_common::policy::tables::PolicyTables;
 
 use super::DataplaneError;
@@ -26,6 +26,7 @@ use super::generation::Generation;
 use super::generation::VALUE_BYTES;
 use super::pins::{InterfacePins, Pins};
 use super::secrets;
+use super::trial::now_ns;
 use crate::interface::InterfaceMode;
 use crate::object;
 
@@ -34,6 +35,9 @@ use crate::object;
 const KERNEL_LEAST: KernelVersion = KernelVersion::new(5, 12, 0);
 /// First kernel with frames in several buffers.
 const KERNEL_FRAGS: KernelVersion = KernelVersion::new(5, 18, 0);
+
+/// First kernel that makes cookies without a socket.
+const KERNEL_BARE_COOKIES: KernelVersion = KernelVersion::new(6, 0, 0);
 
 /// Makes and pins the maps that programs of all interfaces share, as far as the policy wants them and they are not pinned.
 pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<(), DataplaneError> {
@@ -58,7 +62,7 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
     if policy.switches.defences != 0 {
         let array = bpf_map_type::BPF_MAP_TYPE_ARRAY;
         pin(map::SYN_GATES, pins.syn_gates(), array, [4, 8, RULE_SLOTS])?;
-        pin(map::VERIFIED, pins.verified(), array, [4, VALUE_BYTES, verified::LINES])?;
+        pin(map::VERIFIED, pins.verified(), array, [4, VALUE_BYTES, syn::SOURCE_LINES])?;
         secrets::pin(&pins.syn_secrets())?;
     }
     if policy.rules.rules > 0 {
@@ -104,7 +108,9 @@ pub(super) fn read_only(
     switches: Switches,
 ) -> (RulesGeometry, PolicySwitches, Switches) {
     let Some(policy) = policy else { return (RulesGeometry::NONE, PolicySwitches::NONE, switches) };
-    let own = PolicySwitches { interface: policy.interface_class(interface), ..policy.switches };
+    let bare_cookies = u32::from(KernelVersion::current().is_ok_and(|kernel| kernel >= KERNEL_BARE_COOKIES));
+    let own =
+        PolicySwitches { interface: policy.interface_class(interface), bare_cookies, ..policy.switches };
     let drop_fragments = switches.drop_fragments | own.drop_fragments;
     (policy.rules, own, Switches { drop_fragments, ..switches })
 }
@@ -151,15 +157,15 @@ pub(super) fn load(
     } else {
         loader.map_max_entries(map::ASKED, 1).map_max_entries(map::ASKED_HOSTS, 1);
     }
-    let (gates, secrets, verified) = (pins.syn_gates(), pins.syn_secrets(), pins.verified());
+    let (gates, secret, verified) = (pins.syn_gates(), pins.syn_secrets(), pins.verified());
     if own.defences == 0 {
         loader.map_max_entries(map::VERIFIED, 1);
     } else {
         loader
             .map_max_entries(map::SYN_GATES, RULE_SLOTS)
             .map_pin_path(map::SYN_GATES, &gates)
-            .map_pin_path(map::SYN_SECRETS, &secrets)
-            .map_max_entries(map::VERIFIED, verified::LINES)
+            .map_pin_path(map::SYN_SECRETS, &secret)
+            .map_max_entries(map::VERIFIED, syn::SOURCE_LINES)
             .map_pin_path(map::VERIFIED, &verified);
     }
     if let Some(policy) = policy.filter(|policy| policy.rules.rules > 0) {
@@ -170,6 +176,9 @@ pub(super) fn load(
         if policy.bucket_lines > 0 {
             loader.map_max_entries(map::BUCKETS, policy.bucket_lines).map_pin_path(map::BUCKETS, &buckets);
         }
+    }
+    if own.defences != 0 {
+        secrets::look_up_after(&secret, now_ns())?;
     }
     let mut ebpf = loader.load(object::DATAPLANE).map_err(load_error)?;
     let name = if takes_frags { PROGRAM_FRAGS } else { PROGRAM };

@@ -18,7 +18,7 @@ use super::program::{self, Loaded};
 use super::report::{InterfaceReport, runs};
 use super::trial::{self, Trial, is_program};
 use super::values::{read_value, write_value};
-use super::{DataplaneError, asked, parallel};
+use super::{DataplaneError, asked, parallel, secrets};
 
 /// A generation whose programs are loaded, and run nowhere yet. Dropped without [`Self::swap`], it leaves nothing.
 pub(super) struct Prepared<'a> {
@@ -101,6 +101,10 @@ impl<'a> Prepared<'a> {
         if let Some(policy) = &generation.policy {
             let here = interfaces.iter().filter_map(|report| Some((report.ifindex, report.name.as_deref()?)));
             asked::ensure(pins, policy, here)?;
+        }
+        if let (Some(until), true) = (on_trial, pins.syn_secrets().exists()) {
+            // What ran before goes on when the trial is over, and sees nothing of what is closed meanwhile.
+            secrets::look_up_after(&pins.syn_secrets(), until.end_ns())?;
         }
         let load = |report: &InterfaceReport| {
             let index = report.ifindex;

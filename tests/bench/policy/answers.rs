@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use aya::programs::XdpMode;
 use filter_common::harness::name;
 use filter_common::verdict::Reason;
+use harness::defence::make_old;
 use harness::object::Object;
 use harness::packet::Family;
 use harness::{CountDrop, Flood, Frame, Order, Sandbox, SourcePattern};
@@ -196,6 +197,7 @@ impl Answerer {
         let program = if let Some(action) = by.action() {
             let mut ruled = Ruled::attach(sandbox, &lane, by.slug())?;
             ruled.apply(&lane, &format!("{action} tcp dport {PORT}\n"))?;
+            make_old(ruled.root())?;
             if by == Answers::VerifyKnown {
                 make_known(ruled.root(), KNOWN)?;
             }

@@ -56,7 +56,7 @@ pub const METHOD: &[&str] = &[
     "answers to SYNs: what arrives at the flood's end of the veth, where an XDP program counts and drops it, in a window on \
      the clock on the wall while one core sends, filters and answers; SYNs have options and a forged source each. Cookies \
      are of a socket that listens, with net.ipv4.tcp_syncookies = 2, as with 1 the kernel makes them only while the socket's \
-     queue is full. A bare XDP_TX sends each SYN back as it is. Nobody has answered a challenge, but where it says that 40,000 \
+     queue is full, and of a rule that has been in force for longer than a minute. A bare XDP_TX sends each SYN back as it is. Nobody has answered a challenge, but where it says that 40,000 \
      sources have: none of those is a source of the flood.",
     "largest program: 4,096 rules with every kind of match, limits, bans and samples; the time is that of BPF_PROG_LOAD \
      (verifier and compiler), the instructions those that the verifier says it walked.",

@@ -13,7 +13,7 @@ use filter_common::abi::{
     BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, RULE_SLOTS, SET_SLOTS, SynSecrets, map,
 };
 use filter_common::policy::limiter::KeyHasher;
-use filter_common::policy::syn::verified;
+use filter_common::policy::syn::{self, verified};
 use filter_common::table::lines::WORDS;
 
 use super::super::DataplaneError;
@@ -59,7 +59,10 @@ pub(super) const MAPS: [(&str, Origin); 11] = [
     ),
     (map::SYN_SECRETS, Origin::Copied(|_| 1, copy_secrets)),
     (map::SYN_GATES, Origin::Copied(|parts| if parts.defends() { RULE_SLOTS } else { 1 }, copy_gates)),
-    (map::VERIFIED, Origin::Copied(|parts| if parts.defends() { verified::LINES } else { 1 }, copy_verified)),
+    (
+        map::VERIFIED,
+        Origin::Copied(|parts| if parts.defends() { syn::SOURCE_LINES } else { 1 }, copy_verified),
+    ),
 ];
 
 /// Buckets as the program on the interfaces has them now.
