@@ -264,12 +264,20 @@ steps! {
 #[inline(always)]
 fn find<L: Lines>(lines: &L, scratch: &mut Scratch) -> u32 {
     scratch.walk.begin();
+    let is_v6 = scratch.observed.family == family::V6;
+    if rules().used & ADDRESSES != 0 && rules().has_intervals() && !is_v6 {
+        // First, as nothing waits for what is read for the other fields, and all waits for this.
+        facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4 { lines });
+        narrow(lines, scratch, rules().used);
+        scratch.walk.candidates.end(lines, rules());
+        return NEXT;
+    }
     narrow(lines, scratch, rules().used & !ADDRESSES);
     if rules().used & ADDRESSES != 0 {
         if !scratch.walk.candidates.is_open() {
             return Step::Over as u32;
         }
-        if scratch.observed.family == family::V6 {
+        if is_v6 {
             return SEARCH;
         }
         facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4 { lines });

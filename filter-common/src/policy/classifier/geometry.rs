@@ -4,9 +4,7 @@
 //! inline assembly): read as the constant that it is declared as, it would be that of no rules, and copied to the stack it
 //! would take more than that has. The verifier knows the bytes of frozen read-only data and prunes what they rule out.
 
-use super::field::FIELDS;
-#[cfg(doc)]
-use super::field::Field;
+use super::field::{FIELDS, Field};
 
 /// What a table of classes counts in a line.
 pub const CLASSES_A_LINE: u32 = 32;
@@ -119,6 +117,14 @@ pub struct RulesGeometry {
 }
 
 impl RulesGeometry {
+    /// Whether the IPv4 addresses that rules look at are all found in intervals.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_intervals(&self) -> bool {
+        (self.used & Field::Source.bit() == 0 || self.source.is_there())
+            && (self.used & Field::Destination.bit() == 0 || self.destination.is_there())
+    }
+
     /// That of no rules.
     pub const NONE: Self = {
         let table = FieldTable { first: 0, pairs: 0, classes: 0, rows: 0, absent: 0 };
