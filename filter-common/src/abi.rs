@@ -97,7 +97,7 @@ pub mod map {
     /// Array of one [`super::SynSecrets`]; shared by all interfaces.
     pub const SYN_SECRETS: &str = "SYN_SECRETS";
     /// Array of [`crate::policy::syn::SOURCE_LINES`] lines: sources that answered a challenge, and until when each is let
-    /// through; then sources that closed a connection; shared by all interfaces.
+    /// through; then sources that have [connections](crate::policy::syn::connected) here; shared by all interfaces.
     pub const VERIFIED: &str = "VERIFIED";
     /// Per-CPU array of one [`crate::policy::scratch::Scratch`]: where a packet's facts lie while rules look at them.
     pub const SCRATCH: &str = "SCRATCH";
@@ -152,12 +152,9 @@ pub struct SynSecrets {
     pub current: u64,
     /// The words of the [`KeyHasher`](crate::policy::limiter::KeyHasher) that verified sources are found by. They stay.
     pub places: [u64; 4],
-    /// The time of the monotonic clock, in nanoseconds, until which the socket of each SYN is looked for: programs have not seen
-    /// for long enough which sources [close connections](crate::policy::syn::closed).
-    pub look_up_until: u64,
 }
 
-const _: () = assert!(size_of::<SynSecrets>() == 80);
+const _: () = assert!(size_of::<SynSecrets>() == 72);
 
 /// What a sample says of its packet, whose first bytes follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

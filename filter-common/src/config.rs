@@ -47,7 +47,8 @@ pub struct PolicySwitches {
     pub drop_fragments: u32,
     /// Rules defend services.
     pub defences: u32,
-    /// The kernel makes cookies without a socket, from Linux 6.0 on; each program's own.
+    /// Rules make cookies; of a program, that it may make them without looking for a socket, and so
+    /// [notes](crate::policy::syn::connected) who has connections here.
     pub bare_cookies: u32,
 }
 

@@ -228,11 +228,13 @@ fn waiting(ns: &Netns) -> Result<u64> {
 
 pub fn a_port_whose_connection_is_in_time_wait_is_taken_up_again() -> Result<()> {
     const FROM: u16 = 40_123;
+    // Segments are noted whatever becomes of them.
+    const RULES: &str = "pass tcp flags != syn/syn,ack\ndefend cookie tcp dport 443 flags syn/syn,ack";
     let field = Field::new("syn_time_wait")?;
     field.victim.sysctl("net/ipv4/tcp_syncookies", "2")?;
     let _far_end = PassAll::attach(&field.attacker, INTERFACE)?;
     let levee = field.attached("native")?;
-    levee.ok(&["apply", &field.file("policy", "rules = \"defend cookie tcp dport 443\"\n")?])?;
+    levee.ok(&["apply", &field.file("policy", format!("rules = \"\"\"\n{RULES}\n\"\"\"\n"))?])?;
     make_old(levee.pins())?;
     let listener = field.victim.in_ns(|| TcpListener::bind(("::", PORT)))?;
     for (strange, server) in [

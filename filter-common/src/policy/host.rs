@@ -119,6 +119,8 @@ impl<P: PacketRead> Rules<P> for HostRules<'_> {
         self.bans.borrow().get(&source.words()).is_some_and(|until| *until > self.now.get())
     }
 
+    fn see_segment<A: Family>(&self, _: &P, _: &Headers<A>) {}
+
     fn nothing(&self) {}
 
     fn observe_frame(&self, packet: &P) {
@@ -199,8 +201,6 @@ impl<P: PacketRead> Defender for HostEffects<'_, '_, P> {
         }
         self.rules.verified.borrow().get(&self.observed.source).copied().unwrap_or(0)
     }
-
-    fn close(&mut self) {}
 
     fn verify(&mut self, _: u64, until: u64) {
         self.rules.verified.borrow_mut().insert(self.observed.source, until);

@@ -31,7 +31,7 @@ pub struct SynHeaders {
     pub tuple: [u32; 10],
 }
 
-/// Where a socket listens that took a cookie.
+/// Where a socket listens that took cookies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Service {
@@ -39,8 +39,11 @@ pub struct Service {
     pub destination: [u64; 2],
     /// The port in the lower half, the family in the upper.
     pub what: u64,
-    /// The time until which it is not looked for again, in nanoseconds.
+    /// The tick until which it is not looked for again.
     pub until: u64,
+    /// The largest maximum segment size of a SYN whose cookie was that of the headers alone. Of larger ones the socket may
+    /// have a say.
+    pub most: u64,
 }
 
 /// The services of a host, as far as this CPU has met them: each has one place, which the next one takes that has the same.
@@ -48,32 +51,36 @@ pub struct Service {
 #[repr(C)]
 pub struct Services([Service; SERVICES]);
 
-const SERVICES: usize = 16;
+const SERVICE_BITS: u32 = 6;
+const SERVICES: usize = 1 << SERVICE_BITS;
 
 impl Services {
     /// The place of a service.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "all but its lowest bits are cut off")]
-    fn place(&mut self, destination: [u64; 2], what: u64) -> Option<&mut Service> {
-        let [first, last] = destination;
-        let place = first ^ first >> 4 ^ last ^ last >> 4 ^ what;
-        self.0.get_mut(place as usize % SERVICES)
+    fn place(&mut self, [first, last]: [u64; 2], what: u64) -> Option<&mut Service> {
+        /// As for places of sources.
+        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+        let hash = (first ^ last ^ what.rotate_left(32)).wrapping_mul(MULTIPLIER);
+        self.0.get_mut((hash >> (64 - SERVICE_BITS)) as usize)
     }
 
-    /// Whether the packet is for one that took a cookie of late.
+    /// Whether the packet is for one that took a cookie of late, of a SYN with at least that maximum segment size.
     #[inline(always)]
-    pub fn know(&mut self, observed: &Observed, port: u32, now_ns: u64) -> bool {
+    pub fn know(&mut self, observed: &Observed, port: u32, most: u32, tick: u64) -> bool {
         let what = what(observed, port);
         let Some(service) = self.place(observed.destination, what) else { return false };
-        service.until > now_ns && service.what == what && service.destination == observed.destination
+        service.until > tick
+            && service.what == what
+            && service.destination == observed.destination
+            && service.most >= u64::from(most)
     }
 
-    /// Notes that it did, until a time.
+    /// Notes that it did, until a tick.
     #[inline(always)]
-    pub fn note(&mut self, observed: &Observed, port: u32, until: u64) {
+    pub fn note(&mut self, observed: &Observed, port: u32, most: u32, until: u64) {
         let what = what(observed, port);
         if let Some(service) = self.place(observed.destination, what) {
-            *service = Service { destination: observed.destination, what, until };
+            *service = Service { destination: observed.destination, what, until, most: most.into() };
         }
     }
 }
@@ -106,7 +113,7 @@ impl CoarseClock {
 }
 
 const _: () = assert!(
-    size_of::<Scratch>() == size_of::<Observed>() + size_of::<Candidates>() + 24 + 16 + 144 + SERVICES * 32
+    size_of::<Scratch>() == size_of::<Observed>() + size_of::<Candidates>() + 24 + 16 + 144 + SERVICES * 40
 );
 
 #[cfg(test)]
@@ -115,15 +122,34 @@ mod tests {
 
     #[test]
     fn a_service_is_known_until_its_time_and_to_the_last_bit() {
-        let mut services = Services([Service { destination: [0; 2], what: 0, until: 0 }; SERVICES]);
+        let none = Service { destination: [0; 2], what: 0, until: 0, most: 0 };
+        let mut services = Services([none; SERVICES]);
         let observed = |family, destination| Observed { family, destination, ..Observed::NONE };
         let service = observed(4, [7, 0]);
-        assert!(!services.know(&service, 443, 0));
-        services.note(&service, 443, 10);
-        assert!(services.know(&service, 443, 9) && services.know(&service, 0x9c40_01bb, 9));
-        assert!(!services.know(&service, 443, 10) && !services.know(&service, 444, 9));
-        assert!(!services.know(&observed(6, [7, 0]), 443, 9) && !services.know(&observed(4, [7, 1]), 443, 9));
-        assert!((0..1000).all(|other| !services.know(&observed(4, [1000 + other, 0]), 443, 9)));
+        assert!(!services.know(&service, 443, 1460, 0));
+        services.note(&service, 443, 1460, 10);
+        assert!(services.know(&service, 443, 1460, 9) && services.know(&service, 0x9c40_01bb, 536, 9));
+        assert!(!services.know(&service, 443, 1461, 9));
+        assert!(!services.know(&service, 443, 1460, 10) && !services.know(&service, 444, 1460, 9));
+        for other in [observed(6, [7, 0]), observed(4, [7, 1])] {
+            assert!(!services.know(&other, 443, 1460, 9));
+        }
+        assert!((0..1000).all(|other| !services.know(&observed(4, [1000 + other, 0]), 443, 1460, 9)));
+    }
+
+    #[test]
+    fn common_ports_of_one_address_seldom_share_a_place() {
+        let none = Service { destination: [0; 2], what: 0, until: 0, most: 0 };
+        let shares = |address: u64, ports: [u32; 2]| {
+            let mut services = Services([none; SERVICES]);
+            let observed = Observed { family: 4, destination: [address, 0], ..Observed::NONE };
+            ports.iter().for_each(|port| services.note(&observed, *port, 1460, 10));
+            !ports.iter().all(|port| services.know(&observed, *port, 1460, 9))
+        };
+        for ports in [[80, 8080], [443, 8443], [80, 443], [25, 587]] {
+            let shared = (0..1000).filter(|host| shares(0xcb00_7100 + host, ports)).count();
+            assert!(shared < 60, "{ports:?}: {shared}");
+        }
     }
 
     #[test]

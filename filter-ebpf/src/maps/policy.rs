@@ -77,7 +77,7 @@ pub(super) fn rules() -> &'static RulesGeometry {
     loaded(&raw const RULES)
 }
 
-/// Whether the kernel makes cookies without a socket.
+/// Whether cookies may be made without looking for a socket.
 #[inline(always)]
 pub(super) fn makes_bare_cookies() -> bool {
     policy!(bare_cookies) != 0
@@ -132,6 +132,13 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
         }
         let [first, last] = source.words();
         is_banned(first, last, A::NUMBER) != 0
+    }
+
+    #[inline(always)]
+    fn see_segment<A: Family>(&self, _: &XdpPacket<'_, FRAGS>, headers: &Headers<A>) {
+        if makes_bare_cookies() {
+            syn::see_segment::<FRAGS, A>(self.ctx, headers);
+        }
     }
 
     #[inline(always)]

@@ -13,17 +13,17 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
 use filter_common::abi::SynSecrets;
-use filter_common::parse::PacketRead as _;
+use filter_common::parse::{Headers, L4Kind, PacketRead as _, tcp_flag};
 use filter_common::policy::asked::Asked;
 use filter_common::policy::classifier::{Effects, Step};
 use filter_common::policy::limiter::KeyHasher;
-use filter_common::policy::observed::{Observed, family};
+use filter_common::policy::observed::{Family, Observed, family};
 use filter_common::policy::scratch::{Scratch, Services, SynHeaders};
 use filter_common::policy::syn::reply::{self, Answer};
 use filter_common::policy::syn::verified::{self, Place};
-use filter_common::policy::syn::{Defender, SEEN_NS, Segment, challenge, closed};
+use filter_common::policy::syn::{Defender, SEEN_TICKS, Segment, challenge, connected};
 use filter_common::table::RULE_LINES;
-use filter_common::table::lines::{LINE_BYTES, Lines, WORDS};
+use filter_common::table::lines::{LINE_BYTES, Line as _, Lines, WORDS};
 
 use super::lines::{KernelLine, geometry, in_lines};
 use super::policy::{KernelEffects, found, makes_bare_cookies, rules};
@@ -106,8 +106,98 @@ fn verified_place(observed: &Observed) -> Option<Place> {
 const _: () = assert!(cfg!(target_endian = "little"));
 
 #[inline(always)]
-fn closed_line(place: closed::Place) -> Option<KernelLine> {
-    verified_line(verified::LINES + place.line)
+fn connected_line(line: u32) -> Option<KernelLine> {
+    verified_line(verified::LINES + line)
+}
+
+#[inline(always)]
+fn tick() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_jiffies64() }
+}
+
+/// Notes that the source of a segment has a connection here, unless that is noted already.
+#[inline(always)]
+pub(super) fn see_segment<const FRAGS: bool, A: Family>(ctx: &XdpContext, headers: &Headers<A>) {
+    const BEGINS_OR_RESETS: u8 = tcp_flag::SYN | tcp_flag::RST;
+    if crate::twin::IS_TWIN || headers.l4.kind != L4Kind::Tcp || headers.l4.flags() & BEGINS_OR_RESETS != 0 {
+        return;
+    }
+    let source = headers.addresses.source.words();
+    let place = connected::Place::of(source);
+    let is_noted =
+        connected_line(place.line).is_none_or(|line| place.note(line) == connected::note_at(tick()));
+    if !is_noted {
+        let offsets = headers.layers.transport << 16 | headers.layers.network & 0xffff;
+        if FRAGS {
+            note_connection_frags(ctx.ctx, source[0], source[1], offsets, A::NUMBER);
+        } else {
+            note_connection(ctx.ctx, source[0], source[1], offsets, A::NUMBER);
+        }
+    }
+}
+
+/// Notes a source if this host has the connection of its segment; `offsets` are those of its headers, the upper half that of
+/// TCP's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_connection(ctx: *mut xdp_md, first: u64, last: u64, offsets: u32, family: u32) -> u32 {
+    noted::<false>(ctx, [first, last], offsets, family)
+}
+
+/// The same for frames in several buffers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn note_connection_frags(
+    ctx: *mut xdp_md,
+    first: u64,
+    last: u64,
+    offsets: u32,
+    family: u32,
+) -> u32 {
+    noted::<true>(ctx, [first, last], offsets, family)
+}
+
+/// 1 where there is such a connection.
+#[inline(always)]
+fn noted<const FRAGS: bool>(ctx: *mut xdp_md, source: [u64; 2], offsets: u32, family: u32) -> u32 {
+    /// What the kernel calls a socket that listens.
+    const LISTENS: u32 = 10;
+    let ctx = XdpContext::new(ctx);
+    let packet = XdpPacket::<FRAGS>::new(&ctx);
+    let (network, transport) = ((offsets & 0xffff) as usize, (offsets >> 16) as usize);
+    let (size, addresses) =
+        if family == family::V4 { (TUPLE_V4, network + 12) } else { (TUPLE_V6, network + 8) };
+    let mut tuple = [0_u32; 9];
+    let words = (size / 4) as usize - 1;
+    for (at, place) in tuple.iter_mut().enumerate() {
+        // The ports are the last word.
+        let offset = if at < words { addresses + at * 4 } else { transport };
+        if at > words {
+            break;
+        }
+        let Some(word) = packet.read::<u32>(offset) else { return 0 };
+        *place = word.to_be();
+    }
+    // SAFETY: the context is the run's own, and the tuple as long as said.
+    let socket =
+        unsafe { bpf_skc_lookup_tcp(ctx.ctx.cast(), tuple.as_mut_ptr().cast(), size, THIS_NAMESPACE, 0) };
+    if socket.is_null() {
+        return 0;
+    }
+    // SAFETY: the socket is held.
+    let state = unsafe { (*socket).state };
+    // SAFETY: likewise, and not used from here on.
+    unsafe { bpf_sk_release(socket.cast()) };
+    if state == LISTENS {
+        return 0;
+    }
+    let place = connected::Place::of(source);
+    let Some(line) = connected_line(place.line) else { return 0 };
+    let byte = line.0.cast::<u8>().wrapping_add(place.byte as usize & (LINE_BYTES - 1)).cast_mut();
+    // SAFETY: a byte of a map's value; another CPU may replace it.
+    unsafe { core::ptr::write_volatile(byte, connected::note_at(tick())) };
+    1
 }
 
 #[inline(always)]
@@ -199,18 +289,6 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
     }
 
     #[inline(always)]
-    fn close(&mut self) {
-        let place = closed::Place::of(self.effects.observed);
-        let Some(line) = closed_line(place) else { return };
-        let note = closed::note_at(self.coarse_now());
-        if place.note(line) != note {
-            let byte = line.0.cast::<u8>().wrapping_add(place.byte as usize & (LINE_BYTES - 1)).cast_mut();
-            // SAFETY: a byte of a map's value; another CPU may replace it.
-            unsafe { core::ptr::write_volatile(byte, note) };
-        }
-    }
-
-    #[inline(always)]
     fn number(&mut self, segment: &Segment, before: bool) -> u32 {
         let Some(current) = secret!(current) else { return 0 };
         let is_second = (current ^ u64::from(before)) & 1 != 0;
@@ -225,19 +303,19 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
         if !may_be_bare {
             return self.cookie_of_socket(segment, is_made);
         }
-        let now = self.coarse_now();
-        let is_known = self.services.know(self.effects.observed, segment.ports, now);
-        if is_known
-            && !has_closed(self.effects.observed, now)
-            && let Some(cookie) = self.bare_cookie(segment)
-        {
-            return Some(cookie);
+        let tick = tick();
+        let Some(short) = self.shortened(segment) else { return self.cookie_of_socket(segment, is_made) };
+        let is_known = self.services.know(self.effects.observed, segment.ports, short.most, tick);
+        if is_known && !may_be_connected(self.effects.observed.source, tick) {
+            return self.bare_cookie(segment, short);
         }
         let cookie = self.cookie_of_socket(segment, is_made)?;
-        let may_be_known = !is_known && secret!(look_up_until).is_some_and(|until| now >= until);
         // Where the socket has a say in the cookie (its own maximum segment size), it is asked each time.
-        if may_be_known && self.bare_cookie(segment) == Some(cookie) {
-            self.services.note(self.effects.observed, segment.ports, now + SEEN_NS);
+        if !is_known && notes_are_complete() {
+            let short = self.shortened(segment)?;
+            if self.bare_cookie(segment, short) == Some(cookie) {
+                self.services.note(self.effects.observed, segment.ports, short.most, tick + SEEN_TICKS);
+            }
         }
         Some(cookie)
     }
@@ -254,53 +332,68 @@ impl<const FRAGS: bool, L: Lines> Defender for KernelDefender<'_, '_, FRAGS, L> 
     }
 }
 
-/// Whether the packet's source closed a connection of late.
+/// Whether a source may have a connection here.
 #[inline(always)]
-fn has_closed(observed: &Observed, now: u64) -> bool {
-    let place = closed::Place::of(observed);
-    closed_line(place).is_none_or(|line| closed::counts(place.note(line), now))
+fn may_be_connected(source: [u64; 2], tick: u64) -> bool {
+    let place = connected::Place::of(source);
+    connected_line(place.line).is_none_or(|line| connected::counts(place.note(line), tick))
+}
+
+/// Whether all connections that the kernel may have are noted.
+#[inline(always)]
+fn notes_are_complete() -> bool {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    connected_line(connected::UNTIL_LINE).is_some_and(|line| now >= line.word(0))
+}
+
+/// A TCP header that was copied to the element, cut off behind the option that a cookie says anything of.
+#[derive(Clone, Copy)]
+struct Shortened {
+    /// Its bytes.
+    length: u32,
+    /// The maximum segment size that it says.
+    most: u32,
 }
 
 impl<'b, const FRAGS: bool, L: Lines> KernelDefender<'_, 'b, FRAGS, L> {
-    /// The time by the coarse clock, asked once a tick.
+    /// Copies the TCP header as far as a cookie depends on it; `None` where it does not lie in the first buffer, or its options
+    /// begin with another than the maximum segment size, which no stack in wide use has it do.
     #[inline(always)]
-    fn coarse_now(&mut self) -> u64 {
-        // SAFETY: helpers without arguments.
-        self.effects.clock.at(unsafe { bpf_jiffies64() }, || unsafe { bpf_ktime_get_coarse_ns() })
-    }
-
-    /// The kernel's cookie, of the headers alone; `None` where they do not lie in the first buffer, or options begin with another
-    /// than the maximum segment size, which no stack in wide use does.
-    #[inline(always)]
-    fn bare_cookie(&mut self, segment: &Segment) -> Option<u64> {
-        let packet = self.packet();
-        let (network, transport) = (segment.network as usize, segment.transport as usize);
+    fn shortened(&mut self, segment: &Segment) -> Option<Shortened> {
+        let (packet, transport) = (self.packet(), segment.transport as usize);
         let tcp = &mut self.syn.tcp;
         let start = packet.place::<{ LEAST_TCP }>(transport)?;
         for (at, word) in tcp.iter_mut().take(LEAST_TCP / 4).enumerate() {
             // SAFETY: all of them were just checked to lie in the buffer.
             *word = unsafe { core::ptr::read_unaligned(start.cast::<u32>().add(at)) };
         }
-        let mut length = BARE_TCP;
-        if segment.header() as usize > LEAST_TCP {
-            let option = packet.read::<u32>(transport + LEAST_TCP)?;
-            if option >> 16 != MOST_SEGMENT {
-                return None;
-            }
-            // As if there was no other: of those a cookie says nothing.
-            tcp[LEAST_TCP / 4] = option.to_be();
-            let fourth = u32::from_be(tcp[3]);
-            tcp[3] = (fourth & 0x0fff_ffff | 6 << 28).to_be();
-            length += 4;
+        if segment.header() == BARE_TCP {
+            return Some(Shortened { length: BARE_TCP, most: 0 });
         }
-        // SAFETY: both headers were checked, the one in the frame just now.
+        let option = packet.read::<u32>(transport + LEAST_TCP)?;
+        if option >> 16 != MOST_SEGMENT {
+            return None;
+        }
+        tcp[LEAST_TCP / 4] = option.to_be();
+        let fourth = u32::from_be(tcp[3]);
+        tcp[3] = (fourth & 0x0fff_ffff | 6 << 28).to_be();
+        Some(Shortened { length: BARE_TCP + 4, most: option & 0xffff })
+    }
+
+    /// The kernel's cookie of the headers alone.
+    #[inline(always)]
+    fn bare_cookie(&mut self, segment: &Segment, short: Shortened) -> Option<u64> {
+        let (packet, network) = (self.packet(), segment.network as usize);
+        let tcp = self.syn.tcp.as_mut_ptr().cast();
+        // SAFETY: the one header lies in the element, the other was just checked to lie in the buffer.
         let cookie = unsafe {
             if self.effects.observed.family == family::V4 {
                 let ip = packet.place::<{ IPV4_HEADER as usize }>(network)?;
-                bpf_tcp_raw_gen_syncookie_ipv4(ip.cast_mut().cast(), tcp.as_mut_ptr().cast(), length)
+                bpf_tcp_raw_gen_syncookie_ipv4(ip.cast_mut().cast(), tcp, short.length)
             } else {
                 let ip = packet.place::<{ IPV6_HEADER as usize }>(network)?;
-                bpf_tcp_raw_gen_syncookie_ipv6(ip.cast_mut().cast(), tcp.as_mut_ptr().cast(), length)
+                bpf_tcp_raw_gen_syncookie_ipv6(ip.cast_mut().cast(), tcp.cast(), short.length)
             }
         };
         u64::try_from(cookie).ok()

@@ -233,9 +233,7 @@ const fn undecided(rule: &Rule, met: Met) -> &'static str {
             _ if defence.above.is_some() => {
                 "lets it through: its gate is closed, or there is nothing to answer"
             }
-            DefendBy::Cookie => {
-                "lets it through: no socket listens for it, the kernel makes no cookies, or it ends a connection"
-            }
+            DefendBy::Cookie => "lets it through: no socket listens for it, or the kernel makes no cookies",
             DefendBy::Verify(_) => {
                 "lets it through: its source is known, or it is a reset that answers no challenge"
             }

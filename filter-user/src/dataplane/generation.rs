@@ -13,6 +13,7 @@ use filter_common::table::Geometry;
 use filter_common::table::lines::LINE_BYTES;
 
 use super::DataplaneError;
+use super::connections;
 use super::mapping::Mapping;
 use super::pins::{GenerationPins, Pins};
 use super::recovery::{self, open_map_of};
@@ -29,6 +30,8 @@ pub(super) struct Generation {
     pub geometry: Geometry,
     /// What packets meet beyond the lists.
     pub policy: Option<Arc<PolicyTables>>,
+    /// Whether its programs note connections; of one that was adopted nobody knows.
+    pub notes_connections: bool,
     lines: MapData,
     /// Where there are limits.
     buckets: Option<MapData>,
@@ -54,7 +57,8 @@ impl Generation {
             }
             _ => None,
         };
-        Ok(Self { number, geometry, policy, lines, buckets })
+        let notes_connections = connections::are_noted(policy.as_deref());
+        Ok(Self { number, geometry, policy, notes_connections, lines, buckets })
     }
 
     /// The buckets, if they are those of the same limits.
@@ -76,7 +80,7 @@ impl Generation {
         let lines = open_map_of(map::LINES, &pins.lines(), program_id)?;
         let path = pins.buckets();
         let buckets = if path.exists() { Some(open_map(map::BUCKETS, &path)?) } else { None };
-        Ok(Some(Self { number, geometry, policy: None, lines, buckets }))
+        Ok(Some(Self { number, geometry, policy: None, notes_connections: false, lines, buckets }))
     }
 
     /// Whether its programs were loaded with that policy.

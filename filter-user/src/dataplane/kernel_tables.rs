@@ -140,13 +140,16 @@ impl KernelTables {
         until: Option<Until>,
     ) -> Result<Result<(), Crowded>, TableError> {
         let dataplane = Arc::clone(&self.dataplane);
-        let (pins, generation, interfaces) = {
+        let (pins, generation, interfaces, continues) = {
             let mut dataplane = dataplane.lock().unwrap_or_else(PoisonError::into_inner);
             let number = dataplane.next_generation().map_err(kernel("number the tables"))?;
             let interfaces = dataplane.own_interfaces().map_err(kernel("tell what is attached"))?;
             let (policy, before) = (contents.policy().cloned(), dataplane.generation());
+            let notes = before.is_some_and(|before| before.notes_connections);
             let generation = Generation::create(number, *draft.geometry(), policy, before);
-            (dataplane.pins().clone(), generation.map_err(kernel("take the memory"))?, interfaces)
+            let generation = generation.map_err(kernel("take the memory"))?;
+            let on_trial = dataplane.trial_end().map_err(kernel("tell what is on trial"))?.is_some();
+            (dataplane.pins().clone(), generation, interfaces, notes && !on_trial)
         };
         let number = generation.number;
         let mapping = generation.map().map_err(kernel("map the memory"))?;
@@ -157,7 +160,7 @@ impl KernelTables {
             written
         };
         let load = || {
-            let prepared = Prepared::load(&pins, &generation, &interfaces, until);
+            let prepared = Prepared::load(&pins, &generation, &interfaces, until, continues);
             debug!(generation = number, ms = begun.elapsed().as_millis(), "loaded the programs");
             prepared
         };

@@ -11,6 +11,7 @@ mod adoption;
 mod asked;
 mod bans;
 mod clock;
+mod connections;
 mod error;
 mod events;
 mod generation;
@@ -377,7 +378,7 @@ impl Dataplane {
         std::fs::create_dir_all(pins.directory())
             .map_err(|error| self.pins.failed("make", pins.directory(), error))?;
         program::pin_shared_maps(&self.pins, generation)?;
-        let mut loaded = program::load(&self.pins, generation, pins, &interface.name, switches)?;
+        let mut loaded = program::load(&self.pins, generation, pins, (&interface.name, switches), false)?;
         loaded.pin(&self.pins.generation(generation.number).program(interface.index))?;
         let meta = InterfaceMeta {
             switches,

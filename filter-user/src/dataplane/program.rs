@@ -22,11 +22,11 @@ use filter_common::policy::syn;
 use filter_common::policy::tables::PolicyTables;
 
 use super::DataplaneError;
+use super::connections;
 use super::generation::Generation;
 use super::generation::VALUE_BYTES;
 use super::pins::{InterfacePins, Pins};
 use super::secrets;
-use super::trial::now_ns;
 use crate::interface::InterfaceMode;
 use crate::object;
 
@@ -35,9 +35,6 @@ use crate::object;
 const KERNEL_LEAST: KernelVersion = KernelVersion::new(5, 12, 0);
 /// First kernel with frames in several buffers.
 const KERNEL_FRAGS: KernelVersion = KernelVersion::new(5, 18, 0);
-
-/// First kernel that makes cookies without a socket.
-const KERNEL_BARE_COOKIES: KernelVersion = KernelVersion::new(6, 0, 0);
 
 /// Makes and pins the maps that programs of all interfaces share, as far as the policy wants them and they are not pinned.
 pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<(), DataplaneError> {
@@ -101,14 +98,15 @@ pub(super) fn takes_frags() -> Result<bool, DataplaneError> {
 }
 
 /// What a program for that interface has as read-only data of a policy: where its rules lie, and its switches and those that
-/// the interface was attached with.
+/// the interface was attached with. `notes` is whether it notes connections.
 pub(super) fn read_only(
     policy: Option<&PolicyTables>,
     interface: &str,
     switches: Switches,
+    notes: bool,
 ) -> (RulesGeometry, PolicySwitches, Switches) {
     let Some(policy) = policy else { return (RulesGeometry::NONE, PolicySwitches::NONE, switches) };
-    let bare_cookies = u32::from(KernelVersion::current().is_ok_and(|kernel| kernel >= KERNEL_BARE_COOKIES));
+    let bare_cookies = u32::from(notes);
     let own =
         PolicySwitches { interface: policy.interface_class(interface), bare_cookies, ..policy.switches };
     let drop_fragments = switches.drop_fragments | own.drop_fragments;
@@ -116,17 +114,17 @@ pub(super) fn read_only(
 }
 
 /// Loads a program with these switches on a pinned generation. It counts where the interface's pins are; what is not
-/// there yet is made and pinned.
+/// there yet is made and pinned. `continues` is whether it takes the place of one that noted connections, if it does.
 pub(super) fn load(
     pins: &Pins,
     generation: &Generation,
     interface: &InterfacePins,
-    name: &str,
-    switches: Switches,
+    (name, switches): (&str, Switches),
+    continues: bool,
 ) -> Result<Loaded, DataplaneError> {
     let takes_frags = takes_frags()?;
     let policy = generation.policy.as_deref();
-    let (rules, own, switches) = read_only(policy, name, switches);
+    let (rules, own, switches) = read_only(policy, name, switches, generation.notes_connections);
     let (lines, counters) = (pins.generation(generation.number).lines(), interface.counters());
     let set_counters = interface.set_counters();
     let mut loader = EbpfLoader::new();
@@ -177,8 +175,8 @@ pub(super) fn load(
             loader.map_max_entries(map::BUCKETS, policy.bucket_lines).map_pin_path(map::BUCKETS, &buckets);
         }
     }
-    if own.defences != 0 {
-        secrets::look_up_after(&secret, now_ns())?;
+    if own.bare_cookies != 0 && !continues {
+        connections::begin(pins)?;
     }
     let mut ebpf = loader.load(object::DATAPLANE).map_err(load_error)?;
     let name = if takes_frags { PROGRAM_FRAGS } else { PROGRAM };

@@ -20,33 +20,13 @@ use super::{Dataplane, DataplaneError};
 /// How often the secret changes.
 const PERIOD: Duration = Duration::from_secs(64);
 
-/// How long the kernel keeps a connection that was closed (`TCP_TIMEWAIT_LEN`, 60 s), and what passes from the moment that a program
-/// is loaded to that in which it is on its interface.
-const CLOSED_NS: u64 = 75 * 1_000_000_000;
-
 /// Pins new secrets, if there are none.
 pub(super) fn pin(path: &Path) -> Result<(), DataplaneError> {
     if path.exists() {
         return Ok(());
     }
     let places = KeyHasher::new(key()?[0], 0).words();
-    pin_value(
-        map::SYN_SECRETS,
-        path,
-        SynSecrets { keys: [key()?, key()?], current: 0, places, look_up_until: 0 },
-    )
-}
-
-/// Has the sockets of all SYNs looked for from now on until long enough after a time of the monotonic clock, in nanoseconds: a program that begins to run before that has not
-/// seen which connections were closed.
-pub(super) fn look_up_after(path: &Path, begins_ns: u64) -> Result<(), DataplaneError> {
-    let mut secrets: SynSecrets = read_value(map::SYN_SECRETS, path)?;
-    let until = begins_ns.saturating_add(CLOSED_NS);
-    if until > secrets.look_up_until {
-        secrets.look_up_until = until;
-        write_value(map::SYN_SECRETS, path, secrets)?;
-    }
-    Ok(())
+    pin_value(map::SYN_SECRETS, path, SynSecrets { keys: [key()?, key()?], current: 0, places })
 }
 
 /// When the secret was changed last.

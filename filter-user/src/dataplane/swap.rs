@@ -18,7 +18,7 @@ use super::program::{self, Loaded};
 use super::report::{InterfaceReport, runs};
 use super::trial::{self, Trial, is_program};
 use super::values::{read_value, write_value};
-use super::{DataplaneError, asked, parallel, secrets};
+use super::{DataplaneError, asked, connections, parallel};
 
 /// A generation whose programs are loaded, and run nowhere yet. Dropped without [`Self::swap`], it leaves nothing.
 pub(super) struct Prepared<'a> {
@@ -26,6 +26,7 @@ pub(super) struct Prepared<'a> {
     generation: &'a Generation,
     programs: Vec<Ready>,
     on_trial: Option<Until>,
+    continues: bool,
     in_force: bool,
 }
 
@@ -83,14 +84,16 @@ pub(super) struct Refused {
 
 impl<'a> Prepared<'a> {
     /// Pins the generation and loads its program for each of these interfaces, all at once where there are CPUs; where it is
-    /// to be on trial, with what sees to that.
+    /// to be on trial, with what sees to that. `continues` is whether what runs there now notes connections.
     pub(super) fn load(
         pins: &'a Pins,
         generation: &'a Generation,
         interfaces: &[InterfaceReport],
         on_trial: Option<Until>,
+        continues: bool,
     ) -> Result<Self, DataplaneError> {
-        let mut prepared = Self { pins, generation, programs: Vec::new(), on_trial, in_force: false };
+        let mut prepared =
+            Self { pins, generation, programs: Vec::new(), on_trial, continues, in_force: false };
         if interfaces.is_empty() {
             return Ok(prepared);
         }
@@ -102,10 +105,11 @@ impl<'a> Prepared<'a> {
             let here = interfaces.iter().filter_map(|report| Some((report.ifindex, report.name.as_deref()?)));
             asked::ensure(pins, policy, here)?;
         }
-        if let (Some(until), true) = (on_trial, pins.syn_secrets().exists()) {
-            // What ran before goes on when the trial is over, and sees nothing of what is closed meanwhile.
-            secrets::look_up_after(&pins.syn_secrets(), until.end_ns())?;
+        if let Some(until) = on_trial {
+            // What ran before goes on when the trial is over, and sees nothing of what happens meanwhile.
+            connections::begin_at(pins, until.end_ns())?;
         }
+        let continues = continues && on_trial.is_none();
         let load = |report: &InterfaceReport| {
             let index = report.ifindex;
             let before = earlier.iter().find(|number| runs(pins, **number, report)).map(|number| {
@@ -113,7 +117,8 @@ impl<'a> Prepared<'a> {
                 if is_program(&program, report.program_id) { program } else { trial }
             });
             let name = report.name.as_deref().unwrap_or(&report.attached_as);
-            let mut loaded = program::load(pins, generation, &pins.interface(index), name, report.switches)?;
+            let mut loaded =
+                program::load(pins, generation, &pins.interface(index), (name, report.switches), continues)?;
             let own = pins.generation(generation.number);
             loaded.pin(&own.program(index))?;
             let trial = match on_trial {
@@ -165,6 +170,12 @@ impl<'a> Prepared<'a> {
         match swapped {
             Ok(turns) => {
                 self.in_force = true;
+                if self.generation.notes_connections && !self.continues {
+                    // Loading may have taken longer than was thought. The tables are in force whatever becomes of this.
+                    if let Err(error) = connections::begin_at(pins, trial::now_ns()) {
+                        tracing::warn!(%error, "cookies may be made for connections that are there still");
+                    }
+                }
                 settle(pins, number, indexes.iter().copied().zip(turns));
                 let programs = std::mem::take(&mut self.programs).into_iter();
                 Ok(programs.filter_map(|ready| ready.trial).map(Trial::into_targets).collect())
@@ -193,6 +204,10 @@ impl Drop for Prepared<'_> {
 /// Puts an earlier generation, which is still pinned, back in force on these interfaces, on as many as take it.
 pub(super) fn swap_back(pins: &Pins, generation: u32, interfaces: &[InterfaceReport]) -> Result<(), Refused> {
     let (mut turns, mut refused) = (Vec::new(), Vec::new());
+    // What ran meanwhile may not have noted connections.
+    if let Err(error) = connections::begin(pins) {
+        tracing::warn!(%error, "cookies may be made for connections that are there still");
+    }
     for index in interfaces.iter().map(|report| report.ifindex) {
         let (program, trial) = pin_of(pins, generation, index);
         let pinned = if trial.exists() { trial } else { program };

@@ -154,7 +154,7 @@ impl Dataplane {
     ) -> Result<TwinMaps, DataplaneError> {
         let takes_frags = program::takes_frags()?;
         let lent = self.pins().lend(&parts.lines)?;
-        let (rules, policy, switches) = read_only(parts.policy.as_deref(), interface, switches);
+        let (rules, policy, switches) = read_only(parts.policy.as_deref(), interface, switches, false);
         let read_path = |path: fn(&TwinParts, &Pins) -> Option<PathBuf>| match parts.state {
             TwinState::AsNow => path(parts, self.pins()).filter(|path| path.exists()),
             TwinState::Fresh => None,

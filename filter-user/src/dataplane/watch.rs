@@ -213,7 +213,8 @@ impl Dataplane {
             std::fs::remove_file(&program).map_err(|error| self.pins.failed("unpin", &program, error))?;
         }
         let name = name_of(&held.meta);
-        let mut loaded = program::load(&self.pins, generation, &pins, &name, held.meta.switches)?;
+        program::pin_shared_maps(&self.pins, generation)?;
+        let mut loaded = program::load(&self.pins, generation, &pins, (&name, held.meta.switches), false)?;
         loaded.pin(&program)?;
         loaded.replace_on(&pins.link())
     }

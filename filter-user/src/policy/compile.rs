@@ -100,9 +100,9 @@ impl<N: Names> Planner<'_, N> {
         let mut spec = RuleSpec::new(action, counter);
         spec.argument = argument;
         if let Action::Defend(defence) = &rule.action {
-            let defence = self.defence(defence);
-            spec.defence = Some(defence);
-            let flags = (0..=u8::MAX).filter(|flags| syn::concerns(*flags, defence.mode)).map(u16::from);
+            spec.defence = Some(self.defence(defence));
+            let verifies = matches!(defence.by, DefendBy::Verify(_));
+            let flags = (0..=u8::MAX).filter(|flags| syn::concerns(*flags, verifies)).map(u16::from);
             spec.values.push((Fact::TcpFlags, Values::new(flags.map(|flags| (flags, flags)), false)));
         }
         spec.counts_only = rule.mode == Mode::Count;

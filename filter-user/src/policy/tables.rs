@@ -10,7 +10,7 @@ use filter_common::policy::limits::LimitKey;
 use filter_common::policy::tables::{FLOOD_BITS, FLOOD_PACKETS, PolicyTables, WantedLimit};
 
 use super::compile::{Names, PlanError, plan};
-use super::{Action, Limit, Per, Policy, Rate, Verdict};
+use super::{Action, DefendBy, Limit, Per, Policy, Rate, Verdict};
 
 /// Why a policy cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,12 +45,17 @@ pub fn tables(
     let interfaces = planned.interfaces.iter().map(|name| name.as_str().to_owned()).collect();
     let bans = policy.rules.iter().any(|rule| matches!(rule.action, Action::Ban(_)));
     let defends = policy.rules.iter().any(|rule| matches!(rule.action, Action::Defend(_)));
+    let makes_cookies = policy
+        .rules
+        .iter()
+        .any(|rule| matches!(&rule.action, Action::Defend(defence) if defence.by == DefendBy::Cookie));
     let is_drop = |verdict| u32::from(verdict == Verdict::Drop);
     let switches = PolicySwitches {
         default_drop: is_drop(policy.default),
         drop_fragments: is_drop(policy.fragments),
         bans: u32::from(bans),
         defences: u32::from(defends),
+        bare_cookies: u32::from(makes_cookies),
         ..PolicySwitches::NONE
     };
     PolicyTables::new(&planned.spec, &limits, interfaces, switches, seed).map_err(TablesError::Compile)

@@ -1,10 +1,11 @@
 //! Cookies: for which SYNs the socket is looked for, as the kernel's own count of the cookies that it made for sockets says.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use filter_common::verdict::Reason::{self, NoMatch, SynCookie};
+use filter_common::verdict::Reason::{self, NoMatch, RulePass, SynCookie};
 use harness::contract::{DESTINATION_V4, DESTINATION_V6, FAMILIES, RECEIVER, SENDER};
 use harness::defence::make_old;
 use harness::packet::{Builder, Family, tcp_flag};
@@ -50,6 +51,17 @@ impl Service {
 
     fn syn(&self, family: Family, source: u8, options: &[u8]) -> Frame {
         Self::ip(family, source).tcp(40_000, self.port, tcp_flag::SYN).options(options).build()
+    }
+
+    /// A connection from the host to itself.
+    fn connected(&self, family: Family) -> Result<(TcpStream, TcpStream)> {
+        let own = match family {
+            Family::V4 => IpAddr::from([127, 0, 0, 1]),
+            Family::V6 => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        };
+        let port = self.port;
+        let client = self.bench.attached.inside.in_ns(|| TcpStream::connect((own, port)))?;
+        Ok((client, self.listener.accept()?.0))
     }
 
     /// How a frame ends, and what was written over it. In the namespace of the socket, where a test run looks for it.
@@ -128,31 +140,104 @@ pub fn a_socket_that_took_a_cookie_is_not_looked_for_again() -> Result<()> {
     Ok(())
 }
 
+/// Segments of a connection that is there are seen whatever rules say, and wherever their source is allowed.
 pub fn sockets_are_looked_for_where_a_connection_may_be_there_still() -> Result<()> {
-    let sandbox = Sandbox::enter("cookies_closed")?;
-    let service = Service::new(&sandbox, "defend cookie tcp\n")?;
+    let sandbox = Sandbox::enter("cookies_connected")?;
+    let rules = "pass tcp flags != syn/syn,ack\ndefend cookie tcp flags syn/syn,ack\n";
+    let service = Service::new(&sandbox, rules)?;
     make_old(service.bench.attached.root())?;
     for family in FAMILIES {
         let others = service.of_many(family, &OPTIONS);
-        for flags in [tcp_flag::FIN | tcp_flag::ACK, tcp_flag::FIN] {
-            let source = if flags == tcp_flag::FIN { 200 } else { 201 };
-            service.are_answered_without(&others)?;
-            let again = vec![service.syn(family, source, &OPTIONS); 4];
+        // A connection within the host, whose addresses are its own: frames that say the same come from that source.
+        let (client, server) = service.connected(family)?;
+        let (ours, theirs) = (client.local_addr()?, client.peer_addr()?);
+        let eth = Frame::eth(SENDER, RECEIVER);
+        let ip = || match (ours.ip(), theirs.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => eth.clone().ipv4(from, to),
+            (IpAddr::V6(from), IpAddr::V6(to)) => eth.clone().ipv6(from, to),
+            _ => unreachable!("of one family"),
+        };
+        let again = vec![ip().tcp(40_000, service.port, tcp_flag::SYN).options(&OPTIONS).build(); 4];
+        service.are_answered_without(&others)?;
+        service.are_answered_without(&again)?;
+        // What belongs to no connection leaves no note, and resets and SYNs leave none.
+        for (port, flags) in
+            [(40_001, tcp_flag::ACK), (ours.port(), tcp_flag::RST), (40_001, tcp_flag::FIN | tcp_flag::ACK)]
+        {
+            service.answer(&ip().tcp(port, service.port, flags).build())?;
             service.are_answered_without(&again)?;
-            let fin = Service::ip(family, source).tcp(40_000, service.port, flags).build();
-            let (reason, bytes) = service.answer(&fin)?;
-            ensure!(reason == NoMatch && bytes == *fin, "{}", reason.name());
-            ensure!(service.asked(&again)? == 4, "{family:?}, flags {flags:02x}: it is not looked for");
-            service.are_answered_without(&others)?;
         }
-        // Segments that are no FIN say nothing.
-        let other = Service::ip(family, 202).tcp(40_000, service.port, tcp_flag::ACK).build();
-        service.answer(&other)?;
-        service.are_answered_without(&vec![service.syn(family, 202, &OPTIONS); 4])?;
+        let segment = ip().tcp(ours.port(), service.port, tcp_flag::ACK).build();
+        let (reason, bytes) = service.answer(&segment)?;
+        ensure!(reason == RulePass && bytes == *segment, "{}", reason.name());
+        ensure!(service.asked(&again)? == 4, "{family:?}: it is not looked for");
+        service.are_answered_without(&others)?;
+        drop((client, server));
     }
-    let counted = service.bench.counters()?[0].hits.packets;
-    let answered = service.bench.probe().counters().read()?.of(SynCookie).packets;
-    ensure!(counted == answered, "{counted} counted and {answered} answered");
+    Ok(())
+}
+
+/// With 1 the kernel keeps half-open connections as long as there is room, and each SYN may be one's.
+pub fn sockets_are_always_looked_for_where_the_kernel_does_not_always_make_cookies() -> Result<()> {
+    let sandbox = Sandbox::enter("cookies_full")?;
+    let mut service = Service::new(&sandbox, "count udp\n")?;
+    set_cookies(&service.bench, "1")?;
+    service.bench.rules("defend cookie tcp\n")?;
+    set_cookies(&service.bench, "2")?;
+    make_old(service.bench.attached.root())?;
+    for family in FAMILIES {
+        let syns = service.of_many(family, &OPTIONS);
+        ensure!((0..4).all(|_| service.asked(&syns).is_ok_and(|asked| asked == AT_ONCE)), "{family:?}");
+    }
+    Ok(())
+}
+
+/// Each policy has all SYNs looked up for as long as what was closed before it is in TIME-WAIT, but where the one before
+/// noted connections as well; and one on trial for as much longer, until it is confirmed.
+pub fn notes_are_relied_on_once_they_are_complete() -> Result<()> {
+    let sandbox = Sandbox::enter("cookies_complete")?;
+    let mut service = Service::new(&sandbox, "defend cookie tcp\n")?;
+    let syns = service.of_many(Family::V4, &OPTIONS);
+    let relies = |service: &Service| -> Result<bool> {
+        Ok((0..4)
+            .map(|_| service.asked(&syns))
+            .collect::<Result<Vec<_>>>()?
+            .iter()
+            .any(|asked| *asked < AT_ONCE))
+    };
+    ensure!(!relies(&service)?, "it relies on nothing");
+    make_old(service.bench.attached.root())?;
+    service.are_answered_without(&syns)?;
+    service.bench.rules("count udp\ndefend cookie tcp\n")?;
+    service.are_answered_without(&syns).context("the one before noted as well")?;
+    service.bench.rules("count udp\n")?;
+    service.bench.rules("defend cookie tcp\n")?;
+    ensure!(!relies(&service)?, "the one before noted nothing");
+    Ok(())
+}
+
+/// A socket's own maximum segment size is in its cookies.
+pub fn a_socket_with_a_segment_size_of_its_own_is_asked() -> Result<()> {
+    let sandbox = Sandbox::enter("cookies_mss")?;
+    let service = Service::new(&sandbox, "defend cookie tcp\n")?;
+    make_old(service.bench.attached.root())?;
+    let size: libc::c_int = 1000;
+    // SAFETY: the value is an int of that size, and the descriptor is the listener's.
+    let set = unsafe {
+        libc::setsockopt(
+            service.listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_MAXSEG,
+            (&raw const size).cast(),
+            libc::socklen_t::try_from(size_of_val(&size))?,
+        )
+    };
+    ensure!(set == 0, "{}", std::io::Error::last_os_error());
+    let small = [2, 4, 2, 24];
+    for family in FAMILIES {
+        service.are_answered_without(&service.of_many(family, &small))?;
+        ensure!(service.asked(&service.of_many(family, &OPTIONS))? == AT_ONCE, "{family:?}");
+    }
     Ok(())
 }
 

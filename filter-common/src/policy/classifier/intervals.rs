@@ -2,16 +2,18 @@
 //!
 //! **What it decides.** The class of an address, where no group of prefixes in its direction can change but by a new
 //! generation. Addresses of one class that follow one another are an interval, so of prefixes only the ends of intervals are
-//! left: the *boundaries*. The first bits of an address say which line has those around it, and counting the boundaries that are
-//! not behind the address says which of the line's classes is its own. As few bits are taken as leave no more boundaries to a
-//! block of addresses than a line holds, and blocks that say the same share a line.
+//! left: the *boundaries*. The first bits of an address say which *block* it is in, and so which line has the boundaries
+//! around it; how many of those are not behind the address says which of the line's classes is its own. Blocks that say the
+//! same share a line. The more blocks, the fewer boundaries are in each, and the more lines are read ([`Intervals::new`]
+//! weighs that). Where more than ten boundaries are in one block of 65,536 addresses (six hosts apart), a direction has a
+//! prefix table after all.
 //!
 //! **What it trusts.** Lines and geometry, as the whole classifier does; a damaged line gives a wrong class.
 //!
-//! **What it costs.** Two lines, of few that are read all the time: ten rules on sources have a handful, a thousand with 340
-//! prefixes some hundred. There is no branch that depends on the address, but some four instructions for each boundary that a line may have. The prefix table of a direction ([`crate::table`])
-//! reads a word of 512 KiB, which random addresses find in no near cache, and branches on what it says; but it takes changes one by
-//! one, so it stays for directions where rules name sets.
+//! **What it costs.** At most two lines, of few that are read all the time: ten rules on sources have a handful, a thousand
+//! with 340 prefixes some hundred. No branch depends on the address; each boundary that a line may have takes four
+//! instructions. The prefix table ([`crate::table`]) reads a word of 512 KiB, which random addresses find in no near cache,
+//! and branches on what it says; but it takes changes one by one, so it stays for directions where rules name sets.
 
 use super::geometry::IntervalTable;
 use crate::table::lines::{Line, Lines};
@@ -56,7 +58,7 @@ pub use self::build::Intervals;
 
 #[cfg(any(test, feature = "std"))]
 mod build {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use super::super::geometry::CLASSES_A_LINE;
     use super::{BOUNDARIES, CLASSES_FROM, NO_BLOCKS};
@@ -165,7 +167,7 @@ mod build {
         shift: u32,
         /// Boundaries within a block, at most.
         boundaries: usize,
-        /// Lines, of the blocks that have any and of what says where they are.
+        /// Lines at most: of blocks that have any, of those that have none, and of what says where they are.
         lines: usize,
     }
 
@@ -176,7 +178,11 @@ mod build {
                 // One at the first address of its block is that address's class.
                 starts.iter().filter(|(start, _)| block(*start) << shift != u64::from(*start)).count()
             });
-            let index = (1_usize << (NO_BLOCKS - shift)).div_ceil(CLASSES_A_LINE as usize);
+            let blocks = 1_usize << (NO_BLOCKS - shift);
+            // Blocks without a boundary within share the line of their class.
+            let classes: HashSet<u16> = boundaries.iter().map(|(_, class)| *class).collect();
+            let shared = (classes.len() + 1).min(blocks);
+            let index = blocks.div_ceil(CLASSES_A_LINE as usize) + shared;
             let (most, lines) = within
                 .filter(|count| *count > 0)
                 .fold((0, index), |(most, lines), count| (count.max(most), lines + 1));
@@ -289,7 +295,9 @@ mod tests {
             (v4([10, 1, 2, 3], 32), 3),
             (v4([192, 0, 2, 0], 24), 1),
         ]);
-        eprintln!("{:?}", (intervals.shift, intervals.lines.len(), intervals.boundaries));
+        // Of eight boundaries, four at most are in one block, and 254 blocks have none and share a line.
+        assert_eq!((intervals.shift, intervals.blocks.len(), intervals.lines.len()), (24, 256, 3));
+        assert_eq!(intervals.boundaries, 4);
     }
 
     #[test]
@@ -319,10 +327,11 @@ mod tests {
             (PrefixV4::containing(address, length), u16::try_from(number % 50 + 1).expect("small"))
         });
         let intervals = holds(scattered.collect());
-        eprintln!("{:?}", (intervals.shift, intervals.lines.len(), intervals.boundaries));
+        assert!(intervals.boundaries <= 4 && intervals.lines.len() < 1_100, "{}", intervals.lines.len());
+        assert!(intervals.blocks.len() > 2 * intervals.lines.len(), "{} blocks", intervals.blocks.len());
         let apart = (0..200_u8).map(|third| (v4([10, third, 0, 0], 16), u16::from(third) + 1));
         let intervals = holds(apart.collect());
-        eprintln!("{:?}", (intervals.shift, intervals.lines.len(), intervals.boundaries));
+        assert!(intervals.lines.len() < 300 && intervals.boundaries <= 4, "{}", intervals.lines.len());
     }
 
     #[test]

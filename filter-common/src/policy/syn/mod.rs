@@ -8,8 +8,8 @@
 //!   The cookie says the maximum segment size and no more: an option that the answer does not offer (window scale,
 //!   selective acknowledgement, timestamps) is not used in that connection. The kernel could carry those in its timestamps,
 //!   but it shifts them by a secret for each pair of addresses, which no program is told. To look for the sockets of a SYN takes
-//!   longer than the cookie itself. So once a socket has been seen to take cookies it is not looked for again for a [moment](SEEN_NS), and
-//!   whether the connection is there already is looked up only for sources that [closed](closed) one of late.
+//!   longer than the cookie itself. So where the kernel makes one for every SYN, a socket that was seen to take cookies is not looked for again for a
+//!   [moment](SEEN_TICKS), and whether the connection is there already is looked up only for sources that have [connections](connected) here.
 //! * `verify`, for whatever is behind this host: a source that is not known gets a SYN-ACK that acknowledges what it never
 //!   sent. A stack that waits for an answer has to reset that (RFC 9293, section 3.10.7.3), with the number that was
 //!   acknowledged, and tries again by itself (Linux at once, others within 1 to 3 s). The number is a keyed hash of
@@ -32,7 +32,7 @@
 //! hashes (and for some sources, and now and then, a socket look-up), for `verify` a look for the [verified] source (a hash, and one line or two) and another hash; and writing some
 //! 60 bytes.
 
-pub mod closed;
+pub mod connected;
 pub mod reply;
 pub mod siphash;
 pub mod verified;
@@ -45,33 +45,22 @@ use crate::parse::tcp_flag::{ACK, FIN, RST, SYN};
 /// For how long after the last challenge its answer can come: secrets are in use for twice the time between their changes.
 const ANSWER_NS: u64 = 128 * 1_000_000_000;
 
-/// For how long a socket that took a cookie is not looked for again. The kernel accepts cookies of a socket for two minutes after
-/// the last that it made itself; what listens no longer is noticed after this.
-pub const SEEN_NS: u64 = 250_000_000;
+/// Lines of the map of sources: those that answered a challenge, and behind them those that have connections here.
+pub const SOURCE_LINES: u32 = verified::LINES + connected::UNTIL_LINE + 1;
+
+/// For how many of the kernel's ticks a socket that took a cookie is not looked for again: from 64 to 640 ms. The kernel accepts
+/// cookies of a socket for two minutes after the last that it made itself; what listens no longer is noticed after this.
+pub const SEEN_TICKS: u64 = 64;
 
 /// Bytes of the fixed headers.
 const IPV4_HEADER: u32 = 20;
 const IPV6_HEADER: u32 = 40;
 
-/// Lines of the map of sources: those that answered a challenge, and behind them those that closed a connection.
-pub const SOURCE_LINES: u32 = verified::LINES + closed::LINES;
-
-/// Whether a defence looks at segments with these flags: SYNs; if it verifies, resets that acknowledge nothing; and if it makes
-/// cookies, FINs.
+/// Whether a defence looks at segments with these flags: SYNs, and, if it verifies, resets that acknowledge nothing.
 #[must_use]
-pub const fn concerns(flags: u8, mode: Mode) -> bool {
+pub const fn concerns(flags: u8, verifies: bool) -> bool {
     let kind = flags & (FIN | SYN | RST | ACK);
-    match mode {
-        Mode::Cookie => kind == SYN || kind & !ACK == FIN,
-        Mode::Verify => kind == SYN || kind == RST,
-        Mode::Limit => kind == SYN,
-    }
-}
-
-/// Whether these are a SYN's, which a defence is about.
-#[must_use]
-pub const fn begins(flags: u8) -> bool {
-    flags & (FIN | SYN | RST | ACK) == SYN
+    kind == SYN || kind == RST && verifies
 }
 
 /// What a defence does.
@@ -130,8 +119,6 @@ pub trait Defender: Effects {
     fn verified_until(&mut self) -> u64;
     /// The packet's source has answered; it is let through until then.
     fn verify(&mut self, now: u64, until: u64);
-    /// The packet's source closes a connection.
-    fn close(&mut self);
     /// What [`challenge`] makes of the packet with the secret of now, or with the one before.
     fn number(&mut self, segment: &Segment, before: bool) -> u32;
     /// The kernel's cookie for this SYN and, in the upper half, the maximum segment size that it says; `None` where no
@@ -217,10 +204,6 @@ pub fn defend<E: Defender>(
         } else {
             OutcomeKind::None
         };
-    }
-    if segment.flags & FIN as u32 != 0 {
-        effects.close();
-        return OutcomeKind::None;
     }
     if words[0] & HAS_GATE != 0 {
         let gate_limit = (words[1] & 0xffff_ffff) as u32;

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use filter_common::policy::syn::begins;
+use filter_common::policy::syn::concerns;
 
 use super::ast::{Action, Match, Mode, Rule, Test};
 use super::bounds::FRAME_BITS;
@@ -20,7 +20,7 @@ use super::error::Notice;
 use super::problem::{PolicyWarning, Problem, Related};
 use super::ranges::Ranges;
 use super::source::{Source, Span};
-use super::value::{FragmentStates, Rate};
+use super::value::{DefendBy, FragmentStates, Rate};
 use super::{Field, Policy};
 
 use self::cover::{Known, Values};
@@ -101,18 +101,17 @@ fn never_matches(known: &Known<'_>) -> Option<(Option<Field>, Cow<'static, str>)
     Some((Some(Field::Length), why.into()))
 }
 
-/// Whether the rule matches a SYN with some other flags, if it has a defence.
+/// Whether there are flags that the rule matches and its defence, if it has one, looks at.
 fn is_of_a_defence(rule: &Rule) -> bool {
-    if !matches!(rule.action, Action::Defend(_)) {
-        return true;
-    }
+    let Action::Defend(defence) = &rule.action else { return true };
+    let verifies = matches!(defence.by, DefendBy::Verify(_));
     let holds = |flags: u8| {
         rule.matches.iter().all(|condition| match condition.value {
             Test::TcpFlags(wanted) => wanted.holds(flags) != condition.negated,
             _ => true,
         })
     };
-    (0..=u8::MAX).any(|flags| begins(flags) && holds(flags))
+    (0..=u8::MAX).any(|flags| concerns(flags, verifies) && holds(flags))
 }
 
 /// The first rule before that one which says the same.

@@ -316,6 +316,11 @@ fn write_groups(
 fn write_intervals(classes: &DirectionClasses, layout: &mut Layout) -> Result<IntervalTable, CompileError> {
     let intervals = if classes.stay { Intervals::new(classes.v4.prefixes()) } else { None };
     let Some(intervals) = intervals else { return Ok(IntervalTable::NONE) };
+    let lines = intervals.lines.len() + intervals.blocks.len().div_ceil(CLASSES_A_LINE as usize);
+    if layout.reserve(lines as u64).is_err() {
+        // What is too much for them is not too much for the table.
+        return Ok(IntervalTable::NONE);
+    }
     Ok(IntervalTable {
         first: layout.put(intervals.lines.into_iter().flatten())?,
         blocks: layout.put_packed(&intervals.blocks, CLASSES_A_LINE)?,

@@ -189,8 +189,6 @@ impl Defender for World<'_> {
         0
     }
 
-    fn close(&mut self) {}
-
     fn verify(&mut self, _: u64, _: u64) {}
 
     fn number(&mut self, _: &Segment, _: bool) -> u32 {
