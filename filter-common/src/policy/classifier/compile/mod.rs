@@ -191,10 +191,11 @@ pub fn compile(spec: &RulesSpec, first: u32, most_lines: u32) -> Result<Compiled
         }
         geometry.ether_source = write_ether(&ether_source, &mut layout)?;
         geometry.ether_destination = write_ether(&ether_destination, &mut layout)?;
-        geometry.source = write_intervals(&source, &mut layout)?;
-        geometry.destination = write_intervals(&destination, &mut layout)?;
         let records = records.iter().flat_map(|record| record.as_ref().map_or([0; WORDS], Record::words));
         geometry.records = layout.put(records)?;
+        // Last, as there is another way where they find no room.
+        geometry.source = write_intervals(&source, &mut layout)?;
+        geometry.destination = write_intervals(&destination, &mut layout)?;
     }
     geometry.lines = layout.len();
     Ok(Compiled { geometry, lines: layout.lines(), source, destination })

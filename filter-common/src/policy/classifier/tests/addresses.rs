@@ -68,6 +68,36 @@ fn groups_of_the_other_direction_take_no_classes() {
 }
 
 #[test]
+fn only_addresses_that_stay_lie_as_intervals() {
+    let (wide, narrow) = (v4([10, 0, 0, 0], 8), v4([11, 1, 0, 0], 16));
+    let geometry = |first: bool, second: bool| {
+        let mut spec = rules(vec![group(&[wide], first), group(&[narrow], second)]);
+        spec.rules[1].destination = spec.rules[1].source.take();
+        compile(&spec, 0, PLENTY).expect("within bounds").geometry
+    };
+    for (first, second) in [(false, false), (false, true), (true, false), (true, true)] {
+        let geometry = geometry(first, second);
+        assert_eq!((geometry.source.is_there(), geometry.destination.is_there()), (!first, !second));
+        assert_eq!(geometry.has_intervals(), !first && !second);
+    }
+    // Nobody asks for what no rule names, and families are apart.
+    let only_v6 = AddressGroup {
+        v6: vec![PrefixV6::containing(AddressV6::from_halves(0x2001 << 48, 0), 32)],
+        ..AddressGroup::default()
+    };
+    let geometry = compile(&rules(vec![only_v6]), 0, PLENTY).expect("within bounds").geometry;
+    assert!(geometry.source.is_there() && !geometry.destination.is_there() && geometry.has_intervals());
+    let close: Vec<_> = (0..6).map(|last| v4([10, 0, 0, last * 2], 32)).collect();
+    let compiled = compile(&rules(vec![group(&close, false)]), 0, PLENTY).expect("within bounds");
+    assert!(!compiled.geometry.source.is_there() && !compiled.geometry.has_intervals());
+    // Where there is no room for them, there is for the table.
+    let few = rules(vec![group(&[wide], false)]);
+    let lines = compile(&few, 0, PLENTY).expect("within bounds").geometry.lines;
+    let tight = compile(&few, 0, lines - 1).expect("the table does");
+    assert!(!tight.geometry.source.is_there());
+}
+
+#[test]
 fn one_insertion_or_removal_has_its_class_beforehand() {
     let wide = v4([10, 0, 0, 0], 8);
     let classes =
