@@ -98,7 +98,7 @@ where
     R: Rules<P>,
 {
     if let Some(reason) = allow(&headers.addresses, tables) {
-        rules.see_segment(packet, headers);
+        rules.passes(packet, headers);
         return Before::decided(reason, rules.nothing());
     }
     if let Some(reason) = sanity(headers, switches) {
@@ -112,7 +112,6 @@ where
     if rules.is_banned(headers.addresses.source) {
         return Before::decided(Reason::BannedSource, rules.nothing());
     }
-    rules.see_segment(packet, headers);
     let noted = if rules.are_on() { rules.observe(packet, headers) } else { rules.nothing() };
     if let Some(reason) = fragments(headers, switches) {
         return Before::open(reason, noted);

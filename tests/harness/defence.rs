@@ -13,9 +13,21 @@ use filter_common::table::lines::WORDS;
 /// # Errors
 /// When there are none, or the kernel refuses.
 pub fn make_old(root: &Path) -> Result<()> {
-    const LINE: u32 = verified::LINES + connected::UNTIL_LINE;
-    let pinned = Map::Array(MapData::from_pin(root.join(map::VERIFIED)).context("no map of sources")?);
-    let mut pinned = Array::<_, [u64; WORDS]>::try_from(pinned)?;
-    pinned.set(LINE, [0; WORDS], 0)?;
+    sources(root)?.set(LINE, [0; WORDS], 0)?;
     Ok(())
+}
+
+/// Until when that is so, in nanoseconds of the monotonic clock.
+///
+/// # Errors
+/// As [`make_old`].
+pub fn is_young_until(root: &Path) -> Result<u64> {
+    Ok(sources(root)?.get(&LINE, 0)?[0])
+}
+
+const LINE: u32 = verified::LINES + connected::UNTIL_LINE;
+
+fn sources(root: &Path) -> Result<Array<MapData, [u64; WORDS]>> {
+    let pinned = Map::Array(MapData::from_pin(root.join(map::VERIFIED)).context("no map of sources")?);
+    Ok(Array::try_from(pinned)?)
 }

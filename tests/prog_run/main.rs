@@ -76,6 +76,8 @@ fn main() -> ExitCode {
         rules::cookies::sockets_are_looked_for_where_a_connection_may_be_there_still,
         rules::cookies::sockets_are_always_looked_for_where_the_kernel_does_not_always_make_cookies,
         rules::cookies::notes_are_relied_on_once_they_are_complete,
+        rules::cookies::no_notes_are_relied_on_during_a_trial,
+        rules::cookies::an_adopted_program_goes_on_with_noting,
         rules::cookies::a_socket_with_a_segment_size_of_its_own_is_asked,
         rules::cookies::syns_whose_options_begin_otherwise_are_looked_up,
         rules::cookies::a_socket_that_listens_no_longer_is_noticed,

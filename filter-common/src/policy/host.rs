@@ -119,7 +119,7 @@ impl<P: PacketRead> Rules<P> for HostRules<'_> {
         self.bans.borrow().get(&source.words()).is_some_and(|until| *until > self.now.get())
     }
 
-    fn see_segment<A: Family>(&self, _: &P, _: &Headers<A>) {}
+    fn passes<A: Family>(&self, _: &P, _: &Headers<A>) {}
 
     fn nothing(&self) {}
 

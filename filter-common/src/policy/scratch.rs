@@ -19,7 +19,7 @@ pub struct Scratch {
     pub services: Services,
 }
 
-/// Copies of headers as they are in the frame, zero behind the end of each.
+/// Copies of headers of a SYN; behind the end of each is what was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct SynHeaders {

@@ -24,8 +24,8 @@ pub trait Rules<P: PacketRead> {
     fn default_drops(&self) -> bool;
     /// Whether a rule has banned the source, and the time of that is not over.
     fn is_banned<A: Family>(&self, source: A) -> bool;
-    /// A segment of TCP goes on to the host, or may.
-    fn see_segment<A: Family>(&self, packet: &P, headers: &Headers<A>);
+    /// A packet passes before rules are asked.
+    fn passes<A: Family>(&self, packet: &P, headers: &Headers<A>);
     /// Of a packet of which nothing was noted.
     fn nothing(&self) -> Self::Noted;
     /// Takes note of what rules may ask of a frame without IP.
@@ -55,7 +55,7 @@ impl<P: PacketRead> Rules<P> for NoRules {
         false
     }
 
-    fn see_segment<A: Family>(&self, _: &P, _: &Headers<A>) {}
+    fn passes<A: Family>(&self, _: &P, _: &Headers<A>) {}
 
     fn nothing(&self) {}
 

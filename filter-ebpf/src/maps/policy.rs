@@ -19,11 +19,13 @@ use aya_ebpf::programs::XdpContext;
 use filter_common::abi::{BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, SAMPLE_BYTES, SampleHead};
 use filter_common::config::PolicySwitches;
 use filter_common::counters::RuleCounter;
-use filter_common::parse::Headers;
+use filter_common::parse::{Headers, L4Kind};
 use filter_common::policy::asked::{self, Asked, AskedKey, Kind};
-use filter_common::policy::classifier::field::ADDRESSES;
+use filter_common::policy::classifier::field::{ABSENT, ADDRESSES, Field};
 use filter_common::policy::classifier::geometry::IntervalTable;
-use filter_common::policy::classifier::{Effects, MAX_RULES, Outcome, RulesGeometry, Step, intervals};
+use filter_common::policy::classifier::{
+    Effects, MAX_RULES, Outcome, OutcomeKind, RulesGeometry, Step, intervals,
+};
 use filter_common::policy::facts::{self, AddressClass, PacketFacts};
 use filter_common::policy::limiter::{Cells, Slots};
 use filter_common::policy::limits;
@@ -108,6 +110,13 @@ impl<'a> KernelRules<'a> {
     pub const fn new(ctx: &'a XdpContext) -> Self {
         Self { ctx }
     }
+
+    /// Whether a packet goes on to the host after such a walk.
+    #[inline(always)]
+    fn is_passed(&self, kind: OutcomeKind) -> bool {
+        kind as u32 == OutcomeKind::Pass as u32
+            || kind as u32 == OutcomeKind::None as u32 && policy!(default_drop) == 0
+    }
 }
 
 impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
@@ -135,9 +144,11 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
     }
 
     #[inline(always)]
-    fn see_segment<A: Family>(&self, _: &XdpPacket<'_, FRAGS>, headers: &Headers<A>) {
-        if makes_bare_cookies() {
-            syn::see_segment::<FRAGS, A>(self.ctx, headers);
+    fn passes<A: Family>(&self, _: &XdpPacket<'_, FRAGS>, headers: &Headers<A>) {
+        if makes_bare_cookies() && headers.l4.kind == L4Kind::Tcp {
+            let offsets = headers.layers.transport << 16 | headers.layers.network & 0xffff;
+            let source = headers.addresses.source.words();
+            syn::see_segment::<FRAGS>(self.ctx, headers.l4.flags().into(), source, offsets, A::NUMBER);
         }
     }
 
@@ -184,11 +195,19 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
             }
             step = if FRAGS { next_rule_frags(ctx, noted) } else { next_rule(ctx, noted) };
         }
-        if step != Step::Decided as u32 {
-            return Outcome::NONE;
+        let Some(scratch) = found(noted) else { return Outcome::NONE };
+        let outcome = if step == Step::Decided as u32 { scratch.walk.outcome } else { Outcome::NONE };
+        if makes_bare_cookies() && self.is_passed(outcome.kind) {
+            // A rule that defends wants the flags of TCP, addresses, and where the headers are.
+            let Observed { source, headers, family, .. } = scratch.observed;
+            let flags = scratch.observed.value(Field::TcpFlags);
+            if flags != ABSENT {
+                syn::see_segment::<FRAGS>(self.ctx, flags, source, headers, family);
+            }
         }
-        let outcome = found(noted).map_or(Outcome::NONE, |scratch| scratch.walk.outcome);
-        twin::decided(outcome.rule);
+        if step == Step::Decided as u32 {
+            twin::decided(outcome.rule);
+        }
         outcome
     }
 }

@@ -13,11 +13,11 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
 use filter_common::abi::SynSecrets;
-use filter_common::parse::{Headers, L4Kind, PacketRead as _, tcp_flag};
+use filter_common::parse::{PacketRead as _, tcp_flag};
 use filter_common::policy::asked::Asked;
 use filter_common::policy::classifier::{Effects, Step};
 use filter_common::policy::limiter::KeyHasher;
-use filter_common::policy::observed::{Family, Observed, family};
+use filter_common::policy::observed::{Observed, family};
 use filter_common::policy::scratch::{Scratch, Services, SynHeaders};
 use filter_common::policy::syn::reply::{self, Answer};
 use filter_common::policy::syn::verified::{self, Place};
@@ -116,29 +116,33 @@ fn tick() -> u64 {
     unsafe { bpf_jiffies64() }
 }
 
-/// Notes that the source of a segment has a connection here, unless that is noted already.
+/// Notes that the source of a segment has a connection here, unless that is noted already. `offsets` are those of its headers,
+/// the upper half that of TCP's.
 #[inline(always)]
-pub(super) fn see_segment<const FRAGS: bool, A: Family>(ctx: &XdpContext, headers: &Headers<A>) {
-    const BEGINS_OR_RESETS: u8 = tcp_flag::SYN | tcp_flag::RST;
-    if crate::twin::IS_TWIN || headers.l4.kind != L4Kind::Tcp || headers.l4.flags() & BEGINS_OR_RESETS != 0 {
+pub(super) fn see_segment<const FRAGS: bool>(
+    ctx: &XdpContext,
+    flags: u32,
+    source: [u64; 2],
+    offsets: u32,
+    family: u32,
+) {
+    const BEGINS_OR_RESETS: u32 = (tcp_flag::SYN | tcp_flag::RST) as u32;
+    if crate::twin::IS_TWIN || flags & BEGINS_OR_RESETS != 0 {
         return;
     }
-    let source = headers.addresses.source.words();
     let place = connected::Place::of(source);
     let is_noted =
         connected_line(place.line).is_none_or(|line| place.note(line) == connected::note_at(tick()));
     if !is_noted {
-        let offsets = headers.layers.transport << 16 | headers.layers.network & 0xffff;
         if FRAGS {
-            note_connection_frags(ctx.ctx, source[0], source[1], offsets, A::NUMBER);
+            note_connection_frags(ctx.ctx, source[0], source[1], offsets, family);
         } else {
-            note_connection(ctx.ctx, source[0], source[1], offsets, A::NUMBER);
+            note_connection(ctx.ctx, source[0], source[1], offsets, family);
         }
     }
 }
 
-/// Notes a source if this host has the connection of its segment; `offsets` are those of its headers, the upper half that of
-/// TCP's.
+/// Notes a source if this host has the connection of its segment.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn note_connection(ctx: *mut xdp_md, first: u64, last: u64, offsets: u32, family: u32) -> u32 {

@@ -2,7 +2,7 @@
 //!
 //! Decides by `net.ipv4.tcp_syncookies` of the daemon's network namespace, which is for IPv6 as well: with 0 the kernel neither
 //! makes cookies nor takes them, so that a defence by them would let every SYN through. With 1, as everywhere by default, it
-//! makes them while the socket has no room for more half-open connections, so that a flood fills that room first, and takes them for a minute
+//! makes them while the socket has no room for more half-open connections, so that a flood fills that room first, and takes them for two minutes
 //! after each that was made; with 2, always. Costs reading a file.
 
 use crate::dataplane::syncookies::{SETTING, Setting, setting};

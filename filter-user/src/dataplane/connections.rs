@@ -2,28 +2,37 @@
 //!
 //! Decides whether programs of a policy note that and may use it: where a rule makes cookies, the kernel makes them
 //! without a socket, and it makes one for every SYN. With `net.ipv4.tcp_syncookies` at 1 it keeps half-open connections as long
-//! as there is room, and a SYN of one that is kept must not get a cookie. And decides until when notes are not to be relied on: for as
-//! long as the kernel keeps what was closed before all programs noted. Costs a few system calls when programs are loaded.
+//! as there is room, and a SYN of one that is kept must not get a cookie.
+//!
+//! And decides from when on notes are relied on. Whoever loads a program that does not simply go on with noting, or puts one on trial, says
+//! [never](doubt); so does whoever makes the map. Only the controller, once it sees that every interface runs a program that notes and
+//! nothing is on trial, says when: after as long as the kernel keeps what was closed before. So a controller that is killed leaves
+//! it at never, which is slow and right. Costs a few system calls a second while a policy makes cookies.
 
-use aya::maps::Array;
+use std::path::Path;
+
+use aya::maps::{Array, Map, MapData};
 use aya::util::KernelVersion;
 use filter_common::abi::map;
 use filter_common::policy::syn::{connected, verified};
 use filter_common::policy::tables::PolicyTables;
 use filter_common::table::lines::WORDS;
+use tracing::warn;
 
-use super::DataplaneError;
 use super::pins::Pins;
 use super::syncookies::{Setting, setting};
-use super::trial::now_ns;
+use super::trial::{is_program, now_ns};
 use super::values::open_map;
+use super::{Dataplane, DataplaneError};
 
 /// First kernel that makes cookies without a socket.
 const KERNEL: KernelVersion = KernelVersion::new(6, 0, 0);
-/// How long the kernel keeps a connection that was closed (`TCP_TIMEWAIT_LEN`, 60 s), and a moment.
-const CLOSED_NS: u64 = 61 * 1_000_000_000;
-/// That, and more than passes from the moment that a program is loaded to that in which it is on its interface.
-const LOADED_NS: u64 = CLOSED_NS + 30 * 1_000_000_000;
+/// How long the kernel keeps a connection that was closed: in TIME-WAIT 60 s, and before that while the other end says nothing.
+const CLOSED_NS: u64 = 120 * 1_000_000_000;
+/// In place of a time.
+const NEVER: u64 = u64::MAX;
+/// The line with that time.
+const LINE: u32 = verified::LINES + connected::UNTIL_LINE;
 
 /// Whether programs of that policy, loaded now, note connections.
 pub(super) fn are_noted(policy: Option<&PolicyTables>) -> bool {
@@ -32,31 +41,59 @@ pub(super) fn are_noted(policy: Option<&PolicyTables>) -> bool {
         && setting().is_ok_and(|setting| setting == Setting::Always)
 }
 
-/// What is loaded now relies on no note that was made before it is on its interface.
-pub(super) fn begin(pins: &Pins) -> Result<(), DataplaneError> {
-    begin_at(pins, now_ns() + LOADED_NS - CLOSED_NS)
-}
-
-/// Nothing relies on notes until long enough after a time of the monotonic clock, in nanoseconds.
-pub(super) fn begin_at(pins: &Pins, begins_ns: u64) -> Result<(), DataplaneError> {
-    change(pins, |until| until.max(begins_ns.saturating_add(CLOSED_NS)))
-}
-
-/// All programs note from now on, whatever was to come.
-pub(super) fn have_begun(pins: &Pins) -> Result<(), DataplaneError> {
-    change(pins, |until| until.min(now_ns() + CLOSED_NS))
-}
-
-fn change(pins: &Pins, next: impl FnOnce(u64) -> u64) -> Result<(), DataplaneError> {
-    const LINE: u32 = verified::LINES + connected::UNTIL_LINE;
+/// Notes are not relied on until the controller says otherwise.
+pub(super) fn doubt(pins: &Pins) -> Result<(), DataplaneError> {
     let path = pins.verified();
-    if !path.exists() {
-        return Ok(());
+    if path.exists() { write(&path, NEVER) } else { Ok(()) }
+}
+
+impl Dataplane {
+    /// Whether every interface runs a program that notes connections, for good.
+    pub(super) fn notes_connections(&self) -> Result<bool, DataplaneError> {
+        let Some(generation) = self.generation().filter(|generation| generation.notes_connections) else {
+            return Ok(false);
+        };
+        if !setting().is_ok_and(|setting| setting == Setting::Always) || self.trial_end()?.is_some() {
+            return Ok(false);
+        }
+        let own = self.pins().generation(generation.number);
+        for (index, program_id) in self.held_programs()? {
+            if !is_program(&own.program(index), program_id) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
-    let failed = |error| DataplaneError::map(map::VERIFIED)(error);
-    let sources = aya::maps::Map::Array(open_map(map::VERIFIED, &path)?);
-    let mut sources = Array::<_, [u64; WORDS]>::try_from(sources).map_err(failed)?;
-    let mut line = sources.get(&LINE, 0).map_err(failed)?;
-    line[0] = next(line[0]);
-    sources.set(LINE, line, 0).map_err(failed)
+
+    /// Says from when on notes are relied on, where that is to be known now.
+    pub(super) fn rely_on_connections(&self) {
+        let path = self.pins().verified();
+        let relied_on = || {
+            let (notes, until) = (self.notes_connections()?, until(&path)?);
+            match (notes, until) {
+                (true, NEVER) => write(&path, now_ns().saturating_add(CLOSED_NS)),
+                (false, until) if until != NEVER => write(&path, NEVER),
+                _ => Ok(()),
+            }
+        };
+        if path.exists()
+            && let Err(error) = relied_on()
+        {
+            warn!(%error, "cookies may not be made as fast as they could");
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Array<MapData, [u64; WORDS]>, DataplaneError> {
+    let sources = Map::Array(open_map(map::VERIFIED, path)?);
+    Array::try_from(sources).map_err(DataplaneError::map(map::VERIFIED))
+}
+
+fn until(path: &Path) -> Result<u64, DataplaneError> {
+    Ok(open(path)?.get(&LINE, 0).map_err(DataplaneError::map(map::VERIFIED))?[0])
+}
+
+fn write(path: &Path, until: u64) -> Result<(), DataplaneError> {
+    let line = std::array::from_fn(|word| if word == 0 { until } else { 0 });
+    open(path)?.set(LINE, line, 0).map_err(DataplaneError::map(map::VERIFIED))
 }

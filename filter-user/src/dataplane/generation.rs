@@ -30,7 +30,7 @@ pub(super) struct Generation {
     pub geometry: Geometry,
     /// What packets meet beyond the lists.
     pub policy: Option<Arc<PolicyTables>>,
-    /// Whether its programs note connections; of one that was adopted nobody knows.
+    /// Whether its programs note connections.
     pub notes_connections: bool,
     lines: MapData,
     /// Where there are limits.
@@ -80,7 +80,9 @@ impl Generation {
         let lines = open_map_of(map::LINES, &pins.lines(), program_id)?;
         let path = pins.buckets();
         let buckets = if path.exists() { Some(open_map(map::BUCKETS, &path)?) } else { None };
-        Ok(Some(Self { number, geometry, policy: None, notes_connections: false, lines, buckets }))
+        let notes_connections =
+            recovery::loaded_with(program_id)?.is_some_and(|loaded| loaded.notes_connections);
+        Ok(Some(Self { number, geometry, policy: None, notes_connections, lines, buckets }))
     }
 
     /// Whether its programs were loaded with that policy.

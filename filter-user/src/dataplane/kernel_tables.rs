@@ -145,11 +145,11 @@ impl KernelTables {
             let number = dataplane.next_generation().map_err(kernel("number the tables"))?;
             let interfaces = dataplane.own_interfaces().map_err(kernel("tell what is attached"))?;
             let (policy, before) = (contents.policy().cloned(), dataplane.generation());
-            let notes = before.is_some_and(|before| before.notes_connections);
             let generation = Generation::create(number, *draft.geometry(), policy, before);
             let generation = generation.map_err(kernel("take the memory"))?;
-            let on_trial = dataplane.trial_end().map_err(kernel("tell what is on trial"))?.is_some();
-            (dataplane.pins().clone(), generation, interfaces, notes && !on_trial)
+            let notes = dataplane.notes_connections().map_err(kernel("tell what runs"))?;
+            let continues = notes && generation.notes_connections;
+            (dataplane.pins().clone(), generation, interfaces, continues)
         };
         let number = generation.number;
         let mapping = generation.map().map_err(kernel("map the memory"))?;

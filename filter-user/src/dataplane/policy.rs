@@ -9,7 +9,7 @@ use filter_common::policy::tables::PolicyTables;
 
 use super::report::{InterfaceReport, clear_rule_counters, read_rule_counters};
 use super::values::open_map;
-use super::{Dataplane, DataplaneError, connections, swap, trial};
+use super::{Dataplane, DataplaneError, swap, trial};
 
 impl Dataplane {
     /// Takes note of the policy that the generation in force was found to have.
@@ -51,12 +51,10 @@ impl Dataplane {
     /// Puts the programs of the generation in force in the place of what runs them on trial.
     pub(super) fn end_trial(&mut self) -> Result<(), DataplaneError> {
         let interfaces = self.own_interfaces()?;
-        let ended = match self.generation_number() {
+        match self.generation_number() {
             Some(number) => swap::end_trial(&self.pins, number, &interfaces),
             None => Ok(()),
-        };
-        // What ran before the trial runs no more.
-        ended.and_then(|()| connections::have_begun(&self.pins))
+        }
     }
 
     /// What the rules with these numbers of counters counted, on each interface that is here, by name.

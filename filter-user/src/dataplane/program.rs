@@ -59,7 +59,10 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
     if policy.switches.defences != 0 {
         let array = bpf_map_type::BPF_MAP_TYPE_ARRAY;
         pin(map::SYN_GATES, pins.syn_gates(), array, [4, 8, RULE_SLOTS])?;
-        pin(map::VERIFIED, pins.verified(), array, [4, VALUE_BYTES, syn::SOURCE_LINES])?;
+        if !pins.verified().exists() {
+            pin(map::VERIFIED, pins.verified(), array, [4, VALUE_BYTES, syn::SOURCE_LINES])?;
+            connections::doubt(pins)?;
+        }
         secrets::pin(&pins.syn_secrets())?;
     }
     if policy.rules.rules > 0 {
@@ -175,8 +178,8 @@ pub(super) fn load(
             loader.map_max_entries(map::BUCKETS, policy.bucket_lines).map_pin_path(map::BUCKETS, &buckets);
         }
     }
-    if own.bare_cookies != 0 && !continues {
-        connections::begin(pins)?;
+    if !continues {
+        connections::doubt(pins)?;
     }
     let mut ebpf = loader.load(object::DATAPLANE).map_err(load_error)?;
     let name = if takes_frags { PROGRAM_FRAGS } else { PROGRAM };

@@ -26,7 +26,6 @@ pub(super) struct Prepared<'a> {
     generation: &'a Generation,
     programs: Vec<Ready>,
     on_trial: Option<Until>,
-    continues: bool,
     in_force: bool,
 }
 
@@ -84,7 +83,7 @@ pub(super) struct Refused {
 
 impl<'a> Prepared<'a> {
     /// Pins the generation and loads its program for each of these interfaces, all at once where there are CPUs; where it is
-    /// to be on trial, with what sees to that. `continues` is whether what runs there now notes connections.
+    /// to be on trial, with what sees to that. `continues` is whether what runs there now notes connections, as what is loaded does.
     pub(super) fn load(
         pins: &'a Pins,
         generation: &'a Generation,
@@ -92,8 +91,7 @@ impl<'a> Prepared<'a> {
         on_trial: Option<Until>,
         continues: bool,
     ) -> Result<Self, DataplaneError> {
-        let mut prepared =
-            Self { pins, generation, programs: Vec::new(), on_trial, continues, in_force: false };
+        let mut prepared = Self { pins, generation, programs: Vec::new(), on_trial, in_force: false };
         if interfaces.is_empty() {
             return Ok(prepared);
         }
@@ -105,10 +103,7 @@ impl<'a> Prepared<'a> {
             let here = interfaces.iter().filter_map(|report| Some((report.ifindex, report.name.as_deref()?)));
             asked::ensure(pins, policy, here)?;
         }
-        if let Some(until) = on_trial {
-            // What ran before goes on when the trial is over, and sees nothing of what happens meanwhile.
-            connections::begin_at(pins, until.end_ns())?;
-        }
+        // What runs again when a trial is over has seen nothing of what happens meanwhile.
         let continues = continues && on_trial.is_none();
         let load = |report: &InterfaceReport| {
             let index = report.ifindex;
@@ -170,12 +165,6 @@ impl<'a> Prepared<'a> {
         match swapped {
             Ok(turns) => {
                 self.in_force = true;
-                if self.generation.notes_connections && !self.continues {
-                    // Loading may have taken longer than was thought. The tables are in force whatever becomes of this.
-                    if let Err(error) = connections::begin_at(pins, trial::now_ns()) {
-                        tracing::warn!(%error, "cookies may be made for connections that are there still");
-                    }
-                }
                 settle(pins, number, indexes.iter().copied().zip(turns));
                 let programs = std::mem::take(&mut self.programs).into_iter();
                 Ok(programs.filter_map(|ready| ready.trial).map(Trial::into_targets).collect())
@@ -205,7 +194,7 @@ impl Drop for Prepared<'_> {
 pub(super) fn swap_back(pins: &Pins, generation: u32, interfaces: &[InterfaceReport]) -> Result<(), Refused> {
     let (mut turns, mut refused) = (Vec::new(), Vec::new());
     // What ran meanwhile may not have noted connections.
-    if let Err(error) = connections::begin(pins) {
+    if let Err(error) = connections::doubt(pins) {
         tracing::warn!(%error, "cookies may be made for connections that are there still");
     }
     for index in interfaces.iter().map(|report| report.ifindex) {

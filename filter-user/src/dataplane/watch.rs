@@ -89,6 +89,9 @@ impl Dataplane {
     pub fn look_after(&mut self) -> Result<Vec<Trouble>, DataplaneError> {
         self.change_secret();
         let mut trouble = self.pin_again();
+        if self.lock.is_some() {
+            self.rely_on_connections();
+        }
         if self.lock.is_some()
             && let Err(error) = self.see_to_notes()
         {
@@ -126,6 +129,11 @@ impl Dataplane {
         {
             warn!(interface = held.name(), %error, "cannot detach the link that is held");
         }
+    }
+
+    /// The programs that interfaces run, by index.
+    pub(super) fn held_programs(&self) -> Result<Vec<(u32, u32)>, DataplaneError> {
+        self.held.iter().map(|(index, held)| Ok((*index, held.state()?.program_id))).collect()
     }
 
     /// The index of an interface that is held under that name.

@@ -10,7 +10,7 @@ use filter_common::policy::limits::LimitKey;
 use filter_common::policy::tables::{FLOOD_BITS, FLOOD_PACKETS, PolicyTables, WantedLimit};
 
 use super::compile::{Names, PlanError, plan};
-use super::{Action, DefendBy, Limit, Per, Policy, Rate, Verdict};
+use super::{Action, DefendBy, Limit, Mode, Per, Policy, Rate, Verdict};
 
 /// Why a policy cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,7 @@ pub fn tables(
     let makes_cookies = policy
         .rules
         .iter()
+        .filter(|rule| rule.mode == Mode::Enforce)
         .any(|rule| matches!(&rule.action, Action::Defend(defence) if defence.by == DefendBy::Cookie));
     let is_drop = |verdict| u32::from(verdict == Verdict::Drop);
     let switches = PolicySwitches {

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use filter_common::verdict::Reason::{self, NoMatch, RulePass, SynCookie};
+use filter_user::tables::{Contents, OnTrial, PrefixTables as _};
 use harness::contract::{DESTINATION_V4, DESTINATION_V6, FAMILIES, RECEIVER, SENDER};
-use harness::defence::make_old;
+use harness::defence::{is_young_until, make_old};
 use harness::packet::{Builder, Family, tcp_flag};
-use harness::{Frame, Sandbox};
+use harness::policy::{compiled, read_rules};
+use harness::{Attached, Frame, Names, Sandbox};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::bench::{Bench, hex};
 use super::defend::{listener, set_cookies};
@@ -18,6 +21,8 @@ use super::defend::{listener, set_cookies};
 const AT_ONCE: u64 = 8;
 /// How often that is tried: a machine may be held up.
 const TRIES: u32 = 50;
+/// In place of a time.
+const NEVER: u64 = u64::MAX;
 /// How long to wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A SYN of Linux; and the same options with others first.
@@ -51,6 +56,13 @@ impl Service {
 
     fn syn(&self, family: Family, source: u8, options: &[u8]) -> Frame {
         Self::ip(family, source).tcp(40_000, self.port, tcp_flag::SYN).options(options).build()
+    }
+
+    /// As the daemon does each second.
+    fn look_after(&mut self) -> Result<()> {
+        let Attached { opened, inside, .. } = &mut self.bench.attached;
+        inside.in_ns(|| opened.dataplane().look_after())?;
+        Ok(())
     }
 
     /// A connection from the host to itself.
@@ -192,8 +204,8 @@ pub fn sockets_are_always_looked_for_where_the_kernel_does_not_always_make_cooki
     Ok(())
 }
 
-/// Each policy has all SYNs looked up for as long as what was closed before it is in TIME-WAIT, but where the one before
-/// noted connections as well; and one on trial for as much longer, until it is confirmed.
+/// All SYNs are looked up until whoever looks after the interfaces has seen that all programs note, and then for as long as
+/// what was closed before is there; but where the policy before noted as well.
 pub fn notes_are_relied_on_once_they_are_complete() -> Result<()> {
     let sandbox = Sandbox::enter("cookies_complete")?;
     let mut service = Service::new(&sandbox, "defend cookie tcp\n")?;
@@ -205,15 +217,78 @@ pub fn notes_are_relied_on_once_they_are_complete() -> Result<()> {
             .iter()
             .any(|asked| *asked < AT_ONCE))
     };
-    ensure!(!relies(&service)?, "it relies on nothing");
+    let root = service.bench.attached.root().to_owned();
+    ensure!(!relies(&service)? && is_young_until(&root)? == NEVER, "it relies on nothing");
+    service.look_after()?;
+    let left = is_young_until(&root)?.saturating_sub(now());
+    ensure!((60_000_000_000..=125_000_000_000).contains(&left), "{left} ns");
+    ensure!(!relies(&service)?, "what was closed before may be there");
     make_old(service.bench.attached.root())?;
     service.are_answered_without(&syns)?;
     service.bench.rules("count udp\ndefend cookie tcp\n")?;
     service.are_answered_without(&syns).context("the one before noted as well")?;
     service.bench.rules("count udp\n")?;
     service.bench.rules("defend cookie tcp\n")?;
-    ensure!(!relies(&service)?, "the one before noted nothing");
+    ensure!(!relies(&service)? && is_young_until(&root)? == NEVER, "the one before noted nothing");
+    // The kernel keeps half-open connections from now on.
+    service.look_after()?;
+    make_old(&root)?;
+    service.are_answered_without(&syns)?;
+    set_cookies(&service.bench, "1")?;
+    service.look_after()?;
+    ensure!(is_young_until(&root)? == NEVER, "the setting is not looked at");
     Ok(())
+}
+
+/// What ran before a trial runs again when it is over, and has seen nothing meanwhile.
+pub fn no_notes_are_relied_on_during_a_trial() -> Result<()> {
+    let sandbox = Sandbox::enter("cookies_trial")?;
+    let mut service = Service::new(&sandbox, "defend cookie tcp\n")?;
+    let root = service.bench.attached.root().to_owned();
+    for rules in ["count udp\ndefend cookie tcp\n", "count udp\n"] {
+        make_old(&root)?;
+        let Bench { attached, names, contents, .. } = &mut service.bench;
+        let trial = OnTrial::Begins(Duration::from_secs(3600));
+        attached.apply_on(&read_rules(rules)?, names, contents, trial)?;
+        service.look_after()?;
+        ensure!(is_young_until(&root)? == NEVER, "{rules}");
+    }
+    let Bench { attached, names, contents, .. } = &mut service.bench;
+    let trial = OnTrial::Begins(Duration::from_secs(3600));
+    attached.apply_on(&read_rules("defend cookie tcp\n")?, names, contents, trial)?;
+    let Attached { opened, inside, .. } = attached;
+    inside.in_ns(|| opened.tables.end_trial())?;
+    service.look_after()?;
+    ensure!(is_young_until(&root)? < NEVER, "it is confirmed");
+    Ok(())
+}
+
+/// A new controller takes programs for what they are, and another interface is looked after as the first.
+pub fn an_adopted_program_goes_on_with_noting() -> Result<()> {
+    let sandbox = Sandbox::enter("cookies_adopted")?;
+    let mut service = Service::new(&sandbox, "defend cookie tcp\n")?;
+    let root = service.bench.attached.root().to_owned();
+    service.look_after()?;
+    ensure!(is_young_until(&root)? < NEVER);
+    make_old(&root)?;
+    let mut contents = Contents::default();
+    contents.set_policy(compiled(&read_rules("defend cookie tcp\n")?, &Names::default())?);
+    let Service { bench, listener, port } = service;
+    let Bench { attached, .. } = bench;
+    let (attached, _) = attached.reopen(&contents)?;
+    attached.inside.in_ns(|| attached.opened.dataplane().look_after())?;
+    ensure!(is_young_until(&root)? == 0, "what noted notes");
+    drop((listener, port));
+    Ok(())
+}
+
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    nanoseconds(Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0)))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A socket's own maximum segment size is in its cookies.

@@ -8,12 +8,13 @@
 //! minute, and for whoever sent something lately.
 //!
 //! **What it trusts.** That a segment is noted only where the kernel says that there is a connection, so that forged ones leave no
-//! note. That all segments to the host are seen by programs that note: until when that is not so, [`UNTIL_LINE`] says. Places are no
+//! note. That all segments that pass to the host
+//! are seen by programs that note: until when that is not so, [`UNTIL_LINE`] says. Places are no
 //! secret, and an old note may be taken for a young one when the time wraps: then a SYN is looked up needlessly, no more.
-//! A connection whose other end has been silent for longer than a note counts, and comes back from the same port, gets a
-//! cookie, which the kernel does not take up: its client hangs as long as it waits.
+//! A connection whose other end has been silent for longer than a note counts, or since before programs noted, and
+//! that comes back from the same port, gets a cookie, which the kernel does not take up: its client hangs as long as it waits.
 //!
-//! **What it costs.** 256 KiB. A byte of it is read for each SYN that would be answered, and for each segment of TCP; for one whose source
+//! **What it costs.** 256 KiB. A byte of it is read for each SYN that would be answered, and for each segment of TCP that passes; for one whose source
 //! is not noted in the unit of now the look-up of a socket, and a byte that is written.
 
 use crate::table::lines::{LINE_BYTES, Line};

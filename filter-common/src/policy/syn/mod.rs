@@ -26,7 +26,7 @@
 //! in use for as long as the controller takes to change it twice, so an answer may take that long; without a controller it
 //! stays.
 //!
-//! **What it costs.** Nothing for packets that the rule's conditions do not match. A reset where sources are verified: the clock
+//! **What it costs.** Nothing for packets that the rule's conditions do not match, but what [notes of connections](connected) take. A reset where sources are verified: the clock
 //! and one or two hashes, unless the gate has been closed for long. A SYN: its record's line; where there is a gate the clock,
 //! a map look-up and a bucket; then for `limit` the clock and a bucket, for `cookie` the kernel's two
 //! hashes (and for some sources, and now and then, a socket look-up), for `verify` a look for the [verified] source (a hash, and one line or two) and another hash; and writing some
