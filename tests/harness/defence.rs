@@ -17,6 +17,16 @@ pub fn make_old(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Forgets whose connections were noted.
+///
+/// # Errors
+/// As [`make_old`].
+pub fn forget_connections(root: &Path) -> Result<()> {
+    let mut sources = sources(root)?;
+    (verified::LINES..LINE).try_for_each(|line| sources.set(line, [0; WORDS], 0))?;
+    Ok(())
+}
+
 /// Until when that is so, in nanoseconds of the monotonic clock.
 ///
 /// # Errors

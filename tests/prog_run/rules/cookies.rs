@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use filter_common::verdict::Reason::{self, NoMatch, RulePass, SynCookie};
 use filter_user::tables::{Contents, OnTrial, PrefixTables as _};
 use harness::contract::{DESTINATION_V4, DESTINATION_V6, FAMILIES, RECEIVER, SENDER};
-use harness::defence::{is_young_until, make_old};
+use harness::defence::{forget_connections, is_young_until, make_old};
 use harness::packet::{Builder, Family, tcp_flag};
 use harness::policy::{compiled, read_rules};
 use harness::{Attached, Frame, Names, Sandbox};
@@ -163,12 +163,13 @@ pub fn sockets_are_looked_for_where_a_connection_may_be_there_still() -> Result<
         // A connection within the host, whose addresses are its own: frames that say the same come from that source.
         let (client, server) = service.connected(family)?;
         let (ours, theirs) = (client.local_addr()?, client.peer_addr()?);
-        let eth = Frame::eth(SENDER, RECEIVER);
-        let ip = || match (ours.ip(), theirs.ip()) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => eth.clone().ipv4(from, to),
-            (IpAddr::V6(from), IpAddr::V6(to)) => eth.clone().ipv6(from, to),
+        let ip_in = |eth: Builder| match (ours.ip(), theirs.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => eth.ipv4(from, to),
+            (IpAddr::V6(from), IpAddr::V6(to)) => eth.ipv6(from, to),
             _ => unreachable!("of one family"),
         };
+        let eth = || Frame::eth(SENDER, RECEIVER);
+        let ip = || ip_in(eth());
         let again = vec![ip().tcp(40_000, service.port, tcp_flag::SYN).options(&OPTIONS).build(); 4];
         service.are_answered_without(&others)?;
         service.are_answered_without(&again)?;
@@ -179,11 +180,19 @@ pub fn sockets_are_looked_for_where_a_connection_may_be_there_still() -> Result<
             service.answer(&ip().tcp(port, service.port, flags).build())?;
             service.are_answered_without(&again)?;
         }
-        let segment = ip().tcp(ours.port(), service.port, tcp_flag::ACK).build();
-        let (reason, bytes) = service.answer(&segment)?;
-        ensure!(reason == RulePass && bytes == *segment, "{}", reason.name());
-        ensure!(service.asked(&again)? == 4, "{family:?}: it is not looked for");
-        service.are_answered_without(&others)?;
+        let optional = match family {
+            Family::V4 => ip().options(&[1; 8]),
+            Family::V6 => ip().hop_by_hop(),
+        };
+        for shape in [ip(), ip_in(eth().vlan(7)), ip_in(eth().qinq(8).vlan(9)), optional] {
+            forget_connections(service.bench.attached.root())?;
+            service.are_answered_without(&again)?;
+            let segment = shape.tcp(ours.port(), service.port, tcp_flag::ACK).build();
+            let (reason, bytes) = service.answer(&segment)?;
+            ensure!(reason == RulePass && bytes == *segment, "{}", reason.name());
+            ensure!(service.asked(&again)? == 4, "{}: it is not looked for", hex(&segment));
+            service.are_answered_without(&others)?;
+        }
         drop((client, server));
     }
     Ok(())
