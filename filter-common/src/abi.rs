@@ -69,8 +69,8 @@ pub mod map {
     pub const LINES: &str = "LINES";
     /// Array of one [`crate::table::Geometry`]; made by the controller, one a generation.
     pub const GEOMETRY: &str = "LEVEE_GEOMETRY";
-    /// Array of one number, the digest of the policy that programs were loaded with; made by the controller, one a generation
-    /// that has a policy.
+    /// Array of one pair of numbers: the digest of the policy that programs were loaded with, and 1 where they note
+    /// [connections](crate::policy::syn::connected); made by the controller, one a generation that has a policy.
     pub const POLICY: &str = "LEVEE_POLICY";
     /// Per-CPU array of one [`crate::counters::Counters`]; one map an interface.
     pub const COUNTERS: &str = "COUNTERS";

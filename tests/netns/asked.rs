@@ -34,10 +34,19 @@ fn notes(field: &Field) -> Result<bool> {
 }
 
 fn are_pinned() -> Result<bool> {
-    let names = pinned(Path::new(PINS))?;
-    let there = [map::ASKED, map::ASKED_HOSTS, map::WATCHED].map(|name| names.iter().any(|it| it == name));
-    ensure!(there == [there[0]; 3], "{names:?}");
+    let there = which_are_pinned()?;
+    ensure!(there == [there[0]; 3], "{there:?}");
     Ok(there[0])
+}
+
+/// They go one after the other.
+fn is_any_pinned() -> Result<bool> {
+    Ok(which_are_pinned()?.contains(&true))
+}
+
+fn which_are_pinned() -> Result<[bool; 3]> {
+    let names = pinned(Path::new(PINS))?;
+    Ok([map::ASKED, map::ASKED_HOSTS, map::WATCHED].map(|name| names.iter().any(|it| it == name)))
 }
 
 fn hits(levee: &Levee, name: &str) -> Result<u64> {
@@ -67,7 +76,7 @@ pub fn what_leaves_is_noted_while_a_policy_asks_and_whatever_happens_to_the_daem
     wait_until("it is pinned again", || Ok(Path::new(&format!("{PINS}/interfaces/{index}/asked")).exists()))?;
     wait_until("it is there again", || notes(&field))?;
     levee.ok(&["apply", &other])?;
-    wait_until("it is gone", || Ok(!notes(&field)? && !are_pinned()?))?;
+    wait_until("it is gone", || Ok(!notes(&field)? && !is_any_pinned()?))?;
     levee.ok(&["apply", &asking])?;
     ensure!(notes(&field)? && are_pinned()?);
     levee.ok(&["detach", INTERFACE])?;
@@ -88,7 +97,7 @@ pub fn a_policy_on_trial_has_what_leaves_noted_and_the_one_before_goes_on_with_i
     levee.ok(&["apply", &asking, "--confirm", "1h"])?;
     ensure!(notes(&field)? && are_pinned()?);
     levee.ok(&["rollback"])?;
-    wait_until("it is gone", || Ok(!notes(&field)? && !are_pinned()?))?;
+    wait_until("it is gone", || Ok(!notes(&field)? && !is_any_pinned()?))?;
     levee.ok(&["apply", &asking, "--confirm", "1h"])?;
     levee.ok(&["confirm"])?;
     ensure!(notes(&field)? && are_pinned()?);

@@ -80,8 +80,7 @@ impl Generation {
         let lines = open_map_of(map::LINES, &pins.lines(), program_id)?;
         let path = pins.buckets();
         let buckets = if path.exists() { Some(open_map(map::BUCKETS, &path)?) } else { None };
-        let notes_connections =
-            recovery::loaded_with(program_id)?.is_some_and(|loaded| loaded.notes_connections);
+        let notes_connections = policy_pinned(&pins)?.is_some_and(|[_, notes]| notes != 0);
         Ok(Some(Self { number, geometry, policy: None, notes_connections, lines, buckets }))
     }
 
@@ -91,10 +90,9 @@ impl Generation {
         root: &Pins,
         policy: Option<&PolicyTables>,
     ) -> Result<bool, DataplaneError> {
-        let path = root.generation(self.number).policy();
-        let pinned = if path.exists() { Some(read_value::<u64>(map::POLICY, &path)?) } else { None };
+        let pinned = policy_pinned(&root.generation(self.number))?;
         Ok(match policy {
-            Some(policy) => pinned == Some(policy.digest()),
+            Some(policy) => pinned.is_some_and(|[digest, _]| digest == policy.digest()),
             None => self.geometry.policy_lines == 0,
         })
     }
@@ -144,11 +142,17 @@ impl Generation {
         if let Some(policy) = &self.policy
             && !path.exists()
         {
-            pin_value(map::POLICY, &path, policy.digest())?;
+            pin_value(map::POLICY, &path, [policy.digest(), self.notes_connections.into()])?;
         }
         let path = pins.geometry();
         if path.exists() { Ok(()) } else { pin_value(map::GEOMETRY, &path, self.geometry) }
     }
+}
+
+/// What is pinned of a generation's policy; none where it has none.
+fn policy_pinned(pins: &GenerationPins) -> Result<Option<[u64; 2]>, DataplaneError> {
+    let path = pins.policy();
+    if path.exists() { read_value(map::POLICY, &path).map(Some) } else { Ok(None) }
 }
 
 /// Another handle on a map. To open it by its number would take CAP_SYS_ADMIN.

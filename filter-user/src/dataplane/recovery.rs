@@ -31,7 +31,6 @@ const READ_ONLY: &str = ".rodata";
 pub(super) struct Loaded {
     pub switches: Switches,
     pub geometry: Geometry,
-    pub notes_connections: bool,
 }
 
 /// The program of that number.
@@ -123,7 +122,6 @@ impl Layout {
         Some(Loaded {
             switches: value(found.get(self.switches.clone())?)?,
             geometry: value(found.get(self.geometry.clone())?)?,
-            notes_connections: value::<PolicySwitches>(found.get(self.policy[1].clone())?)?.bare_cookies != 0,
         })
     }
 }
