@@ -259,6 +259,7 @@ pub fn no_notes_are_relied_on_during_a_trial() -> Result<()> {
         let Bench { attached, names, contents, .. } = &mut service.bench;
         let trial = OnTrial::Begins(Duration::from_secs(3600));
         attached.apply_on(&read_rules(rules)?, names, contents, trial)?;
+        ensure!(is_young_until(&root)? == NEVER, "{rules}: a controller that is killed now leaves it so");
         service.look_after()?;
         ensure!(is_young_until(&root)? == NEVER, "{rules}");
     }
