@@ -1,6 +1,13 @@
 //! The eBPF objects that the build script made, embedded.
 //!
-//! They are ELF files for `aya::EbpfLoader`. A binary that refers to one of them carries that one only.
+//! They are ELF files for `aya::EbpfLoader`. A binary that refers to one of them carries that one only. What one program is
+//! to do is written into their read-only data, and folded into its code: [`specialise()`].
+
+mod elf;
+mod fold;
+mod specialise;
+
+pub use specialise::{Global, ObjectError, specialise};
 
 /// The filter.
 pub static DATAPLANE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dataplane"));
