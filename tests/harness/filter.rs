@@ -20,6 +20,7 @@ use filter_common::table::Geometry;
 use filter_common::verdict::Reason;
 use filter_user::dataplane::{Dataplane, DataplaneError, InterfaceReport, KernelTables};
 use filter_user::interface::InterfaceMode;
+use filter_user::object::{DATAPLANE, Global, specialise};
 use filter_user::tables::{self, Contents, PrefixTables as _};
 
 use crate::netns::Netns;
@@ -115,12 +116,10 @@ impl Attached {
         let geometry = self.geometry()?;
         let lines = self.generation()?.join(map::LINES);
         let mut loader = EbpfLoader::new();
-        loader
-            .override_global(SWITCHES_GLOBAL, &switches, true)
-            .override_global(GEOMETRY_GLOBAL, &geometry, true)
-            .map_max_entries(map::LINES, geometry.elements())
-            .map_pin_path(map::LINES, &lines);
-        let mut ebpf = loader.load(filter_user::object::DATAPLANE).context("cannot load the object")?;
+        loader.map_max_entries(map::LINES, geometry.elements()).map_pin_path(map::LINES, &lines);
+        let globals = [Global::new(SWITCHES_GLOBAL, &switches), Global::new(GEOMETRY_GLOBAL, &geometry)];
+        let object = specialise(DATAPLANE, program, &globals).context("cannot make the object")?;
+        let mut ebpf = loader.load(&object).context("cannot load the object")?;
         let xdp: &mut Xdp = ebpf.program_mut(program).context("no such program")?.try_into()?;
         xdp.load().with_context(|| format!("the kernel refused {program}"))?;
         let counters = ebpf.take_map(map::COUNTERS).context("the object has no counters")?;

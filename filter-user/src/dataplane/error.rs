@@ -10,6 +10,7 @@ use aya::programs::ProgramError;
 use aya::programs::links::LinkError;
 
 use crate::interface::InterfaceMode;
+use crate::object::ObjectError;
 
 /// The dataplane could not be opened, changed or read; nothing was changed unless the text says so.
 #[derive(Debug, thiserror::Error)]
@@ -214,6 +215,9 @@ pub enum DataplaneError {
         /// What the kernel said.
         source: PinError,
     },
+    /// The embedded object could not be made for one program.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// The program could not be loaded.
     #[error("the kernel did not take Levee's program: {source}")]
     Load {

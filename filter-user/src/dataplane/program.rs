@@ -28,7 +28,7 @@ use super::generation::VALUE_BYTES;
 use super::pins::{InterfacePins, Pins};
 use super::secrets;
 use crate::interface::InterfaceMode;
-use crate::object;
+use crate::object::{self, Global, specialise};
 
 /// First kernel that takes the program: it has compare-and-exchange, which limits are made with. XDP links, which outlive
 /// their maker when pinned, are older.
@@ -132,10 +132,6 @@ pub(super) fn load(
     let set_counters = interface.set_counters();
     let mut loader = EbpfLoader::new();
     loader
-        .override_global(SWITCHES_GLOBAL, &switches, true)
-        .override_global(GEOMETRY_GLOBAL, &generation.geometry, true)
-        .override_global(RULES_GLOBAL, &rules, true)
-        .override_global(POLICY_GLOBAL, &own, true)
         .map_max_entries(map::LINES, generation.geometry.elements())
         .map_pin_path(map::LINES, &lines)
         .map_pin_path(map::COUNTERS, &counters)
@@ -181,8 +177,15 @@ pub(super) fn load(
     if !continues {
         connections::doubt(pins)?;
     }
-    let mut ebpf = loader.load(object::DATAPLANE).map_err(load_error)?;
     let name = if takes_frags { PROGRAM_FRAGS } else { PROGRAM };
+    let globals = [
+        Global::new(SWITCHES_GLOBAL, &switches),
+        Global::new(GEOMETRY_GLOBAL, &generation.geometry),
+        Global::new(RULES_GLOBAL, &rules),
+        Global::new(POLICY_GLOBAL, &own),
+    ];
+    let object = specialise(object::DATAPLANE, name, &globals)?;
+    let mut ebpf = loader.load(&object).map_err(load_error)?;
     program(&mut ebpf, name)?.load().map_err(program_error)?;
     Ok(Loaded { ebpf, name })
 }

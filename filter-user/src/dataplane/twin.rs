@@ -38,7 +38,7 @@ use super::program::{self, read_only};
 use super::syncookies::{self, Setting};
 use super::values::open_map;
 use super::{Dataplane, DataplaneError};
-use crate::object;
+use crate::object::{self, Global, specialise};
 use crate::tables::{Contents, TableError, draft};
 use maps::{MAPS, Origin};
 use notes::TwinNotes;
@@ -163,12 +163,13 @@ impl Dataplane {
             Origin::Read(_, path) => read_path(*path),
             _ => None,
         });
+        let globals = [
+            Global::new(SWITCHES_GLOBAL, &switches),
+            Global::new(GEOMETRY_GLOBAL, &parts.geometry),
+            Global::new(RULES_GLOBAL, &rules),
+            Global::new(POLICY_GLOBAL, &policy),
+        ];
         let mut loader = EbpfLoader::new();
-        loader
-            .override_global(SWITCHES_GLOBAL, &switches, true)
-            .override_global(GEOMETRY_GLOBAL, &parts.geometry, true)
-            .override_global(RULES_GLOBAL, &rules, true)
-            .override_global(POLICY_GLOBAL, &policy, true);
         for ((name, origin), read) in MAPS.iter().zip(&read_paths) {
             match origin {
                 Origin::Read(elements, _) => {
@@ -185,7 +186,8 @@ impl Dataplane {
                 }
             }
         }
-        let ebpf = loader.load(object::TWIN).map_err(program::load_error)?;
+        let name = if takes_frags { TWIN_PROGRAM_FRAGS } else { TWIN_PROGRAM };
+        let ebpf = loader.load(&specialise(object::TWIN, name, &globals)?).map_err(program::load_error)?;
         let live = |name, path: PathBuf| {
             let is_wanted = parts.state == TwinState::AsNow && parts.defends() && path.exists();
             is_wanted.then(|| open_map(name, &path)).transpose()
@@ -196,7 +198,7 @@ impl Dataplane {
             secrets: live(map::SYN_SECRETS, self.pins().syn_secrets())?,
             verified: live(map::VERIFIED, self.pins().verified())?,
         };
-        Ok(TwinMaps { ebpf, live, name: if takes_frags { TWIN_PROGRAM_FRAGS } else { TWIN_PROGRAM } })
+        Ok(TwinMaps { ebpf, live, name })
     }
 }
 

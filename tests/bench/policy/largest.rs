@@ -10,6 +10,7 @@ use filter_common::abi::{
 };
 use filter_common::config::Switches;
 use filter_common::policy::tables::PolicyTables;
+use filter_user::object::{DATAPLANE, Global, specialise};
 use harness::Sandbox;
 use harness::packet::Family;
 use harness::policy::{compiled, read_rules};
@@ -54,17 +55,20 @@ fn load(program: &'static str, ruled: &Ruled, tables: &PolicyTables, times: usiz
     let (geometry, lines) = (ruled.geometry()?, ruled.generation()?.join(map::LINES));
     let mut loader = EbpfLoader::new();
     loader
-        .override_global(SWITCHES_GLOBAL, &Switches::DEFAULT, true)
-        .override_global(GEOMETRY_GLOBAL, &geometry, true)
-        .override_global(RULES_GLOBAL, &tables.rules, true)
-        .override_global(POLICY_GLOBAL, &tables.switches, true)
         .map_max_entries(map::LINES, geometry.elements())
         .map_max_entries(map::BANS, MAX_BANS)
         .map_max_entries(map::BUCKETS, tables.bucket_lines)
         .map_pin_path(map::LINES, &lines);
+    let globals = [
+        Global::new(SWITCHES_GLOBAL, &Switches::DEFAULT),
+        Global::new(GEOMETRY_GLOBAL, &geometry),
+        Global::new(RULES_GLOBAL, &tables.rules),
+        Global::new(POLICY_GLOBAL, &tables.switches),
+    ];
+    let object = specialise(DATAPLANE, program, &globals).context("cannot make the object")?;
     let (mut took, mut sizes) = (Vec::new(), (None, None));
     for _ in 0..times {
-        let mut ebpf = loader.load(filter_user::object::DATAPLANE).context("cannot load the object")?;
+        let mut ebpf = loader.load(&object).context("cannot load the object")?;
         let xdp: &mut Xdp = ebpf.program_mut(program).context("no such program")?.try_into()?;
         let begun = Instant::now();
         xdp.load().with_context(|| format!("the kernel refused {program}"))?;
