@@ -117,6 +117,8 @@ pub struct Measurement {
     pub floor_ns: f64,
     /// Median of the driver and the target.
     pub target_ns: f64,
+    /// Least of the driver and the target: of the turn that others on the machine left alone the most.
+    pub quietest_ns: f64,
     /// Median of the differences, round by round.
     pub over_floor_ns: f64,
     /// The difference of each round, in the order they were run.
@@ -136,9 +138,11 @@ impl Measurement {
         let (Some(least), Some(greatest)) = (differences.first(), differences.last()) else {
             bail!("there was no round");
         };
+        let targets = sorted(pairs.iter().map(|(_, target)| *target as f64));
         Ok(Self {
             floor_ns: median(&sorted(pairs.iter().map(|(floor, _)| *floor as f64))),
-            target_ns: median(&sorted(pairs.iter().map(|(_, target)| *target as f64))),
+            target_ns: median(&targets),
+            quietest_ns: targets.first().copied().unwrap_or_default(),
             over_floor_ns: median(&differences),
             spread_ns: (*least, *greatest),
             rounds_ns,

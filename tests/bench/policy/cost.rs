@@ -25,7 +25,9 @@ pub struct Cost {
     pub over_floor: Series,
     /// Beyond the program without a policy, beside which it was measured; of Levee alone.
     pub over_none: Option<Series>,
-    /// The median of that over the floor of the same run, which tells machines of different pace from one another.
+    /// The same between the quietest turns of either, which neighbours of the machine disturbed the least.
+    pub quietest_over_none: Option<f64>,
+    /// The median of `over_none` over the floor of the same run, which tells machines of different pace from one another.
     pub over_none_by_floor: Option<f64>,
     /// Instructions of the program once the verifier had pruned it.
     pub instructions: Option<u32>,
@@ -67,11 +69,11 @@ fn side_by_side(
     keep_pace(&mut plan, program, pace)?;
     let measured = plan.compare(&targets)?;
     let none = stands.iter().zip(&measured).find(|(stand, _)| stand.case == Case::None);
-    let none = &none.context("no policy is among them")?.1.rounds_ns;
+    let none = none.context("no policy is among them")?.1;
     stands.iter().zip(&measured).map(|(stand, measured)| cost(stand, packets, measured, none)).collect()
 }
 
-fn cost(stand: &Stand, packets: Packets, measured: &Measurement, none: &[f64]) -> Result<Cost> {
+fn cost(stand: &Stand, packets: Packets, measured: &Measurement, none: &Measurement) -> Result<Cost> {
     let case = stand.case;
     let expected = match case.traffic() {
         Traffic::Hit => Action::Drop,
@@ -80,7 +82,8 @@ fn cost(stand: &Stand, packets: Packets, measured: &Measurement, none: &[f64]) -
     if measured.action != expected {
         bail!("{} answered with {:?}, not {expected:?}", case.name(), measured.action);
     }
-    let differences = measured.rounds_ns.iter().zip(none).map(|(with, without)| with - without).collect();
+    let differences =
+        measured.rounds_ns.iter().zip(&none.rounds_ns).map(|(with, without)| with - without).collect();
     let is_levee = !matches!(case, Case::None | Case::LruLimiter);
     let over_none = if is_levee { Some(Series::of("ns", differences)?) } else { None };
     Ok(Cost {
@@ -88,6 +91,7 @@ fn cost(stand: &Stand, packets: Packets, measured: &Measurement, none: &[f64]) -
         packets,
         floor_ns: measured.floor_ns,
         over_floor: Series::of("ns", measured.rounds_ns.clone())?,
+        quietest_over_none: is_levee.then_some(measured.quietest_ns - none.quietest_ns),
         over_none_by_floor: over_none.as_ref().map(|added| added.median / measured.floor_ns),
         over_none,
         instructions: stand.instructions,

@@ -46,7 +46,9 @@ pub const METHOD: &[&str] = &[
      order; of limits they are a million that a formula makes, in random order, none of which comes near its 1,000 packets \
      a second.",
     "over none: what a policy adds to the same program without one: the difference of two turns of one round of test runs, \
-     in which all policies take turns. Policies are put in force by the library, without a daemon.",
+     in which all policies take turns. Quietest: the same between the quickest turn of each, whatever the round, which is the \
+     one to look at where neighbours of a virtual machine take half of a core at times (--rounds makes more of them). Policies \
+     are put in force by the library, without a daemon.",
     "LRU hash limiter: an XDP program that reads Ethernet and IPv4 headers and keeps a bucket for each source, by Levee's own \
      word and arithmetic, in the kernel's LRU hash map of a million entries, which holds every source before the \
      first packet: no packet pays for an insertion or for making room.",

@@ -20,6 +20,7 @@ pub fn rows(policies: &Policies) -> Vec<Rows> {
                 "over none",
                 "least",
                 "greatest",
+                "quietest",
                 "n",
                 "floor",
                 "over none / floor",
@@ -102,6 +103,7 @@ fn cost(cost: &Cost) -> Vec<String> {
         Some(series) => spread(series, 0),
         None => [const { String::new() }; 3].map(|_| "-".to_owned()),
     });
+    row.push(or_dash(cost.quietest_over_none.map(|added| format!("{added:.0} ns"))));
     row.push(cost.over_floor.n.to_string());
     row.push(format!("{:.0} ns", cost.floor_ns));
     row.push(or_dash(cost.over_none_by_floor.map(|ratio| format!("{ratio:.1}x"))));
