@@ -6,7 +6,7 @@
 //! this one in place.
 
 /// Version of everything that kernel side and user side must agree on.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// First word of the `LEVEE_META` map: tells a Levee pin directory from anything else ("LEVE" in ASCII).
 pub const META_MAGIC: u32 = 0x4c45_5645;

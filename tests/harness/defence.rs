@@ -8,12 +8,16 @@ use filter_common::abi::map;
 use filter_common::policy::syn::{connected, verified};
 use filter_common::table::lines::WORDS;
 
+/// The first nanosecond of the monotonic clock.
+pub const LONG_AGO: u64 = 1;
+
 /// Makes the defences that are pinned below a pin directory as old as that: until then the socket of each SYN is looked for.
 ///
 /// # Errors
 /// When there are none, or the kernel refuses.
 pub fn make_old(root: &Path) -> Result<()> {
-    sources(root)?.set(LINE, [0; WORDS], 0)?;
+    let line = std::array::from_fn(|word| if word == 0 { LONG_AGO } else { 0 });
+    sources(root)?.set(LINE, line, 0)?;
     Ok(())
 }
 

@@ -348,7 +348,7 @@ fn may_be_connected(source: [u64; 2], tick: u64) -> bool {
 fn notes_are_complete() -> bool {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    connected_line(connected::UNTIL_LINE).is_some_and(|line| now >= line.word(0))
+    connected_line(connected::UNTIL_LINE).is_some_and(|line| connected::is_over(line.word(0), now))
 }
 
 /// A TCP header that was copied to the element, cut off behind the option that a cookie says anything of.

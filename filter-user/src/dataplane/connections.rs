@@ -6,8 +6,9 @@
 //!
 //! And decides from when on notes are relied on. Whoever loads a program that does not simply go on with noting, or puts one on trial, says
 //! [never](doubt); so does whoever makes the map. Only the controller, once it sees that every interface runs a program that notes and
-//! nothing is on trial, says when: after as long as the kernel keeps what was closed before. So a controller that is killed leaves
-//! it at never, which is slow and right. Costs a few system calls a second while a policy makes cookies.
+//! nothing is on trial, says when: after as long as the kernel keeps what was closed before. So a controller that is killed before that leaves
+//! it at never, which is slow and right. Once it has said when, that stands without a controller, too: who changes the setting to 1
+//! then, has half-open connections answered with cookies. Costs a few system calls a second while a policy defends.
 
 use std::path::Path;
 
@@ -19,7 +20,9 @@ use filter_common::policy::tables::PolicyTables;
 use filter_common::table::lines::WORDS;
 use tracing::warn;
 
+use super::netlink;
 use super::pins::Pins;
+use super::report::running;
 use super::syncookies::{Setting, setting};
 use super::trial::{is_program, now_ns};
 use super::values::open_map;
@@ -27,9 +30,10 @@ use super::{Dataplane, DataplaneError};
 
 /// First kernel that makes cookies without a socket.
 const KERNEL: KernelVersion = KernelVersion::new(6, 0, 0);
-/// How long the kernel keeps a connection that was closed: in TIME-WAIT 60 s, and before that while the other end says nothing.
+/// How long the kernel keeps a connection that was closed, as a rule: in TIME-WAIT 60 s, and as long before that while the other
+/// end says nothing. (`net.ipv4.tcp_fin_timeout` and `tcp_orphan_retries` may make that longer.)
 const CLOSED_NS: u64 = 120 * 1_000_000_000;
-/// In place of a time.
+/// In place of a time; so is 0, which is what the map begins with.
 const NEVER: u64 = u64::MAX;
 /// The line with that time.
 const LINE: u32 = verified::LINES + connected::UNTIL_LINE;
@@ -57,29 +61,30 @@ impl Dataplane {
             return Ok(false);
         }
         let own = self.pins().generation(generation.number);
-        for (index, program_id) in self.held_programs()? {
-            if !is_program(&own.program(index), program_id) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        // In another network namespace, the setting is another; and what is taken off notes nothing.
+        let here = netlink::interfaces()?;
+        let notes = |(index, program_id): &(u32, u32)| {
+            is_program(&own.program(*index), *program_id) && running(&here, *program_id).is_some()
+        };
+        Ok(self.held_programs()?.iter().all(notes))
     }
 
     /// Says from when on notes are relied on, where that is to be known now.
     pub(super) fn rely_on_connections(&self) {
         let path = self.pins().verified();
         let relied_on = || {
-            let (notes, until) = (self.notes_connections()?, until(&path)?);
-            match (notes, until) {
-                (true, NEVER) => write(&path, now_ns().saturating_add(CLOSED_NS)),
-                (false, until) if until != NEVER => write(&path, NEVER),
-                _ => Ok(()),
+            let notes = self.notes_connections();
+            match (&notes, until(&path)?) {
+                (Ok(true), NEVER | 0) => write(&path, now_ns().saturating_add(CLOSED_NS))?,
+                (Ok(false) | Err(_), until) if until != NEVER => write(&path, NEVER)?,
+                _ => {}
             }
+            notes.map(drop)
         };
         if path.exists()
             && let Err(error) = relied_on()
         {
-            warn!(%error, "cookies may not be made as fast as they could");
+            warn!(%error, "cannot tell whether connections are noted, for cookies to be made without a look-up");
         }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Prepared<'a> {
     generation: &'a Generation,
     programs: Vec<Ready>,
     on_trial: Option<Until>,
+    /// Whether what runs now notes connections, as what is loaded does, for good.
+    continues: bool,
     in_force: bool,
 }
 
@@ -91,7 +93,10 @@ impl<'a> Prepared<'a> {
         on_trial: Option<Until>,
         continues: bool,
     ) -> Result<Self, DataplaneError> {
-        let mut prepared = Self { pins, generation, programs: Vec::new(), on_trial, in_force: false };
+        // What runs again when a trial is over has seen nothing of what happens meanwhile.
+        let continues = continues && on_trial.is_none();
+        let mut prepared =
+            Self { pins, generation, programs: Vec::new(), on_trial, continues, in_force: false };
         if interfaces.is_empty() {
             return Ok(prepared);
         }
@@ -103,8 +108,6 @@ impl<'a> Prepared<'a> {
             let here = interfaces.iter().filter_map(|report| Some((report.ifindex, report.name.as_deref()?)));
             asked::ensure(pins, policy, here)?;
         }
-        // What runs again when a trial is over has seen nothing of what happens meanwhile.
-        let continues = continues && on_trial.is_none();
         let load = |report: &InterfaceReport| {
             let index = report.ifindex;
             let before = earlier.iter().find(|number| runs(pins, **number, report)).map(|number| {
@@ -140,6 +143,11 @@ impl<'a> Prepared<'a> {
     /// What the trial calls, to be held as long as that lasts.
     pub(super) fn swap(mut self) -> Result<Vec<MapData>, Refused> {
         let pins = self.pins;
+        if !self.continues {
+            // Once more: while programs were loaded, somebody may have looked, and found those before them noting.
+            let failed = |cause| Refused { cause: Box::new(cause), divided: Vec::new() };
+            connections::doubt(pins).map_err(failed)?;
+        }
         let indexes: Vec<u32> = self.programs.iter().map(|ready| ready.index).collect();
         let befores: Vec<Option<PathBuf>> = self.programs.iter().map(|ready| ready.before.clone()).collect();
         let programs = &mut self.programs;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use filter_common::verdict::Reason::{self, NoMatch, RulePass, SynCookie};
 use filter_user::tables::{Contents, OnTrial, PrefixTables as _};
 use harness::contract::{DESTINATION_V4, DESTINATION_V6, FAMILIES, RECEIVER, SENDER};
-use harness::defence::{forget_connections, is_young_until, make_old};
+use harness::defence::{LONG_AGO, forget_connections, is_young_until, make_old};
 use harness::packet::{Builder, Family, tcp_flag};
 use harness::policy::{compiled, read_rules};
 use harness::{Attached, Frame, Names, Sandbox};
@@ -230,7 +230,7 @@ pub fn notes_are_relied_on_once_they_are_complete() -> Result<()> {
     ensure!(!relies(&service)? && is_young_until(&root)? == NEVER, "it relies on nothing");
     service.look_after()?;
     let left = is_young_until(&root)?.saturating_sub(now());
-    ensure!((60_000_000_000..=125_000_000_000).contains(&left), "{left} ns");
+    ensure!((110_000_000_000..=121_000_000_000).contains(&left), "{left} ns");
     ensure!(!relies(&service)?, "what was closed before may be there");
     make_old(service.bench.attached.root())?;
     service.are_answered_without(&syns)?;
@@ -287,7 +287,7 @@ pub fn an_adopted_program_goes_on_with_noting() -> Result<()> {
     let Bench { attached, .. } = bench;
     let (attached, _) = attached.reopen(&contents)?;
     attached.inside.in_ns(|| attached.opened.dataplane().look_after())?;
-    ensure!(is_young_until(&root)? == 0, "what noted notes");
+    ensure!(is_young_until(&root)? == LONG_AGO, "what noted notes");
     drop((listener, port));
     Ok(())
 }

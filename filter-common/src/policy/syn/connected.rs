@@ -21,7 +21,8 @@ use crate::table::lines::{LINE_BYTES, Line};
 
 /// Lines of notes.
 pub const LINES: u32 = (1 << PLACE_BITS) / BYTES;
-/// The line behind them, whose first word is a time of the monotonic clock, in nanoseconds: until then all SYNs are looked up.
+/// The line behind them, whose first word is a time of the monotonic clock, in nanoseconds: until then all SYNs are looked up;
+/// where it is 0, as in a new map, always.
 pub const UNTIL_LINE: u32 = LINES;
 const PLACE_BITS: u32 = 18;
 const BYTES: u32 = 64;
@@ -70,11 +71,19 @@ pub const fn note_at(tick: u64) -> u8 {
     if unit == 0 { 1 } else { unit }
 }
 
-/// Whether a note still counts.
+/// Whether the time of [`UNTIL_LINE`] is over.
+#[inline(always)]
+#[must_use]
+pub const fn is_over(until: u64, now: u64) -> bool {
+    until.wrapping_sub(1) < now
+}
+
+/// Whether a note still counts: also one that another CPU has made a moment later, in the next unit.
 #[inline(always)]
 #[must_use]
 pub const fn counts(note: u8, tick: u64) -> bool {
-    note != 0 && note_at(tick).wrapping_sub(note) <= COUNTS
+    // Two units ahead where the next one, 0, is left out.
+    note != 0 && note_at(tick).wrapping_sub(note).wrapping_add(2) <= COUNTS + 2
 }
 
 #[cfg(test)]
@@ -91,6 +100,20 @@ mod tests {
             assert!(!counts(note, later(122)) && !counts(note, later(250)), "{begun}");
         }
         assert!(!counts(0, 5));
+    }
+
+    #[test]
+    fn a_note_of_the_next_unit_counts() {
+        for unit in 0..1000 {
+            let tick = unit << UNIT_BITS;
+            assert!(counts(note_at(tick + (1 << UNIT_BITS)), tick), "{unit}");
+        }
+    }
+
+    #[test]
+    fn a_new_map_never_says_that_notes_are_complete() {
+        assert!(![0, u64::MAX, 6].iter().any(|until| is_over(*until, 5)));
+        assert!([1, 5].iter().all(|until| is_over(*until, 5)));
     }
 
     /// With 1,000 ticks a second.
