@@ -228,7 +228,7 @@ fn waiting(ns: &Netns) -> Result<u64> {
 
 pub fn a_port_whose_connection_is_in_time_wait_is_taken_up_again() -> Result<()> {
     const FROM: u16 = 40_123;
-    // Segments are noted whatever becomes of them.
+    // Segments that a rule passes are noted, too.
     const RULES: &str = "pass tcp flags != syn/syn,ack\ndefend cookie tcp dport 443 flags syn/syn,ack";
     let field = Field::new("syn_time_wait")?;
     field.victim.sysctl("net/ipv4/tcp_syncookies", "2")?;

@@ -137,13 +137,13 @@ impl<'a> Elf<'a> {
     /// What a function's instructions refer to.
     pub fn references(&self, function: Address, code: &[Insn]) -> Vec<Option<Reference>> {
         let reference = |(at, insn): (usize, &Insn)| {
-            let symbol = self.file.symbol_by_index(self.entry(function, at)?.symbol).ok()?;
-            Some(match symbol.section_index() {
-                Some(section) if self.is_read_only(section) => {
-                    let offset = symbol.address().wrapping_add_signed(insn.imm.into());
+            let symbol = self.file.symbol_by_index(self.entry(function, at)?.symbol).ok();
+            Some(match symbol.and_then(|symbol| Some((symbol.section_index()?, symbol.address()))) {
+                Some((section, address)) if self.is_read_only(section) => {
+                    let offset = address.wrapping_add_signed(insn.imm.into());
                     Reference::ReadOnly { section: section.0, offset }
                 }
-                Some(section) if self.is_code(section) => Reference::Function,
+                Some((section, _)) if self.is_code(section) => Reference::Function,
                 _ => Reference::Map,
             })
         };

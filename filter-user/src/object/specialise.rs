@@ -1,16 +1,18 @@
 //! An object made for one program: its read-only data say what the program is to do, and its code is folded by them.
 //!
-//! Only functions that the program can still call are folded; the loader links no others. A map is a program's only where
+//! Only functions that the program can still call are folded; no others are loaded with it. A map is a program's only where
 //! the code that is loaded names it, and who has nothing but the program finds the maps by it; so those that the fold
-//! would lose are named where nothing is run. Where there is no room for that, the code stays as it was.
+//! would lose are named by instructions that nothing makes use of, where there are such by those that are never run. Where there is
+//! no room for that, the code stays as it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use object::SymbolIndex;
 use object::elf::R_BPF_64_64;
+use tracing::warn;
 
 use super::elf::{Address, Elf, address_of};
-use super::fold::{Function, Insn, fold};
+use super::fold::{Function, Insn, Unused, fold};
 
 /// An offset in no section: aya compares it with where functions begin and end, and fills in nothing.
 const NOWHERE: u64 = u64::MAX - 7;
@@ -63,7 +65,7 @@ impl<'a> Global<'a> {
 /// When it is no object, or lacks the program or one of the variables.
 pub fn specialise(object: &[u8], program: &str, globals: &[Global<'_>]) -> Result<Vec<u8>, ObjectError> {
     let elf = Elf::parse(object)?;
-    // As well aligned as any memory: a reader of objects wants eight bytes, the allocator gives sixteen.
+    // The loader wants it aligned to eight bytes, and says so if it is not; the allocator gives sixteen.
     let mut bytes = object.to_vec();
     for Global { name, bytes: value } in globals {
         let missing = || ObjectError::NoVariable { name: (*name).to_owned(), bytes: value.len() };
@@ -72,44 +74,47 @@ pub fn specialise(object: &[u8], program: &str, globals: &[Global<'_>]) -> Resul
     }
     let missing = || ObjectError::NoProgram { name: program.to_owned() };
     let program = elf.function(program).ok_or_else(missing)?;
-    Ok(folded(&elf, &bytes, program).unwrap_or(bytes))
+    Ok(folded(&elf, &bytes, program).unwrap_or_else(|| {
+        warn!("the program is loaded as it came, slower: folded, it would lose maps");
+        bytes
+    }))
 }
 
 /// The object with the program's code folded; none where it would lose a map.
 fn folded(elf: &Elf<'_>, before: &[u8], program: Address) -> Option<Vec<u8>> {
     let mut bytes = before.to_vec();
-    let rooms = fold_all(elf, &mut bytes, program);
+    let (mut entries, mut unused) = fold_all(elf, &mut bytes, program);
+    unused.sort_by_key(|unused| unused.is_run);
     let still = elf.maps(&bytes, program);
-    let maps = elf.maps(before, program).into_iter();
-    let lost: Vec<SymbolIndex> =
-        maps.filter(|(map, _)| !still.contains_key(map)).map(|(_, symbol)| symbol).collect();
-    let mut free = rooms.into_iter().flat_map(|room| room.entries.into_iter().zip(room.addresses));
-    for symbol in lost {
-        let (entry, unused) = free.next()?;
-        name_map(&mut bytes, symbol, entry, &unused);
+    for (_, symbol) in elf.maps(before, program).into_iter().filter(|(map, _)| !still.contains_key(map)) {
+        // An entry is of one section, that of the instruction.
+        let (place, entry) = (0..unused.len()).find_map(|place| {
+            let entry = entries.get_mut(&unused[place].section)?.pop()?;
+            Some((place, entry))
+        })?;
+        name_map(&mut bytes, symbol, entry, &unused.remove(place));
     }
     Some(bytes)
 }
 
-/// What the fold of a function left over, of each as many as there are.
-struct Room {
-    /// Entries that tell the loader nothing any more: where they stand in the file.
-    entries: Vec<usize>,
-    addresses: Vec<Unused>,
-}
+/// Entries that tell the loader nothing any more, by section: where they stand in the file.
+type Entries = BTreeMap<usize, Vec<usize>>;
 
 /// An instruction that loads 64 bits which nothing reads.
-struct Unused {
+struct Place {
     /// Where it stands in the file, and in its section.
     file: usize,
+    section: usize,
     offset: u64,
     register: u8,
+    is_run: bool,
 }
 
 /// Folds the program and all that it can still call. Has the loader fill in nothing where a reference was left out.
-fn fold_all(elf: &Elf<'_>, bytes: &mut [u8], program: Address) -> Vec<Room> {
+fn fold_all(elf: &Elf<'_>, bytes: &mut [u8], program: Address) -> (Entries, Vec<Place>) {
     let read_only = elf.read_only(bytes);
-    let (mut open, mut seen, mut rooms) = (vec![program], BTreeSet::from([program]), Vec::new());
+    let (mut open, mut seen) = (vec![program], BTreeSet::from([program]));
+    let (mut entries, mut places) = (Entries::new(), Vec::new());
     while let Some(address) = open.pop() {
         let before = elf.code(bytes, address);
         let references = elf.references(address, &before);
@@ -125,29 +130,29 @@ fn fold_all(elf: &Elf<'_>, bytes: &mut [u8], program: Address) -> Vec<Room> {
             *slot = insn.bytes();
         }
         let changed = (0..before.len()).filter(|at| folded.code[*at].code != before[*at].code);
-        let entries: Vec<usize> =
-            changed.filter_map(|at| elf.entry(address, at)).map(|entry| entry.bytes.start).collect();
-        for entry in &entries {
-            bytes[*entry..entry + 8].copy_from_slice(&NOWHERE.to_le_bytes());
+        for entry in changed.filter_map(|at| elf.entry(address, at)).map(|entry| entry.bytes.start) {
+            bytes[entry..entry + 8].copy_from_slice(&NOWHERE.to_le_bytes());
+            entries.entry(address.0).or_default().push(entry);
         }
-        let unused = |at: usize| Unused {
+        places.extend(folded.unused.into_iter().map(|Unused { at, is_run }| Place {
             file: range.start + at * Insn::BYTES,
+            section: address.0,
             offset: address_of(address, at).1,
             register: before[at].dst,
-        };
-        rooms.push(Room { entries, addresses: folded.unused.into_iter().map(unused).collect() });
+            is_run,
+        }));
         open.extend(elf.callees(address, &folded.code).into_iter().filter(|callee| seen.insert(*callee)));
     }
-    rooms
+    (entries, places)
 }
 
 /// Has an unused instruction name a map, by an entry that is free.
-fn name_map(bytes: &mut [u8], symbol: SymbolIndex, entry: usize, unused: &Unused) {
+fn name_map(bytes: &mut [u8], symbol: SymbolIndex, entry: usize, place: &Place) {
     let info = (symbol.0 as u64) << 32 | u64::from(R_BPF_64_64);
-    bytes[entry..entry + 8].copy_from_slice(&unused.offset.to_le_bytes());
+    bytes[entry..entry + 8].copy_from_slice(&place.offset.to_le_bytes());
     bytes[entry + 8..entry + 16].copy_from_slice(&info.to_le_bytes());
-    for (half, insn) in Insn::address(unused.register).into_iter().enumerate() {
-        let start = unused.file + half * Insn::BYTES;
+    for (half, insn) in Insn::address(place.register).into_iter().enumerate() {
+        let start = place.file + half * Insn::BYTES;
         bytes[start..start + Insn::BYTES].copy_from_slice(&insn.bytes());
     }
 }
@@ -179,7 +184,8 @@ mod tests {
                 let code = elf.code(object, address);
                 let references = elf.references(address, &code);
                 let function = Function::new(code, references, elf.read_only(object));
-                assert!(function.is_some(), "{name} is left as it is");
+                let function = function.with_context(|| format!("{name} is left as it is"))?;
+                assert!(!function.has_callbacks, "{name} is taken for one that hands on functions");
             }
             // What the loader would change of the code after the fold, or of its data.
             assert!(!aya_obj::Object::parse(object)?.has_btf_relocations());
@@ -239,12 +245,13 @@ mod tests {
                 Global::new(RULES_GLOBAL, &rules),
                 Global::new(POLICY_GLOBAL, &policy),
             ];
-            for name in [PROGRAM, PROGRAM_FRAGS] {
-                let made = specialise(DATAPLANE, name, &globals)?;
-                assert!(acting(&made, name)? < acting(DATAPLANE, name)?, "it is not folded");
+            let programs = OBJECTS.into_iter().flat_map(|(object, names)| names.map(|name| (object, name)));
+            for (object, name) in programs {
+                let made = specialise(object, name, &globals)?;
+                assert!(acting(&made, name)? < acting(object, name)?, "it is not folded");
                 let elf = Elf::parse(&made)?;
                 let program = elf.function(name).context("there is no such program")?;
-                let (before, after) = (elf_maps(DATAPLANE, name)?, elf.maps(&made, program));
+                let (before, after) = (elf_maps(object, name)?, elf.maps(&made, program));
                 assert_eq!(after.keys().collect::<Vec<_>>(), before.iter().collect::<Vec<_>>());
                 let names: BTreeSet<_> = after.values().filter_map(|symbol| elf.name(*symbol)).collect();
                 assert!([map::LINES, map::COUNTERS, map::SET_COUNTERS].iter().all(|map| names.contains(map)));

@@ -152,7 +152,7 @@ pub fn a_socket_that_took_a_cookie_is_not_looked_for_again() -> Result<()> {
     Ok(())
 }
 
-/// Segments of a connection that is there are seen whatever rules say, and wherever their source is allowed.
+/// Segments that pass are seen, of whatever connection is there.
 pub fn sockets_are_looked_for_where_a_connection_may_be_there_still() -> Result<()> {
     let sandbox = Sandbox::enter("cookies_connected")?;
     let rules = "pass tcp flags != syn/syn,ack\ndefend cookie tcp flags syn/syn,ack\n";

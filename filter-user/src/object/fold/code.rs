@@ -10,7 +10,7 @@ use super::insn::{Insn, Kind};
 pub enum Reference {
     /// An address in a section of read-only data.
     ReadOnly { section: usize, offset: u64 },
-    /// A function of the object, which a helper calls back.
+    /// A function of the object: one that is called, or that a helper is to call back.
     Function,
     /// A map.
     Map,
@@ -40,7 +40,7 @@ pub struct Function {
     pub references: Vec<Option<Reference>>,
     /// Whether ways meet or part before an instruction.
     pub is_met: Vec<bool>,
-    /// Whether it hands on functions that are called back.
+    /// Whether it hands on functions, which helpers call back.
     pub has_callbacks: bool,
     pub read_only: Arc<ReadOnly>,
 }
@@ -56,7 +56,10 @@ impl Function {
         read_only: Arc<ReadOnly>,
     ) -> Option<Self> {
         let kinds = kinds(&code)?;
-        let has_callbacks = references.contains(&Some(Reference::Function));
+        let is_handed_on = |(insn, reference): (&Insn, &Option<Reference>)| {
+            insn.is_load64() && *reference == Some(Reference::Function)
+        };
+        let has_callbacks = code.iter().zip(&references).any(is_handed_on);
         let is_met = vec![false; code.len()];
         let mut function = Self { code, kinds, references, is_met, has_callbacks, read_only };
         function.mark_ways()?;

@@ -28,14 +28,15 @@ pub fn shorten(code: &mut [Insn], facts: &Facts) {
     }
 }
 
-/// Where one comes to at last.
+/// Where one comes to at last; where it began, if that is too far.
 fn end(code: &[Insn], start: usize) -> usize {
-    let mut at = start;
-    for _ in 0..MOST {
-        match code.get(at).and_then(|insn| insn.kind()) {
-            Some(Kind::Jump) => at = target(code, at),
-            _ => break,
+    let (mut at, mut jumps) = (start, 0);
+    while let Some(Kind::Jump) = code.get(at).and_then(|insn| insn.kind()) {
+        jumps += usize::from(code[at] != Insn::NOTHING);
+        if jumps > MOST {
+            return start;
         }
+        at = target(code, at);
     }
     at
 }

@@ -45,10 +45,19 @@ const TIMES: usize = 4;
 pub struct Folded {
     /// As long as before.
     pub code: Vec<Insn>,
-    /// Where 64 bits were loaded and are not any more: there is room for an address, which nothing reads. Those come first where
-    /// nothing is run. (Anywhere else, debugging information may name what would be the second half, which the kernel
-    /// refuses: "Invalid insn code at line_info".)
-    pub unused: Vec<usize>,
+    /// Where 64 bits were loaded and are not any more: there is room for an address, which nothing reads. (Only there:
+    /// elsewhere, debugging information may name what would be the second half, which all kernels to 6.18 refuse,
+    /// "Invalid insn code at line_info[...].insn_off".)
+    pub unused: Vec<Unused>,
+}
+
+/// Two instructions that do nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unused {
+    /// The first of them.
+    pub at: usize,
+    /// Whether they are run.
+    pub is_run: bool,
 }
 
 /// Folds a function.
@@ -68,8 +77,7 @@ pub fn fold(mut function: Function) -> Folded {
     }
     let code = function.code;
     let is_unused = |at: &usize| before[*at].is_load64() && code[*at..*at + 2] == [Insn::NOTHING; 2];
-    let mut unused: Vec<usize> = (0..code.len()).filter(is_unused).collect();
-    unused.sort_by_key(|at| is_run[*at]);
+    let unused = (0..code.len()).filter(is_unused).map(|at| Unused { at, is_run: is_run[at] }).collect();
     Folded { code, unused }
 }
 

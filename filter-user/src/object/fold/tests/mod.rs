@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aya_obj::generated as bpf;
 
-use super::{Function, Insn, ReadOnly, fold};
+use super::{Function, Insn, ReadOnly, Reference, Unused, fold};
 use assembler::{DATA, Program};
 
 fn function(program: &Program) -> Function {
@@ -176,8 +176,61 @@ fn where_an_address_was_loaded_and_nothing_is_run_there_is_room() {
         program.address(3, 0).exit();
     });
     let folded = fold(function(&program));
-    assert_eq!(folded.unused, [4]);
+    assert_eq!(folded.unused, [Unused { at: 4, is_run: false }]);
     assert!(folded.code[3..7].iter().all(|insn| *insn == Insn::NOTHING));
+}
+
+#[test]
+fn a_jump_over_much_that_does_nothing_does_not_end_in_its_midst() {
+    let program = of(|program| {
+        program.load(bpf::BPF_DW, 0, 1, 0).load(bpf::BPF_DW, 2, 1, 8).skip(bpf::BPF_JEQ, 2, 6, 1);
+        program.alu(bpf::BPF_ADD, true, 0, 1).set(3, 1);
+        for _ in 0..200 {
+            program.address(3, 0);
+        }
+        program.exit();
+    });
+    let (code, end) = (folded(&program), i16::try_from(program.code.len()).expect("it is short") - 1);
+    assert_eq!(code[2].off, end - 3);
+}
+
+/// Calls a function with a pointer into the stack, behind which it writes; `reference` is what the loader fills in.
+fn with_callback(reference: Option<Reference>) -> Program {
+    let mut program = of(|program| {
+        program.set(2, 5).store(bpf::BPF_DW, 10, -8, 2).store(bpf::BPF_DW, 10, -16, 2).address(2, 0);
+        program.copy(3, 10).alu(bpf::BPF_ADD, true, 3, -8).call(181);
+        program.load(bpf::BPF_DW, 0, 10, -16).exit();
+    });
+    program.references[3] = reference;
+    program
+}
+
+#[test]
+fn what_is_called_back_may_write_anywhere_on_the_stack() {
+    let is_load = |insn: &&Insn| matches!(insn.kind(), Some(super::Kind::Load { .. }));
+    let loads = |reference| acting(&with_callback(reference)).iter().filter(is_load).count();
+    assert_eq!(loads(Some(Reference::Function)), 1);
+    // A helper that calls nothing back writes from there upward.
+    assert_eq!(loads(Some(Reference::Map)), 0);
+}
+
+#[test]
+fn a_call_of_a_function_hands_on_none() {
+    let mut program = with_callback(Some(Reference::Map));
+    program.references[7] = Some(Reference::Function);
+    assert!(!function(&program).has_callbacks);
+    program.references[3] = Some(Reference::Function);
+    assert!(function(&program).has_callbacks);
+}
+
+#[test]
+fn a_branch_that_only_this_side_can_follow_does_not_lead_through_what_is_not_run() {
+    // The verifier does not follow a negation of 64 bits.
+    let program = of(|program| {
+        program.set_64(2, 1 << 40).alu(bpf::BPF_NEG, true, 2, 0).load(bpf::BPF_DW, 0, 1, 0);
+        program.skip(bpf::BPF_JEQ, 2, 7, 1).exit().set(0, 3).exit();
+    });
+    assert_eq!(fold(function(&program)).code, program.code);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use aya_obj::generated as bpf;
 use proptest::prelude::*;
 
-use super::super::Insn;
+use super::super::{Insn, Kind};
 use super::assembler::Program;
 use super::machine::{LOOKUP, Machine, WRITE};
 use super::{folded, function};
@@ -263,6 +263,13 @@ fn put(program: &mut Program, piece: &Piece) {
     }
 }
 
+/// Where an instruction jumps, if it does.
+fn jumps_to(code: &[Insn], at: usize) -> Option<usize> {
+    let kind = code[at].kind()?;
+    let jumps = matches!(kind, Kind::Jump | Kind::Branch { .. }) && code[at] != Insn::NOTHING;
+    jumps.then(|| super::super::code::target(code, at))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
@@ -273,9 +280,17 @@ proptest! {
     ) {
         let program = assembled(&pieces);
         // Jumps over code leave some that nothing leads to; the verifier would refuse it as it is.
-        let code = fold(function(&program)).code;
+        let super::super::Folded { mut code, unused } = fold(function(&program));
+        // Whatever is put where there is room is read by nobody.
+        for super::super::Unused { at, .. } in unused {
+            let [first, second] = Insn::address(program.code[at].dst);
+            (code[at], code[at + 1]) = (Insn { imm: 0xbad, ..first }, Insn { imm: 0xbad, ..second });
+            prop_assert!((0..code.len()).all(|from| jumps_to(&code, from) != Some(at + 1)));
+        }
         let before = Machine::run(&program.code, &program.references, words);
-        prop_assert_eq!(Machine::run(&code, &program.references, words), before, "{:?}\n{:?}", program.code, code);
+        let mut references = program.references.clone();
+        (0..code.len()).filter(|at| code[*at].imm == 0xbad).for_each(|at| references[at] = None);
+        prop_assert_eq!(Machine::run(&code, &references, words), before, "{:?}\n{:?}", program.code, code);
         if pieces.iter().all(|piece| !matches!(piece, Piece::Jump { .. })) {
             folded(&program);
         }
