@@ -54,6 +54,14 @@ impl Machine {
         let (code, dst) = (u32::from(insn.code), usize::from(insn.dst));
         let imm = i64::from(insn.imm).cast_unsigned();
         let operand = if code & bpf::BPF_X != 0 { self.registers[usize::from(insn.src)] } else { imm };
+        let is_shift = [bpf::BPF_LSH, bpf::BPF_RSH, bpf::BPF_ARSH].contains(&(code & 0xf0));
+        let width = match code & 7 {
+            bpf::BPF_ALU if is_shift => Some(32),
+            bpf::BPF_ALU64 if is_shift => Some(64),
+            _ => None,
+        };
+        let is_taken = code & bpf::BPF_X != 0 || width.is_none_or(|width| imm < width);
+        assert!(is_taken, "the kernel refuses to shift by {imm}");
         let at = |register: u8| self.registers[usize::from(register)].wrapping_add_signed(insn.off.into());
         match code & 7 {
             bpf::BPF_LD => {
