@@ -1,6 +1,6 @@
 //! What is known of a register: nothing, its value, or where it points.
 
-use super::insn::{Operation, Question, half};
+use super::insn::{Operation, Question, half, sign_extended};
 
 /// What a register, or a place on the stack, holds whenever an instruction is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,21 +75,13 @@ fn of_64(operation: Operation, left: u64, right: u64) -> u64 {
 }
 
 fn of_32(operation: Operation, left: u64, right: u64) -> u64 {
-    let (left, right) = (half(left), half(right));
-    let shift = right & 31;
-    u64::from(match operation {
-        Operation::Add => left.wrapping_add(right),
-        Operation::Sub => left.wrapping_sub(right),
-        Operation::Mul => left.wrapping_mul(right),
-        Operation::Or => left | right,
-        Operation::And => left & right,
-        Operation::ShiftLeft => left << shift,
-        Operation::ShiftRight => left >> shift,
-        Operation::ShiftRightSigned => (left.cast_signed() >> shift).cast_unsigned(),
-        Operation::Xor => left ^ right,
-        Operation::Negate => left.wrapping_neg(),
-        Operation::Move => right,
-    })
+    let left = half(left);
+    let left = match operation {
+        Operation::ShiftRightSigned => sign_extended(left.cast_signed()),
+        _ => left.into(),
+    };
+    let right = if operation.shifts() { right & 31 } else { right };
+    half(of_64(operation, left, right)).into()
 }
 
 /// What changes nothing, of 64 bits: on 32, the upper half becomes zero.
