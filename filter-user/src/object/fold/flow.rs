@@ -37,7 +37,7 @@ struct State {
 /// The walk.
 struct Flow<'a> {
     function: &'a Function,
-    /// For each instruction, the registers that are of use once it is done; others are forgotten where ways meet.
+    /// For each instruction, the registers that are of use from there on; others are forgotten where ways meet.
     used: &'a [u16],
     /// What is known where ways begin or meet.
     states: Vec<Option<Box<State>>>,
@@ -79,7 +79,7 @@ impl Flow<'_> {
                     at = next;
                     continue;
                 }
-                open.extend(ways.into_iter().flatten().filter(|next| self.arrive(at, *next, &state)));
+                open.extend(ways.into_iter().flatten().filter(|next| self.arrive(*next, &state)));
                 break;
             }
         }
@@ -87,8 +87,8 @@ impl Flow<'_> {
     }
 
     /// Comes to where ways meet; whether there is less known there now.
-    fn arrive(&mut self, from: usize, to: usize, state: &State) -> bool {
-        let used = self.used[from];
+    fn arrive(&mut self, to: usize, state: &State) -> bool {
+        let used = self.used[to];
         let Some(known) = &mut self.states[to] else {
             let mut first = Box::new(state.clone());
             for (number, value) in first.registers.iter_mut().enumerate() {

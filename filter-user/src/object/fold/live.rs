@@ -46,13 +46,9 @@ impl Effect {
     }
 }
 
-/// What is of use behind each instruction.
-pub fn behind(effects: &[Option<Effect>]) -> Vec<Live> {
+/// What is of use from each instruction on.
+pub fn before(effects: &[Option<Effect>]) -> Vec<Live> {
     let mut before = vec![Live::default(); effects.len()];
-    let all = |before: &[Live], ways: Ways| {
-        let found = ways.into_iter().flatten().filter_map(|next| before.get(next));
-        found.fold(Live::default(), |all, one| all.with(*one))
-    };
     loop {
         let mut is_more = false;
         for (at, effect) in effects.iter().enumerate().rev() {
@@ -67,11 +63,21 @@ pub fn behind(effects: &[Option<Effect>]) -> Vec<Live> {
             before[at] = found;
         }
         if !is_more {
-            break;
+            return before;
         }
     }
-    effects
-        .iter()
-        .map(|effect| effect.map_or_else(Live::default, |effect| all(&before, effect.ways)))
-        .collect()
+}
+
+/// What is of use behind each instruction.
+pub fn behind(effects: &[Option<Effect>]) -> Vec<Live> {
+    let before = before(effects);
+    let behind =
+        |effect: &Option<Effect>| effect.map_or_else(Live::default, |effect| all(&before, effect.ways));
+    effects.iter().map(behind).collect()
+}
+
+/// What is of use on one of these ways.
+fn all(before: &[Live], ways: Ways) -> Live {
+    let found = ways.into_iter().flatten().filter_map(|next| before.get(next));
+    found.fold(Live::default(), |all, one| all.with(*one))
 }

@@ -83,7 +83,7 @@ pub fn fold(mut function: Function) -> Folded {
 
 /// The code, and what of it is never run; none where nothing can be done.
 fn once(function: &Function) -> Option<(Vec<Insn>, Vec<Range<usize>>)> {
-    let used: Vec<u16> = live::behind(&effects_before(function)).iter().map(|live| live.registers).collect();
+    let used: Vec<u16> = live::before(&effects_before(function)).iter().map(|live| live.registers).collect();
     let (facts, reach) = flow::follow(function, &used);
     let mut code = function.code.clone();
     for (at, fact) in facts.iter().enumerate() {

@@ -128,6 +128,24 @@ fn a_pointer_into_the_stack_that_is_lost_leaves_nothing_known_of_the_stack() {
 }
 
 #[test]
+fn the_stack_stays_known_where_ways_meet_that_do_not_need_it() {
+    let program = of(|program| {
+        program.set(2, 5).store(bpf::BPF_DW, 10, -8, 2).load(bpf::BPF_DW, 0, 1, 0);
+        // Two ways to the end: the first that is walked needs no stack, and the second parts from one that does.
+        program.skip(bpf::BPF_JEQ, 0, 1, 4).skip(bpf::BPF_JEQ, 0, 2, 4);
+        program.load(bpf::BPF_DW, 3, 10, -8).alu_by(bpf::BPF_ADD, true, 0, 3).exit();
+        program.alu(bpf::BPF_ADD, true, 0, 1).exit();
+    });
+    let expected = of(|program| {
+        program.load(bpf::BPF_DW, 0, 1, 0);
+        program.skip(bpf::BPF_JEQ, 0, 1, 4).skip(bpf::BPF_JEQ, 0, 2, 4);
+        program.alu(bpf::BPF_ADD, true, 0, 5).exit();
+        program.alu(bpf::BPF_ADD, true, 0, 1).exit();
+    });
+    assert_eq!(acting(&program), expected.code);
+}
+
+#[test]
 fn where_ways_meet_only_what_both_say_is_known() {
     let program = of(|program| {
         program.set(0, 1).set(2, 3).load(bpf::BPF_DW, 3, 1, 0).skip(bpf::BPF_JEQ, 3, 0, 1).set(0, 2);
