@@ -9,6 +9,7 @@ pub mod limiter;
 pub mod limits;
 pub mod observed;
 pub mod scratch;
+pub mod seen;
 pub mod syn;
 #[cfg(any(test, feature = "std"))]
 pub mod tables;

@@ -9,8 +9,9 @@
 
 use super::asked::{self, AskedKey};
 use super::classifier::field::{ABSENT, ASKED, DEFENDS, FIELDS, Field, KEYS, PAYLOAD, shape_v4, shape_v6};
+use super::seen::{self, Seen};
 use crate::keys::{AddressV4, AddressV6};
-use crate::parse::{Fragment, Headers, L4Kind, PacketRead, ether_type, is_tag, protocol};
+use crate::parse::{Fragment, Headers, L4Kind, PacketRead, ether_type, protocol};
 
 #[cfg(test)]
 mod tests;
@@ -25,26 +26,9 @@ pub mod family {
     pub const V6: u32 = 6;
 }
 
-/// Where Ethernet addresses and the outermost tag lie in a frame.
-const ETHER_DESTINATION: usize = 0;
-const ETHER_SOURCE: usize = 6;
-const ETHER_TYPE: usize = 12;
-const VLAN_TAG: usize = 14;
-/// Bits of a tag that are its id.
-const VLAN_ID: u16 = 0x0fff;
 /// Where the byte with TCP's data offset lies in its header, and the length of UDP's.
 const TCP_DATA_OFFSET: usize = 12;
 const UDP_HEADER: u32 = 8;
-const MOST_LENGTH: u32 = 65_535;
-/// What the fixed header is read for: what it says, and where the packet ends.
-const OF_FIXED: u32 = PAYLOAD
-    | Field::Ttl.bit()
-    | Field::Dscp.bit()
-    | Field::Length.bit()
-    | Field::IcmpType.bit()
-    | Field::IcmpCode.bit()
-    | Field::Icmpv6Type.bit()
-    | Field::Icmpv6Code.bit();
 
 /// A packet, as rules and limits see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,10 +128,15 @@ impl Family for AddressV4 {
     }
 
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "masked")]
     fn fixed<P: PacketRead>(packet: &P, network: usize) -> Option<Fixed> {
-        let first: u32 = packet.read(network)?;
-        let third: u32 = packet.read(network + 8)?;
-        Some(Fixed { ttl: third >> 24, dscp: first >> 18 & 0x3f, length: first & 0xffff })
+        // From the type of service to the TTL: a read of a packet is eight instructions.
+        let word: u64 = packet.read(network + 1)?;
+        Some(Fixed {
+            ttl: (word & 0xff) as u32,
+            dscp: (word >> 58) as u32,
+            length: (word >> 40 & 0xffff) as u32,
+        })
     }
 
     #[inline(always)]
@@ -289,9 +278,7 @@ impl Observed {
 
     /// Takes what an IP packet says of the fields in `used`, and what limits ask.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "offsets are far below 4 GiB")]
     pub fn packet<P: PacketRead, A: Family>(&mut self, packet: &P, headers: &Headers<A>, used: u32) {
-        let (network, transport) = (headers.layers.network as usize, headers.layers.transport as usize);
         self.family = A::NUMBER;
         if used & (KEYS | Field::Source.bit()) != 0 {
             self.source = headers.addresses.source.words();
@@ -299,41 +286,31 @@ impl Observed {
         if used & (KEYS | Field::Destination.bit()) != 0 {
             self.destination = headers.addresses.destination.words();
         }
-        let ports = headers.l4.ports();
-        let has_ports = headers.l4.kind != L4Kind::None;
         if used & KEYS != 0 {
             self.protocol = headers.protocol.into();
-            self.port = ports.destination.into();
+            self.port = headers.l4.ports().destination.into();
         }
         if used & DEFENDS != 0 {
             self.headers = headers.layers.transport << 16 | headers.layers.network & 0xffff;
         }
-        let nothing = Fixed { ttl: 0, dscp: 0, length: 0 };
-        let fixed = if used & OF_FIXED == 0 { nothing } else { A::fixed(packet, network).unwrap_or(nothing) };
+        let seen = Seen::new(packet, headers, used);
         if used & PAYLOAD != 0 {
             self.payload = payload_of(packet, headers);
-            self.end = network as u32 + fixed.length;
+            self.end = seen.end();
         }
-        let message = || control_message(packet, headers, transport, network as u32 + fixed.length);
-        let kind_of =
-            |ours: u8| if A::ICMP == ours { message().map_or(ABSENT, |word| word >> 8) } else { ABSENT };
-        let code_of =
-            |ours: u8| if A::ICMP == ours { message().map_or(ABSENT, |word| word & 0xff) } else { ABSENT };
-        let or_absent = |is_there: bool, value: u32| if is_there { value } else { ABSENT };
-        let is_tcp = headers.l4.kind == L4Kind::Tcp;
-        self.fill(used, Field::Shape, || A::shape(headers.fragment, headers.layers.extensions));
-        self.fill(used, Field::Protocol, || headers.protocol.into());
-        self.fill(used, Field::TcpFlags, || or_absent(is_tcp, headers.l4.flags().into()));
-        self.fill(used, Field::IcmpType, || kind_of(protocol::ICMP));
-        self.fill(used, Field::IcmpCode, || code_of(protocol::ICMP));
-        self.fill(used, Field::Icmpv6Type, || kind_of(protocol::ICMPV6));
-        self.fill(used, Field::Icmpv6Code, || code_of(protocol::ICMPV6));
-        self.fill(used, Field::Ttl, || fixed.ttl);
-        self.fill(used, Field::Dscp, || fixed.dscp);
-        self.fill(used, Field::Length, || fixed.length.min(MOST_LENGTH));
-        self.fill(used, Field::SourcePort, || or_absent(has_ports, ports.source.into()));
-        self.fill(used, Field::DestinationPort, || or_absent(has_ports, ports.destination.into()));
-        self.ethernet(packet, used, || if A::NUMBER == family::V4 { 0x0800 } else { 0x86dd });
+        self.fill(used, Field::Shape, || seen.shape());
+        self.fill(used, Field::Protocol, || seen.protocol());
+        self.fill(used, Field::TcpFlags, || seen.tcp_flags());
+        self.fill(used, Field::IcmpType, || seen.icmp_type());
+        self.fill(used, Field::IcmpCode, || seen.icmp_code());
+        self.fill(used, Field::Icmpv6Type, || seen.icmpv6_type());
+        self.fill(used, Field::Icmpv6Code, || seen.icmpv6_code());
+        self.fill(used, Field::Ttl, || seen.ttl());
+        self.fill(used, Field::Dscp, || seen.dscp());
+        self.fill(used, Field::Length, || seen.length());
+        self.fill(used, Field::SourcePort, || seen.source_port());
+        self.fill(used, Field::DestinationPort, || seen.destination_port());
+        self.ethernet(packet, used, || seen.ether_type());
         if used & ASKED != 0 {
             // Where there is nothing, that alone is noted.
             self.asked.what = AskedKey::NONE.what;
@@ -348,12 +325,12 @@ impl Observed {
     fn ethernet<P: PacketRead>(&mut self, packet: &P, used: u32, carried: impl Fn() -> u32) {
         self.bytes = packet.frame_length() as u32;
         self.fill(used, Field::EtherType, carried);
-        self.fill(used, Field::Vlan, || vlan(packet));
+        self.fill(used, Field::Vlan, || seen::vlan(packet));
         if used & Field::EtherSource.bit() != 0 {
-            self.ether_source = packet.read::<u64>(ETHER_SOURCE).unwrap_or(0) >> 16;
+            self.ether_source = seen::ether_source(packet);
         }
         if used & Field::EtherDestination.bit() != 0 {
-            self.ether_destination = packet.read::<u64>(ETHER_DESTINATION).unwrap_or(0) >> 16;
+            self.ether_destination = seen::ether_destination(packet);
         }
     }
 
@@ -396,32 +373,6 @@ impl Observed {
 fn bytes<P: PacketRead>(packet: &P, start: u32, length: u32) -> Option<u64> {
     let word: u64 = packet.read((start + length) as usize - 8)?;
     Some(word << (64 - 8 * length))
-}
-
-/// The id of the outermost tag.
-#[inline(always)]
-fn vlan<P: PacketRead>(packet: &P) -> u32 {
-    match packet.read::<u16>(ETHER_TYPE) {
-        Some(outermost) if is_tag(outermost) => {
-            packet.read::<u16>(VLAN_TAG).map_or(ABSENT, |tag| u32::from(tag & VLAN_ID))
-        }
-        _ => ABSENT,
-    }
-}
-
-/// Type and code of a control message, in the family's own protocol.
-#[inline(always)]
-fn control_message<P: PacketRead, A: Family>(
-    packet: &P,
-    headers: &Headers<A>,
-    transport: usize,
-    end: u32,
-) -> Option<u32> {
-    let is_one = headers.protocol == A::ICMP && headers.fragment != Fragment::Later;
-    if !is_one || transport as u64 + 2 > u64::from(end) {
-        return None;
-    }
-    packet.read::<u16>(transport).map(u32::from)
 }
 
 /// Where the payload begins: behind the header of TCP and UDP, of other protocols behind the IP headers.
