@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         mutated::mutated_frames_end_the_same_wherever_the_first_buffer_ends,
         policies::policies_of_few_rules_end_frames_as_a_plain_reading_says,
         policies::policies_of_many_rules_end_frames_as_a_plain_reading_says,
+        policies::policies_that_count_drop_and_pass_end_frames_as_a_plain_reading_says,
         captures::a_spoofed_syn_flood_ends_the_same_and_none_of_it_passes_when_blocked,
         captures::an_snmp_amplification_ends_the_same_and_none_of_it_passes_when_blocked,
         captures::a_syn_ack_reflection_ends_the_same_and_none_of_it_passes_when_blocked,

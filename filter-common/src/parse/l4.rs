@@ -71,8 +71,10 @@ impl Ports {
         Ok(Self { source: (word >> 16) as u16, destination: (word & 0xffff) as u16 })
     }
 
+    /// As they are in the header.
     #[inline(always)]
-    const fn word(self) -> u32 {
+    #[must_use]
+    pub const fn word(self) -> u32 {
         (self.source as u32) << 16 | self.destination as u32
     }
 }
@@ -120,6 +122,13 @@ impl L4 {
     #[must_use]
     pub const fn udp(ports: Ports) -> Self {
         Self { kind: L4Kind::Udp, ports: ports.word(), flags: 0 }
+    }
+
+    /// What has such a header, such ports ([`Ports::word`]) and such flags.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(kind: L4Kind, ports: u32, flags: u32) -> Self {
+        Self { kind, ports, flags }
     }
 
     /// The ports; zero without a header.

@@ -5,7 +5,9 @@
 
 use super::classifier::field::{ABSENT, ADDRESSES, Facts, Field, address_v4, address_v6};
 use super::classifier::{RulesGeometry, ether};
-use super::observed::{Observed, family};
+use super::observed::{Family, Observed, family};
+use super::seen::{self, Seen};
+use crate::parse::PacketRead;
 use crate::table::lines::Lines;
 
 /// The classes that the rules' prefix tables give addresses; 0 where no rule names them.
@@ -99,5 +101,64 @@ impl<L: Lines> Facts for PacketFacts<'_, L> {
     #[inline(always)]
     fn ether_destination(&self) -> u32 {
         ether::find(self.lines, &self.geometry.ether_destination, self.observed.ether_destination)
+    }
+}
+
+/// One packet before the rules of a generation, of which nothing was noted.
+pub struct SeenFacts<'a, P, A, L> {
+    /// The packet.
+    pub packet: &'a P,
+    /// What its headers say.
+    pub seen: Seen<'a, P, A>,
+    /// The lines of the generation.
+    pub lines: &'a L,
+    /// Where the rules lie in them.
+    pub geometry: &'a RulesGeometry,
+    /// The class of the interface.
+    pub interface: u32,
+    /// The value of [`Field::Source`], where it is in use.
+    pub source: u32,
+    /// The value of [`Field::Destination`], likewise.
+    pub destination: u32,
+}
+
+macro_rules! seen {
+    ($($method:ident)*) => {$(
+        #[inline(always)]
+        fn $method(&self) -> u32 {
+            self.seen.$method()
+        }
+    )*};
+}
+
+impl<P: PacketRead, A: Family, L: Lines> Facts for SeenFacts<'_, P, A, L> {
+    seen! {
+        shape ether_type vlan protocol tcp_flags icmp_type icmp_code icmpv6_type icmpv6_code ttl dscp length
+        source_port destination_port
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    #[inline(always)]
+    fn ether_source(&self) -> u32 {
+        ether::find(self.lines, &self.geometry.ether_source, seen::ether_source(self.packet))
+    }
+
+    #[inline(always)]
+    fn ether_destination(&self) -> u32 {
+        ether::find(self.lines, &self.geometry.ether_destination, seen::ether_destination(self.packet))
+    }
+
+    #[inline(always)]
+    fn destination(&self) -> u32 {
+        self.destination
+    }
+
+    #[inline(always)]
+    fn source(&self) -> u32 {
+        self.source
     }
 }

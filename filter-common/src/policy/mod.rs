@@ -3,6 +3,7 @@
 pub mod asked;
 pub mod classifier;
 pub mod facts;
+pub mod handed;
 #[cfg(any(test, feature = "std"))]
 pub mod host;
 pub mod limiter;

@@ -5,6 +5,7 @@
 //! counters are one interface's own.
 
 mod lines;
+mod plain;
 mod policy;
 mod search;
 mod syn;

@@ -23,6 +23,7 @@ use filter_common::parse::{Headers, L4Kind};
 use filter_common::policy::asked::{self, Asked, AskedKey, Kind};
 use filter_common::policy::classifier::field::{ABSENT, ADDRESSES, Field};
 use filter_common::policy::classifier::geometry::IntervalTable;
+use filter_common::policy::classifier::plain::Begun;
 use filter_common::policy::classifier::{
     Effects, MAX_RULES, Outcome, OutcomeKind, RulesGeometry, Step, intervals,
 };
@@ -38,7 +39,7 @@ use filter_common::twin::Met;
 
 use super::lines::{KernelLine, geometry, in_lines, loaded};
 use super::search::{rule_dst_v6, rule_src_v6, rule_v4};
-use super::syn;
+use super::{plain, syn};
 use crate::packet::XdpPacket;
 use crate::twin;
 
@@ -79,6 +80,12 @@ pub(super) fn rules() -> &'static RulesGeometry {
     loaded(&raw const RULES)
 }
 
+/// The class of the interface.
+#[inline(always)]
+pub(super) fn interface() -> u32 {
+    policy!(interface)
+}
+
 /// Whether cookies may be made without looking for a socket.
 #[inline(always)]
 pub(super) fn makes_bare_cookies() -> bool {
@@ -87,7 +94,7 @@ pub(super) fn makes_bare_cookies() -> bool {
 
 /// This CPU's element, found once a packet and handed on: to find it takes the kernel's instructions longer than to use it.
 #[inline(always)]
-fn scratch() -> *mut Scratch {
+pub(super) fn scratch() -> *mut Scratch {
     SCRATCH.get_ptr_mut(0).unwrap_or_default()
 }
 
@@ -97,6 +104,36 @@ pub(super) fn found(scratch: *mut Scratch) -> Option<&'static mut Scratch> {
     // SAFETY: null, or this CPU's own value, and XDP runs with softirqs off: whoever holds another reference to it is a caller
     // that does not use it until this one is gone.
     unsafe { scratch.as_mut() }
+}
+
+/// A packet of so many bytes counts for these counters.
+#[inline(always)]
+pub(super) fn count_rule(counter: u32, bytes: u32, clock: &mut CoarseClock) {
+    twin::mark(Met::Counted);
+    if let Some(counter) = RULE_COUNTERS.get_ptr_mut(counter) {
+        let now = twin::now_or(|| {
+            // SAFETY: helpers without arguments.
+            clock.at(unsafe { bpf_jiffies64() }, || unsafe { bpf_ktime_get_coarse_ns() })
+        });
+        // SAFETY: the counter is this CPU's own, and nothing else refers to it.
+        unsafe { (*counter).count(bytes.into(), now) };
+    }
+}
+
+/// What is known of a packet before the walk along its rules: numbers, as the stages have several ways here.
+#[derive(Clone, Copy)]
+pub struct Noted {
+    /// This CPU's element with what was observed, where the walk has not begun; or null.
+    scratch: *mut Scratch,
+    /// How far the walk has come.
+    begun: Begun,
+}
+
+impl Noted {
+    #[inline(always)]
+    const fn observed(scratch: *mut Scratch) -> Self {
+        Self { scratch, begun: Begun::NOT }
+    }
 }
 
 /// The rules of this generation.
@@ -120,8 +157,7 @@ impl<'a> KernelRules<'a> {
 }
 
 impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
-    /// This CPU's element, or null.
-    type Noted = *mut Scratch;
+    type Noted = Noted;
 
     #[inline(always)]
     fn are_on(&self) -> bool {
@@ -153,32 +189,46 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
     }
 
     #[inline(always)]
-    fn nothing(&self) -> *mut Scratch {
-        null_mut()
+    fn nothing(&self) -> Noted {
+        Noted::observed(null_mut())
     }
 
     #[inline(always)]
-    fn observe_frame(&self, packet: &XdpPacket<'_, FRAGS>) -> *mut Scratch {
+    fn observe_frame(&self, packet: &XdpPacket<'_, FRAGS>) -> Noted {
         let noted = scratch();
         if let Some(scratch) = found(noted) {
             scratch.observed.frame(packet, rules().used);
         }
-        noted
+        Noted::observed(noted)
     }
 
     #[inline(always)]
-    fn observe<A: Family>(&self, packet: &XdpPacket<'_, FRAGS>, headers: &Headers<A>) -> *mut Scratch {
+    fn observe<A: Family>(&self, packet: &XdpPacket<'_, FRAGS>, headers: &Headers<A>) -> Noted {
+        if A::NUMBER == family::V4 && plain::is_on() {
+            return Noted { scratch: null_mut(), begun: plain::begin(self.ctx, packet, headers) };
+        }
         let noted = scratch();
         if let Some(scratch) = found(noted) {
             scratch.observed.packet(packet, headers, rules().used);
         }
-        noted
+        Noted::observed(noted)
     }
 
     #[inline(always)]
-    fn walk(&self, _: &XdpPacket<'_, FRAGS>, noted: *mut Scratch) -> Outcome {
+    fn walk(&self, _: &XdpPacket<'_, FRAGS>, Noted { scratch: mut noted, begun }: Noted) -> Outcome {
         let ctx = self.ctx.as_ptr().cast();
-        let mut step = if FRAGS { first_rule_frags(ctx, noted) } else { first_rule(ctx, noted) };
+        let mut step = NEXT;
+        if begun.is(Begun::NOT) {
+            step = if FRAGS { first_rule_frags(ctx, noted) } else { first_rule(ctx, noted) };
+        } else if begun.is(Begun::NEXT) {
+            noted = scratch();
+        } else {
+            let outcome = begun.outcome();
+            if outcome.kind as u32 != OutcomeKind::None as u32 {
+                twin::decided(outcome.rule);
+            }
+            return outcome;
+        }
         if step == SEARCH {
             let Some(scratch) = found(noted) else { return Outcome::NONE };
             // In the program itself: the search below the look-up of rules would take more than the 512 bytes of stack that
@@ -333,7 +383,7 @@ fn step<const FRAGS: bool, L: Lines>(ctx: &XdpContext, lines: &L, scratch: &mut 
 
 #[inline(always)]
 fn narrow<L: Lines>(lines: &L, Scratch { observed, walk, .. }: &mut Scratch, fields: u32) {
-    let facts = PacketFacts { observed, lines, geometry: rules(), interface: policy!(interface) };
+    let facts = PacketFacts { observed, lines, geometry: rules(), interface: interface() };
     walk.candidates.narrow(lines, rules(), fields, &facts);
 }
 
@@ -412,15 +462,7 @@ pub(super) struct KernelEffects<'a, const FRAGS: bool, L> {
 impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
     #[inline(always)]
     fn count(&mut self, counter: u32) {
-        twin::mark(Met::Counted);
-        if let Some(counter) = RULE_COUNTERS.get_ptr_mut(counter) {
-            let now = twin::now_or(|| {
-                // SAFETY: helpers without arguments.
-                self.clock.at(unsafe { bpf_jiffies64() }, || unsafe { bpf_ktime_get_coarse_ns() })
-            });
-            // SAFETY: the counter is this CPU's own, and nothing else refers to it.
-            unsafe { (*counter).count(self.observed.bytes.into(), now) };
-        }
+        count_rule(counter, self.observed.bytes, self.clock);
     }
 
     #[inline(always)]

@@ -8,19 +8,32 @@ use rand::prelude::*;
 
 use super::packets::{BYTES, MACS, NUMBERS, PORTS, VLANS};
 
+/// Which part of the language rules are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// What header fields say, and to count, drop or pass: the program has a shorter way for policies of such rules.
+    Plain,
+}
+
 /// So many rules, a line each.
-pub fn rules(rng: &mut StdRng, count: usize) -> String {
-    (0..count).map(|_| rule(rng) + "\n").collect()
+pub fn rules(rng: &mut StdRng, part: Part, count: usize) -> String {
+    (0..count).map(|_| rule(rng, part) + "\n").collect()
 }
 
 /// A rule. Some conditions cannot hold together; those are thrown away.
-fn rule(rng: &mut StdRng) -> String {
+fn rule(rng: &mut StdRng, part: Part) -> String {
+    let (actions, conditions) = match part {
+        Part::Whole => (12, 27),
+        Part::Plain => (6, 24),
+    };
     loop {
-        let mut text = action(rng);
+        let mut text = action(rng, actions);
         let count = rng.random_range(0..5);
         for _ in 0..count {
             text.push(' ');
-            text.push_str(&condition(rng));
+            text.push_str(&condition(rng, conditions));
         }
         if rng.random_ratio(1, 5) {
             text.push_str(" mode count");
@@ -35,8 +48,9 @@ fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> T {
     *from.choose(rng).expect("there are some")
 }
 
-fn action(rng: &mut StdRng) -> String {
-    match rng.random_range(0..12) {
+/// One of the first so many: those of plain rules come first.
+fn action(rng: &mut StdRng, kinds: u32) -> String {
+    match rng.random_range(0..kinds) {
         0 | 1 => "drop".to_owned(),
         2 | 3 => "pass".to_owned(),
         4 | 5 => "count".to_owned(),
@@ -122,11 +136,12 @@ fn payload(rng: &mut StdRng) -> String {
     format!("payload at {} {not}0x{value}/0x{mask}", pick(rng, &[0, 1, 2, 7, 12, 30]))
 }
 
-fn condition(rng: &mut StdRng) -> String {
+/// Likewise.
+fn condition(rng: &mut StdRng, kinds: u32) -> String {
     const FLAGS: [&str; 7] = ["syn/syn,ack", "syn", "ack", "none", "all", "fin,psh,urg/all", "none/syn,rst"];
     const EXTENSIONS: [&str; 8] = ["hbh", "rt", "frag", "dst", "ah", "mh", "hip", "shim6"];
     let word = |words: &'static [&'static str]| move |rng: &mut StdRng| pick(rng, words).to_owned();
-    match rng.random_range(0..27) {
+    match rng.random_range(0..kinds) {
         0 => format!("iif {}", some(rng, word(&["eth0", "eth1", "eth2"]))),
         1 => format!("ether src {}", some(rng, mac)),
         2 => format!("ether dst {}", some(rng, mac)),

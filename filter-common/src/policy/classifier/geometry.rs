@@ -4,7 +4,7 @@
 //! inline assembly): read as the constant that it is declared as, it would be that of no rules, and copied to the stack it
 //! would take more than that has. The verifier knows the bytes of frozen read-only data and prunes what they rule out.
 
-use super::field::{FIELDS, Field};
+use super::field::{ASKED, CHANCE, DEFENDS, ELABORATE, FIELDS, Field, KEYS, PAYLOAD};
 
 /// What a table of classes counts in a line.
 pub const CLASSES_A_LINE: u32 = 32;
@@ -123,6 +123,14 @@ impl RulesGeometry {
     pub const fn has_intervals(&self) -> bool {
         (self.used & Field::Source.bit() == 0 || self.source.is_there())
             && (self.used & Field::Destination.bit() == 0 || self.destination.is_there())
+    }
+
+    /// Whether rules do no more than count, drop and pass, and look at nothing but header fields: see
+    /// [`plain`](super::plain).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.used & (ELABORATE | PAYLOAD | ASKED | KEYS | DEFENDS | CHANCE) == 0
     }
 
     /// That of no rules.

@@ -101,6 +101,12 @@ impl Candidates {
         self.left != 0 && self.bits != 0
     }
 
+    /// Those of the first 64 rules whose bits are set, of a policy that has no more.
+    #[inline(always)]
+    pub const fn be(&mut self, bits: u64) {
+        (self.left, self.bits, self.word) = (0, bits, 0);
+    }
+
     /// After the last field.
     #[inline(always)]
     pub fn end<L: Lines>(&mut self, lines: &L, geometry: &RulesGeometry) {
@@ -187,6 +193,14 @@ impl Candidates {
         }
         words
     }
+}
+
+/// The rules that a packet may match of up to 64, a bit each.
+#[inline(always)]
+pub fn few<L: Lines, F: Facts>(lines: &L, geometry: &RulesGeometry, facts: &F) -> u64 {
+    let mut single = Single { lines, geometry, bits: u64::MAX };
+    visit(geometry.used, facts, &mut single);
+    single.bits
 }
 
 /// Up to 64 rules: the values' words themselves.

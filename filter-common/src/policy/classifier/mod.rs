@@ -43,6 +43,7 @@ pub mod field;
 pub mod geometry;
 pub mod intervals;
 pub mod lookup;
+pub mod plain;
 pub mod record;
 pub mod walk;
 

@@ -149,6 +149,13 @@ impl Walk {
         self.has_now = 0;
     }
 
+    /// Goes on with these rules of up to 64.
+    #[inline(always)]
+    pub const fn go_on_with(&mut self, bits: u64) {
+        self.candidates.be(bits);
+        self.has_now = 0;
+    }
+
     /// Looks at the next rule. At most [`MAX_RULES`] calls say that there is another.
     #[inline(always)]
     pub fn step<L: Lines, E: Effects>(
