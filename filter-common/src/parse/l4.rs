@@ -71,10 +71,8 @@ impl Ports {
         Ok(Self { source: (word >> 16) as u16, destination: (word & 0xffff) as u16 })
     }
 
-    /// As they are in the header.
     #[inline(always)]
-    #[must_use]
-    pub const fn word(self) -> u32 {
+    const fn word(self) -> u32 {
         (self.source as u32) << 16 | self.destination as u32
     }
 }
@@ -124,7 +122,7 @@ impl L4 {
         Self { kind: L4Kind::Udp, ports: ports.word(), flags: 0 }
     }
 
-    /// What has such a header, such ports ([`Ports::word`]) and such flags.
+    /// What has such a header, such ports ([`Self::port_word`]) and such flags.
     #[inline(always)]
     #[must_use]
     pub const fn from_words(kind: L4Kind, ports: u32, flags: u32) -> Self {
@@ -136,6 +134,13 @@ impl L4 {
     #[must_use]
     pub const fn ports(self) -> Ports {
         Ports { source: (self.ports >> 16) as u16, destination: (self.ports & 0xffff) as u16 }
+    }
+
+    /// The ports as they are in the header; zero without one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_word(self) -> u32 {
+        self.ports
     }
 
     /// The flag byte of TCP, from CWR (0x80) down to FIN (0x01); else zero.

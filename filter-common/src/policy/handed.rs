@@ -29,7 +29,7 @@ impl Handed {
         let above = |number: u32, bits: u32| u64::from(number) << bits;
         Self {
             addresses: word(addresses.source) | word(addresses.destination) << 32,
-            ports: u64::from(l4.ports().word()) | (frame_length as u64) << 32,
+            ports: u64::from(l4.port_word()) | (frame_length as u64) << 32,
             layers: u64::from(layers.network & 0xffff)
                 | above(layers.transport & 0xffff, 16)
                 | above((*protocol).into(), 32)
@@ -42,32 +42,88 @@ impl Handed {
     /// The headers.
     #[inline(always)]
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "what is cut off is another number")]
+    #[expect(clippy::cast_possible_truncation, reason = "masked")]
     pub const fn headers(self) -> Headers<AddressV4> {
-        let fragment = match self.layers >> 48 & 0xff {
+        let fragment = match self.fragment() {
             0 => Fragment::None,
             1 => Fragment::First,
             _ => Fragment::Later,
         };
-        let kind = match self.layers >> 56 {
+        let kind = match self.kind() {
             0 => L4Kind::None,
             1 => L4Kind::Tcp,
             _ => L4Kind::Udp,
         };
         Headers {
-            addresses: Addresses {
-                source: AddressV4::from_bits(self.addresses as u32),
-                destination: AddressV4::from_bits((self.addresses >> 32) as u32),
-            },
-            protocol: (self.layers >> 32 & 0xff) as u8,
+            addresses: Addresses { source: self.source(), destination: self.destination() },
+            protocol: (self.protocol() & 0xff) as u8,
             fragment,
-            l4: L4::from_words(kind, self.ports as u32, (self.layers >> 40 & 0xff) as u32),
-            layers: Layers {
-                network: (self.layers & 0xffff) as u32,
-                transport: (self.layers >> 16 & 0xffff) as u32,
-                extensions: 0,
-            },
+            l4: L4::from_words(kind, self.port_word(), self.flags()),
+            layers: Layers { network: self.network(), transport: self.transport(), extensions: 0 },
         }
+    }
+
+    /// The source.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(self) -> AddressV4 {
+        AddressV4::from_bits(bits(self.addresses, 0, 0xffff_ffff))
+    }
+
+    /// The destination.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination(self) -> AddressV4 {
+        AddressV4::from_bits(bits(self.addresses, 32, 0xffff_ffff))
+    }
+
+    /// The ports, as [`L4::port_word`](crate::parse::L4::port_word) has them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port_word(self) -> u32 {
+        bits(self.ports, 0, 0xffff_ffff)
+    }
+
+    /// The offset of the IP header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn network(self) -> u32 {
+        bits(self.layers, 0, 0xffff)
+    }
+
+    /// The offset of what is behind it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn transport(self) -> u32 {
+        bits(self.layers, 16, 0xffff)
+    }
+
+    /// The protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol(self) -> u32 {
+        bits(self.layers, 32, 0xff)
+    }
+
+    /// The flags of TCP; else zero.
+    #[inline(always)]
+    #[must_use]
+    pub const fn flags(self) -> u32 {
+        bits(self.layers, 40, 0xff)
+    }
+
+    /// The number of its [`Fragment`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn fragment(self) -> u32 {
+        bits(self.layers, 48, 0xff)
+    }
+
+    /// The number of its [`L4Kind`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn kind(self) -> u32 {
+        bits(self.layers, 56, 0xff)
     }
 
     /// The length of the frame.
@@ -76,6 +132,13 @@ impl Handed {
     pub const fn frame_length(self) -> usize {
         (self.ports >> 32) as usize
     }
+}
+
+/// The bits from one place on, as many as the mask has.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "masked")]
+const fn bits(number: u64, from: u32, mask: u32) -> u32 {
+    (number >> from) as u32 & mask
 }
 
 const _: () = assert!(Fragment::First as u32 == 1 && L4Kind::Tcp as u32 == 1);

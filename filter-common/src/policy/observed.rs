@@ -79,8 +79,8 @@ pub trait Family: Copy {
     const ECHO_REPLY: u16;
     /// The address as [`Observed`] has it.
     fn words(self) -> [u64; 2];
-    /// The value of [`Field::Shape`].
-    fn shape(fragment: Fragment, extensions: u32) -> u32;
+    /// The value of [`Field::Shape`] by the number of the [`Fragment`] and IPv6 extension headers.
+    fn shape(fragment: u32, extensions: u32) -> u32;
     /// What the fixed header at `network` says; `None` past the end of the frame.
     fn fixed<P: PacketRead>(packet: &P, network: usize) -> Option<Fixed>;
     /// Whether a control message of that type quotes a packet.
@@ -123,8 +123,8 @@ impl Family for AddressV4 {
     }
 
     #[inline(always)]
-    fn shape(fragment: Fragment, _: u32) -> u32 {
-        shape_v4(fragment)
+    fn shape(fragment: u32, _: u32) -> u32 {
+        shape_v4(Fragment::None) | fragment << 8
     }
 
     #[inline(always)]
@@ -176,8 +176,8 @@ impl Family for AddressV6 {
     }
 
     #[inline(always)]
-    fn shape(fragment: Fragment, extensions: u32) -> u32 {
-        shape_v6(fragment, (extensions & 0xff) as u8)
+    fn shape(fragment: u32, extensions: u32) -> u32 {
+        shape_v6(Fragment::None, (extensions & 0xff) as u8) | fragment << 8
     }
 
     #[inline(always)]
@@ -293,7 +293,7 @@ impl Observed {
         if used & DEFENDS != 0 {
             self.headers = headers.layers.transport << 16 | headers.layers.network & 0xffff;
         }
-        let seen = Seen::new(packet, headers, used);
+        let seen = Seen::of(packet, headers, used);
         if used & PAYLOAD != 0 {
             self.payload = payload_of(packet, headers);
             self.end = seen.end();

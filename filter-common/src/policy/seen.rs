@@ -3,8 +3,12 @@
 //! Decides nothing. Trusts the parser, as [`observed`](super::observed) does, which takes note of all of it for functions
 //! that are verified apart. Costs a read of the packet for those fields that the parser did not come by.
 
+use core::marker::PhantomData;
+
 use super::classifier::field::{ABSENT, Field, PAYLOAD};
+use super::handed::Handed;
 use super::observed::{Family, Fixed, family};
+use crate::keys::AddressV4;
 use crate::parse::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Fragment, Headers, L4Kind, PacketRead, is_tag, protocol};
 
 /// Where Ethernet addresses and the outermost tag lie in a frame.
@@ -25,34 +29,59 @@ const OF_FIXED: u32 = PAYLOAD
     | Field::Icmpv6Type.bit()
     | Field::Icmpv6Code.bit();
 
-/// An IP packet, as its headers tell of it.
+/// An IP packet, as its headers tell of it. Numbers alone: of an enum made of a number the verifier walks each variant for
+/// itself, through all that follows.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a, P, A> {
     packet: &'a P,
-    headers: &'a Headers<A>,
+    family: PhantomData<A>,
+    /// The number of a [`Fragment`], and IPv6 extension headers.
+    fragment: u32,
+    extensions: u32,
+    protocol: u32,
+    /// The number of an [`L4Kind`], what [`L4::port_word`](crate::parse::L4::port_word) says, and flags of TCP.
+    kind: u32,
+    ports: u32,
+    flags: u32,
+    /// The offset of what is behind the IP headers.
+    transport: u32,
+    /// The offset of what is behind the packet.
+    end: u32,
     fixed: Fixed,
 }
 
 impl<'a, P: PacketRead, A: Family> Seen<'a, P, A> {
     /// A packet that is asked for the fields in `used`.
     #[inline(always)]
-    pub fn new(packet: &'a P, headers: &'a Headers<A>, used: u32) -> Self {
+    pub fn of(packet: &'a P, headers: &Headers<A>, used: u32) -> Self {
+        let Headers { protocol, fragment, l4, layers, .. } = headers;
         let nothing = Fixed { ttl: 0, dscp: 0, length: 0 };
-        let network = headers.layers.network as usize;
-        let fixed = if used & OF_FIXED == 0 { nothing } else { A::fixed(packet, network).unwrap_or(nothing) };
-        Self { packet, headers, fixed }
+        let fixed = fixed::<P, A>(packet, layers.network, used).unwrap_or(nothing);
+        Self {
+            packet,
+            family: PhantomData,
+            fragment: *fragment as u32,
+            extensions: layers.extensions,
+            protocol: (*protocol).into(),
+            kind: l4.kind as u32,
+            ports: l4.port_word(),
+            flags: l4.flags().into(),
+            transport: layers.transport,
+            end: layers.network + fixed.length,
+            fixed,
+        }
     }
 
-    /// The offset of what is behind the packet.
+    /// The offset of what is behind the packet, where `used` has it.
     #[inline(always)]
     pub const fn end(&self) -> u32 {
-        self.headers.layers.network + self.fixed.length
+        self.end
     }
 
     /// Family, fragment state and extension headers.
     #[inline(always)]
     pub fn shape(&self) -> u32 {
-        A::shape(self.headers.fragment, self.headers.layers.extensions)
+        A::shape(self.fragment, self.extensions)
     }
 
     /// The EtherType behind all tags.
@@ -69,14 +98,14 @@ impl<'a, P: PacketRead, A: Family> Seen<'a, P, A> {
 
     /// The protocol.
     #[inline(always)]
-    pub fn protocol(&self) -> u32 {
-        self.headers.protocol.into()
+    pub const fn protocol(&self) -> u32 {
+        self.protocol
     }
 
     /// The flags of TCP.
     #[inline(always)]
-    pub fn tcp_flags(&self) -> u32 {
-        or_absent(self.headers.l4.kind == L4Kind::Tcp, self.headers.l4.flags().into())
+    pub const fn tcp_flags(&self) -> u32 {
+        or_absent(self.kind == L4Kind::Tcp as u32, self.flags)
     }
 
     /// The type of an ICMP packet.
@@ -123,26 +152,59 @@ impl<'a, P: PacketRead, A: Family> Seen<'a, P, A> {
 
     /// The source port.
     #[inline(always)]
-    pub fn source_port(&self) -> u32 {
-        or_absent(self.headers.l4.kind != L4Kind::None, self.headers.l4.ports().source.into())
+    pub const fn source_port(&self) -> u32 {
+        or_absent(self.kind != L4Kind::None as u32, self.ports >> 16)
     }
 
     /// The destination port.
     #[inline(always)]
-    pub fn destination_port(&self) -> u32 {
-        or_absent(self.headers.l4.kind != L4Kind::None, self.headers.l4.ports().destination.into())
+    pub const fn destination_port(&self) -> u32 {
+        or_absent(self.kind != L4Kind::None as u32, self.ports & 0xffff)
     }
 
     /// Type and code of a control message, where the protocol is the family's own.
     #[inline(always)]
     fn message_of(&self, ours: u8) -> Option<u32> {
-        let Headers { protocol, fragment, layers, .. } = *self.headers;
-        let is_one = A::ICMP == ours && protocol == ours && fragment != Fragment::Later;
-        if !is_one || u64::from(layers.transport) + 2 > u64::from(self.end()) {
+        let is_one = A::ICMP == ours && self.protocol == ours.into();
+        if !is_one
+            || self.fragment == Fragment::Later as u32
+            || u64::from(self.transport) + 2 > u64::from(self.end)
+        {
             return None;
         }
-        self.packet.read::<u16>(layers.transport as usize).map(u32::from)
+        self.packet.read::<u16>(self.transport as usize).map(u32::from)
     }
+}
+
+impl<'a, P: PacketRead> Seen<'a, P, AddressV4> {
+    /// An IPv4 packet whose headers are handed on; `None` where it is cut off, which the parser has seen to.
+    #[inline(always)]
+    pub fn of_handed(packet: &'a P, handed: Handed, used: u32) -> Option<Self> {
+        let network = handed.network();
+        let fixed = fixed::<P, AddressV4>(packet, network, used)?;
+        Some(Self {
+            packet,
+            family: PhantomData,
+            fragment: handed.fragment(),
+            extensions: 0,
+            protocol: handed.protocol(),
+            kind: handed.kind(),
+            ports: handed.port_word(),
+            flags: handed.flags(),
+            transport: handed.transport(),
+            end: network + fixed.length,
+            fixed,
+        })
+    }
+}
+
+/// The fixed header, as far as one of the fields in `used` wants it.
+#[inline(always)]
+fn fixed<P: PacketRead, A: Family>(packet: &P, network: u32, used: u32) -> Option<Fixed> {
+    if used & OF_FIXED == 0 {
+        return Some(Fixed { ttl: 0, dscp: 0, length: 0 });
+    }
+    A::fixed(packet, network as usize)
 }
 
 #[inline(always)]

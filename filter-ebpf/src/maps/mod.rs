@@ -4,8 +4,8 @@
 //! The controller makes the lines of a generation, as many as its contents need, and shares them among all interfaces; the
 //! counters are one interface's own.
 
+mod begin;
 mod lines;
-mod plain;
 mod policy;
 mod search;
 mod syn;

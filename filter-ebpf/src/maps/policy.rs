@@ -39,7 +39,7 @@ use filter_common::twin::Met;
 
 use super::lines::{KernelLine, geometry, in_lines, loaded};
 use super::search::{rule_dst_v6, rule_src_v6, rule_v4};
-use super::{plain, syn};
+use super::{begin, syn};
 use crate::packet::XdpPacket;
 use crate::twin;
 
@@ -148,6 +148,20 @@ impl<'a> KernelRules<'a> {
         Self { ctx }
     }
 
+    /// Begins the walk of an IPv4 packet, see [`begin`].
+    #[inline(always)]
+    fn begin<const FRAGS: bool, A: Family>(
+        &self,
+        packet: &XdpPacket<'_, FRAGS>,
+        headers: &Headers<A>,
+    ) -> Noted {
+        let begun = begin::begin(self.ctx, packet, headers);
+        if begun.is(Begun::OVER) && self.is_passed(OutcomeKind::None) {
+            self.passes(packet, headers);
+        }
+        Noted { scratch: if begun.has_ended() { null_mut() } else { scratch() }, begun }
+    }
+
     /// Whether a packet goes on to the host after such a walk.
     #[inline(always)]
     fn is_passed(&self, kind: OutcomeKind) -> bool {
@@ -204,8 +218,8 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
 
     #[inline(always)]
     fn observe<A: Family>(&self, packet: &XdpPacket<'_, FRAGS>, headers: &Headers<A>) -> Noted {
-        if A::NUMBER == family::V4 && plain::is_on() {
-            return Noted { scratch: null_mut(), begun: plain::begin(self.ctx, packet, headers) };
+        if A::NUMBER == family::V4 && begin::is_on() {
+            return self.begin(packet, headers);
         }
         let noted = scratch();
         if let Some(scratch) = found(noted) {
@@ -215,19 +229,18 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
     }
 
     #[inline(always)]
-    fn walk(&self, _: &XdpPacket<'_, FRAGS>, Noted { scratch: mut noted, begun }: Noted) -> Outcome {
+    fn walk(&self, _: &XdpPacket<'_, FRAGS>, Noted { scratch: noted, begun }: Noted) -> Outcome {
         let ctx = self.ctx.as_ptr().cast();
-        let mut step = NEXT;
-        if begun.is(Begun::NOT) {
-            step = if FRAGS { first_rule_frags(ctx, noted) } else { first_rule(ctx, noted) };
-        } else if begun.is(Begun::NEXT) {
-            noted = scratch();
-        } else {
+        if begun.has_ended() {
             let outcome = begun.outcome();
             if outcome.kind as u32 != OutcomeKind::None as u32 {
                 twin::decided(outcome.rule);
             }
             return outcome;
+        }
+        let mut step = begun.step();
+        if begun.is(Begun::NOT) {
+            step = if FRAGS { first_rule_frags(ctx, noted) } else { first_rule(ctx, noted) };
         }
         if step == SEARCH {
             let Some(scratch) = found(noted) else { return Outcome::NONE };
@@ -340,23 +353,18 @@ steps! {
 #[inline(always)]
 fn find<L: Lines>(lines: &L, scratch: &mut Scratch) -> u32 {
     scratch.walk.begin();
-    let is_v6 = scratch.observed.family == family::V6;
-    if rules().used & ADDRESSES != 0 && rules().has_intervals() && !is_v6 {
-        // First, as nothing waits for what is read for the other fields, and all waits for this.
-        facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4 { lines });
-        narrow(lines, scratch, rules().used);
-        scratch.walk.candidates.end(lines, rules());
-        return NEXT;
-    }
     narrow(lines, scratch, rules().used & !ADDRESSES);
     if rules().used & ADDRESSES != 0 {
         if !scratch.walk.candidates.is_open() {
             return Step::Over as u32;
         }
-        if is_v6 {
+        if scratch.observed.family == family::V6 {
             return SEARCH;
         }
-        facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4 { lines });
+        // Else there are only frames without IP here, of which it is noted that they have none.
+        if !rules().has_intervals() {
+            facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4 { lines });
+        }
     }
     find_by_addresses(lines, scratch)
 }
@@ -375,7 +383,7 @@ const fn already_found<L: Lines>(_: &L, _: &mut Scratch) -> u32 {
 
 /// Looks at the next rule.
 #[inline(always)]
-fn step<const FRAGS: bool, L: Lines>(ctx: &XdpContext, lines: &L, scratch: &mut Scratch) -> u32 {
+pub(super) fn step<const FRAGS: bool, L: Lines>(ctx: &XdpContext, lines: &L, scratch: &mut Scratch) -> u32 {
     let Scratch { observed, walk, clock, .. } = scratch;
     let mut effects = KernelEffects::<FRAGS, L> { ctx, lines, observed, clock };
     walk.step(lines, rules(), &mut effects) as u32

@@ -9,7 +9,7 @@ use super::field::Facts;
 use super::geometry::RulesGeometry;
 use super::lookup::few;
 use super::record::{Action, COUNTS_ONLY, RecordLine};
-use super::walk::{Outcome, OutcomeKind, Walk};
+use super::walk::{Outcome, OutcomeKind, Step, Walk};
 use crate::table::lines::Lines;
 
 /// What the walk does to the world.
@@ -20,20 +20,21 @@ pub trait Counts {
     fn meets(&mut self, rule: u32);
 }
 
-/// How far a walk has come, as the number that it is handed on as: the kind below, the rule that decided in the upper half.
+/// How far a walk has come, as the number that it is handed on as: a [`Step`] or what else there is to say below, the rule that
+/// decided in the upper half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Begun(u64);
 
 impl Begun {
     /// It is over, and no rule has decided.
-    pub const OVER: Self = Self(0);
+    pub const OVER: Self = Self(Step::Over as u64);
     /// There are other rules.
-    pub const NEXT: Self = Self(1);
+    pub const NEXT: Self = Self(Step::Next as u64);
     /// It has not begun.
-    pub const NOT: Self = Self(2);
-    const DROPPED: u64 = 3;
-    const PASSED: u64 = 4;
+    pub const NOT: Self = Self(0x10);
+    const DROPPED: u64 = 0x11;
+    const PASSED: u64 = 0x12;
 
     /// From such a number.
     #[inline(always)]
@@ -61,6 +62,20 @@ impl Begun {
         Self(kind | (rule as u64) << 32)
     }
 
+    /// What follows it, as the number of a [`Step`]: of a walk that goes on, or that has ended by more than this says.
+    #[inline(always)]
+    #[must_use]
+    pub const fn step(self) -> u32 {
+        (self.0 & 0xff) as u32
+    }
+
+    /// Whether it has ended as [`Self::outcome`] says.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        self.0 & 0xff > Self::NOT.0 || self.is(Self::OVER)
+    }
+
     /// How it has ended.
     #[inline(always)]
     #[must_use]
@@ -73,6 +88,8 @@ impl Begun {
         Outcome { kind, rule: (self.0 >> 32) as u32, interface: 0 }
     }
 }
+
+const _: () = assert!((Step::Defend as u64) < Begun::NOT.0);
 
 /// Begins with up to 64 rules. Of [`Begun::NEXT`], the rules that are left are the bits beside it.
 #[inline(always)]
@@ -105,9 +122,7 @@ where
     F: Facts,
     C: Counts,
 {
-    walk.begin();
-    walk.candidates.narrow(lines, geometry, geometry.used, facts);
-    walk.candidates.end(lines, geometry);
+    walk.find(lines, geometry, facts);
     let Some(rule) = walk.candidates.next(lines, geometry) else { return Begun::OVER };
     meet(lines, geometry, rule, walk.candidates.is_empty(), counts)
 }
@@ -145,11 +160,14 @@ mod tests {
             for rule in [0, 1, 4095] {
                 let begun = Begun::from_number(Begun::decided(kind, rule).number());
                 assert_eq!(begun.outcome(), Outcome { kind: expected, rule, interface: 0 });
-                assert!(!begun.is(Begun::NEXT) && !begun.is(Begun::NOT));
+                assert!(begun.has_ended());
             }
         }
-        for undecided in [Begun::OVER, Begun::NEXT, Begun::NOT] {
-            assert_eq!(undecided.outcome(), Outcome::NONE);
+        assert!(Begun::OVER.has_ended() && Begun::OVER.outcome() == Outcome::NONE);
+        assert!(!Begun::NOT.has_ended());
+        for step in [Step::Next, Step::Decided, Step::Defend] {
+            let begun = Begun::from_number(step as u64);
+            assert!(!begun.has_ended() && begun.step() == step as u32);
         }
     }
 }

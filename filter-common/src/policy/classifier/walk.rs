@@ -119,9 +119,7 @@ where
     E: Defender,
 {
     let mut walk = Walk::NONE;
-    walk.begin();
-    walk.candidates.narrow(lines, geometry, geometry.used, facts);
-    walk.candidates.end(lines, geometry);
+    walk.find(lines, geometry, facts);
     for _ in 0..MAX_RULES {
         match walk.step(lines, geometry, effects) {
             Step::Next => {}
@@ -147,6 +145,14 @@ impl Walk {
     pub const fn begin(&mut self) {
         self.candidates.begin();
         self.has_now = 0;
+    }
+
+    /// Begins with the rules that a packet may match.
+    #[inline(always)]
+    pub fn find<L: Lines, F: Facts>(&mut self, lines: &L, geometry: &RulesGeometry, facts: &F) {
+        self.begin();
+        self.candidates.narrow(lines, geometry, geometry.used, facts);
+        self.candidates.end(lines, geometry);
     }
 
     /// Goes on with these rules of up to 64.
