@@ -42,7 +42,6 @@ impl Handed {
     /// The headers.
     #[inline(always)]
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "masked")]
     pub const fn headers(self) -> Headers<AddressV4> {
         let fragment = match self.fragment() {
             0 => Fragment::None,

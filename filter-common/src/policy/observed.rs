@@ -128,7 +128,6 @@ impl Family for AddressV4 {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "masked")]
     fn fixed<P: PacketRead>(packet: &P, network: usize) -> Option<Fixed> {
         // From the type of service to the TTL: a read of a packet is eight instructions.
         let word: u64 = packet.read(network + 1)?;
