@@ -1,7 +1,7 @@
 //! A packet's facts as the classifier asks for them: what was observed, and the classes of what has to be searched for.
 //!
-//! The classes of IP addresses are found beforehand, by [`find_classes`]: in the program the search for IPv6 is a function of its
-//! own, and below what the classifier keeps at hand it would need more stack than a program has.
+//! The classes of IP addresses are found beforehand: of what was noted by [`find_classes`], as in the program the search for
+//! IPv6 is a function of its own, which below what the classifier keeps at hand would need more stack than a program has.
 
 use super::classifier::field::{ABSENT, ADDRESSES, Facts, Field, address_v4, address_v6};
 use super::classifier::{RulesGeometry, ether};

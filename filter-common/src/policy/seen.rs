@@ -177,7 +177,8 @@ impl<'a, P: PacketRead, A: Family> Seen<'a, P, A> {
 }
 
 impl<'a, P: PacketRead> Seen<'a, P, AddressV4> {
-    /// An IPv4 packet whose headers are handed on; `None` where it is cut off, which the parser has seen to.
+    /// An IPv4 packet whose headers are handed on. `None` where its fixed header cannot be read, and the parser has read it:
+    /// to go on with zeros, as [`Self::of`] does, would have all that follows verified once more with them.
     #[inline(always)]
     pub fn of_handed(packet: &'a P, handed: Handed, used: u32) -> Option<Self> {
         let network = handed.network();

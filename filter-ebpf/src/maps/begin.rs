@@ -3,7 +3,7 @@
 //!
 //! It keeps what it finds in registers, where a walk that goes on keeps all in an element of a map. So a packet that no rule can
 //! match, as most are, needs neither that element nor what rules ask beyond header fields; nor does one that meets a rule
-//! where all of them are plain ([`filter_common::policy::classifier::plain`]). Each function comes once for up to 64 rules
+//! where all of them are simple ([`filter_common::policy::classifier::simple`]). Each function comes once for up to 64 rules
 //! and once for more, as a compiler that has both before it keeps neither's numbers in registers. Costs the classifier's
 //! lines, then what the rule does.
 
@@ -14,7 +14,7 @@ use filter_common::keys::AddressV4;
 use filter_common::parse::{Headers, PacketRead as _};
 use filter_common::policy::classifier::field::{Field, address_v4, beyond_fields};
 use filter_common::policy::classifier::geometry::IntervalTable;
-use filter_common::policy::classifier::plain::{self, Begun, Counts};
+use filter_common::policy::classifier::simple::{self, Begun, Counts};
 use filter_common::policy::classifier::{intervals, lookup};
 use filter_common::policy::facts::SeenFacts;
 use filter_common::policy::handed::Handed;
@@ -35,10 +35,10 @@ pub(super) fn is_on() -> bool {
     rules().has_intervals()
 }
 
-/// Whether it begins with the functions for plain rules.
+/// Whether it begins with the functions for simple rules.
 #[inline(always)]
-fn is_plain() -> bool {
-    rules().is_plain() && !makes_bare_cookies()
+fn is_simple() -> bool {
+    rules().is_simple() && !makes_bare_cookies()
 }
 
 macro_rules! functions {
@@ -61,14 +61,14 @@ functions! {
     many_rules: (false) many;
     /// The same for frames in several buffers.
     many_rules_frags: (true) many;
-    /// Begins with up to 64 plain rules.
-    few_plain: (false) plainly_few;
+    /// Begins with up to 64 simple rules.
+    few_simple: (false) simply_few;
     /// The same for frames in several buffers.
-    few_plain_frags: (true) plainly_few;
-    /// Begins with more plain rules.
-    many_plain: (false) plainly_many;
+    few_simple_frags: (true) simply_few;
+    /// Begins with more simple rules.
+    many_simple: (false) simply_many;
     /// The same for frames in several buffers.
-    many_plain_frags: (true) plainly_many;
+    many_simple_frags: (true) simply_many;
 }
 
 /// Begins the walk of an IPv4 packet. Where it has not ended by what this says, this CPU's element has it.
@@ -81,15 +81,15 @@ pub(super) fn begin<const FRAGS: bool, A: Family>(
     let Handed { addresses, ports, layers } = Handed::of(headers, packet.frame_length());
     let ctx = ctx.as_ptr().cast();
     let are_few = rules().words == 1;
-    Begun::from_number(match (is_plain(), are_few, FRAGS) {
+    Begun::from_number(match (is_simple(), are_few, FRAGS) {
         (false, true, false) => few_rules(ctx, addresses, ports, layers),
         (false, true, true) => few_rules_frags(ctx, addresses, ports, layers),
         (false, false, false) => many_rules(ctx, addresses, ports, layers),
         (false, false, true) => many_rules_frags(ctx, addresses, ports, layers),
-        (true, true, false) => few_plain(ctx, addresses, ports, layers),
-        (true, true, true) => few_plain_frags(ctx, addresses, ports, layers),
-        (true, false, false) => many_plain(ctx, addresses, ports, layers),
-        (true, false, true) => many_plain_frags(ctx, addresses, ports, layers),
+        (true, true, false) => few_simple(ctx, addresses, ports, layers),
+        (true, true, true) => few_simple_frags(ctx, addresses, ports, layers),
+        (true, false, false) => many_simple(ctx, addresses, ports, layers),
+        (true, false, true) => many_simple_frags(ctx, addresses, ports, layers),
     })
 }
 
@@ -118,7 +118,7 @@ fn few<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
         if candidates == 0 {
             return Begun::OVER.number();
         }
-        let Some(scratch) = found(scratch()) else { return 0 };
+        let Some(scratch) = found(scratch()) else { return Begun::OVER.number() };
         scratch.observed.packet(&packet, &handed.headers(), beyond_fields(rules().used));
         scratch.walk.go_on_with(candidates);
         step::<FRAGS, _>(ctx, &lines, scratch).into()
@@ -128,7 +128,7 @@ fn few<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
 #[inline(always)]
 fn many<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
     with_facts!(FRAGS, ctx, handed, |lines, packet, facts| {
-        let Some(scratch) = found(scratch()) else { return 0 };
+        let Some(scratch) = found(scratch()) else { return Begun::OVER.number() };
         scratch.walk.find(&lines, rules(), &facts);
         if scratch.walk.candidates.is_empty() {
             return Begun::OVER.number();
@@ -140,13 +140,13 @@ fn many<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
 }
 
 #[inline(always)]
-fn plainly_few<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
+fn simply_few<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
     let bytes = bytes(handed);
     with_facts!(FRAGS, ctx, handed, |lines, packet, facts| {
         let mut counts = KernelCounts { bytes, clock: None };
-        let (begun, left) = plain::begin_few(&lines, rules(), &facts, &mut counts);
+        let (begun, left) = simple::begin_few(&lines, rules(), &facts, &mut counts);
         if begun.is(Begun::NEXT) {
-            let Some(Scratch { observed, walk, .. }) = found(scratch()) else { return 0 };
+            let Some(Scratch { observed, walk, .. }) = found(scratch()) else { return Begun::OVER.number() };
             observed.bytes = bytes;
             walk.go_on_with(left);
         }
@@ -155,13 +155,15 @@ fn plainly_few<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
 }
 
 #[inline(always)]
-fn plainly_many<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
+fn simply_many<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
     let bytes = bytes(handed);
     with_facts!(FRAGS, ctx, handed, |lines, packet, facts| {
-        let Some(Scratch { observed, walk, clock, .. }) = found(scratch()) else { return 0 };
+        let Some(Scratch { observed, walk, clock, .. }) = found(scratch()) else {
+            return Begun::OVER.number();
+        };
         observed.bytes = bytes;
         let mut counts = KernelCounts { bytes, clock: Some(clock) };
-        plain::begin(&lines, rules(), &facts, &mut counts, walk).number()
+        simple::begin(&lines, rules(), &facts, &mut counts, walk).number()
     })
 }
 

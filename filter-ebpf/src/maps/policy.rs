@@ -1,10 +1,12 @@
 //! The rules' part of the program: facts of the packet, the walk along its rules, and what rules do.
 //!
-//! The walk is made of global functions, each verified once: one that finds the rules and looks at the first, in two parts
-//! where rules look at addresses and the packet is IPv6; one that looks at the next. Between them, facts and state lie in an element of a per-CPU
-//! array, whose address they are handed: the kernel knows by its type how much lies there. Costs nothing but a test of read-only data where there are no rules; else that look-up, the classifier's lines
-//! ([`filter_common::policy::classifier`]), and for each rule that counts its counters and the kernel's tick. The clock
-//! itself is read at most once, where a limit or a ban is met.
+//! The walk is made of global functions, each verified once. Of IPv4 it begins in [`begin`], but where rules look for
+//! addresses in prefix tables. Of all else one finds the rules and looks at the first, in two parts where rules look at
+//! addresses and the packet is IPv6. Another looks at the next. Between them, facts and state lie in an element of a
+//! per-CPU array, whose address they are handed: the kernel knows by its type how much lies there. Costs nothing but a test
+//! of read-only data where there are no rules; else the classifier's lines ([`filter_common::policy::classifier`]), that
+//! look-up, which packets spare that [`begin`] finds no rule for, and for each rule that counts its counters and the
+//! kernel's tick. The clock itself is read at most once, where a limit or a ban is met.
 
 use core::ptr::null_mut;
 
@@ -23,7 +25,7 @@ use filter_common::parse::{Headers, L4Kind};
 use filter_common::policy::asked::{self, Asked, AskedKey, Kind};
 use filter_common::policy::classifier::field::{ABSENT, ADDRESSES, Field};
 use filter_common::policy::classifier::geometry::IntervalTable;
-use filter_common::policy::classifier::plain::Begun;
+use filter_common::policy::classifier::simple::Begun;
 use filter_common::policy::classifier::{
     Effects, MAX_RULES, Outcome, OutcomeKind, RulesGeometry, Step, intervals,
 };
@@ -120,10 +122,11 @@ pub(super) fn count_rule(counter: u32, bytes: u32, clock: &mut CoarseClock) {
     }
 }
 
-/// What is known of a packet before the walk along its rules: numbers, as the stages have several ways here.
+/// What is known of a packet before the walk along its rules, or behind its beginning.
 #[derive(Clone, Copy)]
 pub struct Noted {
-    /// This CPU's element with what was observed, where the walk has not begun; or null.
+    /// This CPU's element, where it holds what was observed: null for packets that rules are not asked about, and for those
+    /// whose walk has ended as it began.
     scratch: *mut Scratch,
     /// How far the walk has come.
     begun: Begun,
@@ -257,6 +260,10 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
                 break;
             }
             step = if FRAGS { next_rule_frags(ctx, noted) } else { next_rule(ctx, noted) };
+        }
+        if policy!(defences) != 0 && step == Step::Defend as u32 {
+            // The last of as many rules as there may be.
+            step = syn::step::<FRAGS>(ctx, noted);
         }
         let Some(scratch) = found(noted) else { return Outcome::NONE };
         let outcome = if step == Step::Decided as u32 { scratch.walk.outcome } else { Outcome::NONE };
@@ -395,7 +402,7 @@ fn narrow<L: Lines>(lines: &L, Scratch { observed, walk, .. }: &mut Scratch, fie
     walk.candidates.narrow(lines, rules(), fields, &facts);
 }
 
-/// The classes of IPv4 addresses; there is no other packet where it is asked.
+/// The classes of IPv4 addresses; of IPv6 there is no packet where it is asked.
 struct ClassesV4<'a, L> {
     lines: &'a L,
 }

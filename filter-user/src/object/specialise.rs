@@ -166,6 +166,7 @@ mod tests {
     };
     use filter_common::config::{PolicySwitches, Switches};
     use filter_common::policy::classifier::RulesGeometry;
+    use filter_common::policy::classifier::geometry::IntervalTable;
     use filter_common::table::Geometry;
 
     use super::*;
@@ -227,7 +228,14 @@ mod tests {
         let on = PolicySwitches { bans: 1, limits: 1, defences: 1, ..PolicySwitches::NONE };
         let rules = |used| RulesGeometry { rules: 10, words: 1, used, ..RulesGeometry::NONE };
         let everything = PolicySwitches { bare_cookies: 1, default_drop: 1, ..on };
+        let intervals = IntervalTable { first: 3, blocks: 2, shift: 16, boundaries: 3 };
+        let found =
+            |words, used| RulesGeometry { words, source: intervals, destination: intervals, ..rules(used) };
         vec![
+            (found(1, 0x7_f010), PolicySwitches::NONE),
+            (found(2, 0x7_f010), PolicySwitches::NONE),
+            (found(1, u32::MAX), on),
+            (found(2, u32::MAX), everything),
             (RulesGeometry::NONE, PolicySwitches::NONE),
             (rules(0), PolicySwitches::NONE),
             (rules(0x7_f010), PolicySwitches::NONE),

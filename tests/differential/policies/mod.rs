@@ -7,6 +7,7 @@ mod packets;
 mod plain;
 mod text;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -15,6 +16,7 @@ use filter_common::abi::map;
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, RuleCounter};
 use filter_common::pipeline::decide;
+use filter_common::policy::classifier::RulesGeometry;
 use filter_common::policy::host::HostRules;
 use filter_common::table::memory::zeroed;
 use filter_common::table::{Draft, FlatTables, Room, Writer};
@@ -43,6 +45,8 @@ struct Rig {
     attached: Attached,
     names: Names,
     seen: [u64; Reason::ALL.len()],
+    /// The ways in which walks of IPv4 began that the program has a function for: of simple rules or not, of few or not.
+    began: BTreeSet<(bool, bool)>,
 }
 
 impl Rig {
@@ -53,7 +57,7 @@ impl Rig {
         names.sets.insert("monitoring".to_owned(), nets(["10.0.0.0/8", "2001:db8:1::/48"]));
         names.sets.insert("a".to_owned(), nets(["192.0.2.0/25", "2001:db8::/33"]));
         names.interfaces.insert(INTERFACE.to_owned(), attached.report.ifindex);
-        Ok(Self { attached, names, seen: [0; Reason::ALL.len()] })
+        Ok(Self { attached, names, seen: [0; Reason::ALL.len()], began: BTreeSet::new() })
     }
 
     /// Those of a policy before this one do not count.
@@ -95,6 +99,10 @@ impl Rig {
         let what = || format!("LEVEE_SEED={seed} with {rules} rules:\n{text}");
         for hashing in 0..8 {
             let tables = compiled_with(&policy, &self.names, seed.wrapping_mul(8) + hashing)?;
+            let RulesGeometry { words, .. } = tables.rules;
+            if tables.rules.has_intervals() {
+                self.began.insert((tables.rules.is_simple(), words == 1));
+            }
             self.forget_bans()?;
             self.attached
                 .apply_tables(tables.clone(), &lists.contents(), OnTrial::Ends)
@@ -200,6 +208,10 @@ fn compare(
         let is_of_rules = reason.stage() == Stage::Rules || **reason == Reason::BannedSource;
         PLAIN.contains(reason) || part == Part::Whole && is_of_rules
     };
+    for are_few in sizes.iter().map(|size| size.end <= 64) {
+        let began = (part == Part::Simple, are_few);
+        ensure!(rig.began.contains(&began), "no walk began as (is simple, are few) = {began:?}");
+    }
     for reason in Reason::ALL.iter().filter(reached) {
         ensure!(rig.seen[*reason as usize] > 0, "no frame ended with {}", reason.name());
     }
@@ -217,5 +229,5 @@ pub fn policies_of_many_rules_end_frames_as_a_plain_reading_says() -> Result<()>
 
 pub fn policies_that_count_drop_and_pass_end_frames_as_a_plain_reading_says() -> Result<()> {
     let sizes = [1..7, 5..13, 60..64, 1..7, 64..66, 5..13, 66..91, 300..500];
-    compare("policies_of_plain", Part::Plain, 160, 9000, &sizes)
+    compare("policies_of_plain", Part::Simple, 160, 9000, &sizes)
 }

@@ -14,26 +14,27 @@ pub enum Part {
     /// All of it.
     Whole,
     /// What header fields say, and to count, drop or pass: the program has a shorter way for policies of such rules.
-    Plain,
+    Simple,
 }
 
-/// So many rules, a line each.
+/// So many rules, a line each. Half of all policies name no sets: their IPv4 addresses are found in another way.
 pub fn rules(rng: &mut StdRng, part: Part, count: usize) -> String {
-    (0..count).map(|_| rule(rng, part) + "\n").collect()
+    let names_sets = rng.random();
+    (0..count).map(|_| rule(rng, part, names_sets) + "\n").collect()
 }
 
 /// A rule. Some conditions cannot hold together; those are thrown away.
-fn rule(rng: &mut StdRng, part: Part) -> String {
+fn rule(rng: &mut StdRng, part: Part, names_sets: bool) -> String {
     let (actions, conditions) = match part {
         Part::Whole => (12, 27),
-        Part::Plain => (6, 24),
+        Part::Simple => (6, 24),
     };
     loop {
         let mut text = action(rng, actions);
         let count = rng.random_range(0..5);
         for _ in 0..count {
             text.push(' ');
-            text.push_str(&condition(rng, conditions));
+            text.push_str(&condition(rng, conditions, names_sets));
         }
         if rng.random_ratio(1, 5) {
             text.push_str(" mode count");
@@ -48,7 +49,7 @@ fn pick<T: Copy>(rng: &mut StdRng, from: &[T]) -> T {
     *from.choose(rng).expect("there are some")
 }
 
-/// One of the first so many: those of plain rules come first.
+/// One of the first so many: those of simple rules come first.
 fn action(rng: &mut StdRng, kinds: u32) -> String {
     match rng.random_range(0..kinds) {
         0 | 1 => "drop".to_owned(),
@@ -98,7 +99,7 @@ fn numbers<T: Copy + Ord + Display>(rng: &mut StdRng, from: &[T]) -> String {
     })
 }
 
-fn addresses(rng: &mut StdRng) -> String {
+fn addresses(rng: &mut StdRng, names_sets: bool) -> String {
     const PREFIXES: [&str; 14] = [
         "0.0.0.0/0",
         "::/0",
@@ -115,7 +116,7 @@ fn addresses(rng: &mut StdRng) -> String {
         "2001:db8:1::/48",
         "2000::/3",
     ];
-    if rng.random_ratio(1, 3) {
+    if names_sets && rng.random_ratio(1, 3) {
         let not = if rng.random_ratio(1, 4) { "!= " } else { "" };
         return format!("{not}@{}", pick(rng, &["monitoring", "a", "none"]));
     }
@@ -137,7 +138,7 @@ fn payload(rng: &mut StdRng) -> String {
 }
 
 /// Likewise.
-fn condition(rng: &mut StdRng, kinds: u32) -> String {
+fn condition(rng: &mut StdRng, kinds: u32, names_sets: bool) -> String {
     const FLAGS: [&str; 7] = ["syn/syn,ack", "syn", "ack", "none", "all", "fin,psh,urg/all", "none/syn,rst"];
     const EXTENSIONS: [&str; 8] = ["hbh", "rt", "frag", "dst", "ah", "mh", "hip", "shim6"];
     let word = |words: &'static [&'static str]| move |rng: &mut StdRng| pick(rng, words).to_owned();
@@ -147,8 +148,8 @@ fn condition(rng: &mut StdRng, kinds: u32) -> String {
         2 => format!("ether dst {}", some(rng, mac)),
         3 => format!("ether type {}", some(rng, word(&["ip", "ip6", "arp", "0x8809", "0x0800-0x0806"]))),
         4 => format!("vlan {}", numbers(rng, &VLANS)),
-        5 | 6 => format!("saddr {}", addresses(rng)),
-        7 | 8 => format!("daddr {}", addresses(rng)),
+        5 | 6 => format!("saddr {}", addresses(rng, names_sets)),
+        7 | 8 => format!("daddr {}", addresses(rng, names_sets)),
         9 | 10 => {
             format!("proto {}", some(rng, word(&["tcp", "udp", "icmp", "icmpv6", "gre", "50-51", "200-255"])))
         }

@@ -93,6 +93,34 @@ fn v6_text(prefix: PrefixV6) -> String {
     std::net::Ipv6Addr::from_bits(u128::from(first) << 64 | u128::from(last)).to_string()
 }
 
+/// Without sets and with few prefixes in a network, addresses are found in intervals, and the walk of IPv4 begins apart.
+pub fn intervals_match_where_rules_take_several_elements() -> Result<()> {
+    let sandbox = Sandbox::enter("rules_intervals_elements")?;
+    let mut bench = Bench::new(&sandbox)?;
+    bench.attached.opened.in_short_elements();
+    let filler = |number: u32| {
+        let (port, from) = (number * 16 % 65_000, number * 11 % 65_000);
+        let (ttl, least, net) = (1 + number % 30, 28 + number % 1400, number % 200);
+        format!(
+            "count ttl {ttl} saddr 10.{net}.0.0/16 udp dport {port} sport {from}-{} length >= {least}\n",
+            from + 98
+        )
+    };
+    let fillers: String = (0..3_900).map(filler).collect();
+    for (others, rules) in [("", [0, 1]), ("limit 1Gbit/s per source saddr 192.0.2.0/24 tcp\n", [1, 2])] {
+        let last = format!("{others}count saddr 192.0.2.0/24\ndrop saddr 192.0.2.1 daddr != 192.0.2.0/24\n");
+        bench.rules(&(fillers.clone() + &last))?;
+        let geometry = bench.attached.geometry()?;
+        ensure!(geometry.policy_lines > ELEMENT_LINES, "{} lines are one element", geometry.policy_lines);
+        let rules = rules.map(|rule| rule + 3_900);
+        bench.expect(&from("192.0.2.1"), Reason::RuleDrop, &rules)?;
+        bench.expect(&from("192.0.2.2"), Reason::NoMatch, &rules[..1])?;
+        bench.expect(&from("198.51.100.1"), Reason::NoMatch, &[])?;
+        bench.expect(&from("2001:db8:7::1"), Reason::NoMatch, &[])?;
+    }
+    Ok(())
+}
+
 /// Rules that take more than one element: their own lines are asked for from the map, too.
 pub fn addresses_match_where_rules_take_several_elements() -> Result<()> {
     let sandbox = Sandbox::enter("rules_of_several_elements")?;

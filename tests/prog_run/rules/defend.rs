@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::{NetSlice, SlicedPacket, TcpOptionElement, TransportSlice};
+use filter_common::policy::classifier::MAX_RULES;
 use filter_common::verdict::Reason::{self, NoMatch, SynAnswer, SynChallenge, SynCookie, SynLimit};
 use harness::contract::{DESTINATION_V4, DESTINATION_V6, FAMILIES, RECEIVER, SENDER, SOURCE_V4, SOURCE_V6};
 use harness::packet::{Builder, Family, tcp_flag};
@@ -259,6 +260,23 @@ pub fn challenges_stay_within_their_tags_and_fit_the_frame() -> Result<()> {
                 ensure!(answer.length == length, "{answer:?}, not {length} bytes");
             }
         }
+    }
+    Ok(())
+}
+
+pub fn the_last_of_as_many_rules_as_there_may_be_defends_too() -> Result<()> {
+    let sandbox = Sandbox::enter("defend_last")?;
+    let mut bench = Bench::new(&sandbox)?;
+    bench.rules(&("count tcp\n".repeat(MAX_RULES as usize - 1) + "defend verify tcp dport 443\n"))?;
+    for family in FAMILIES {
+        let (reason, bytes) = bench.probe().answer(&segment(family, 443, tcp_flag::SYN, 1))?;
+        ensure!(reason == SynChallenge, "{}", reason.name());
+        Answer::read(&bytes)?;
+        bench.expect(
+            &segment(family, 80, tcp_flag::SYN, 1),
+            NoMatch,
+            &Vec::from_iter(0..MAX_RULES as usize - 1),
+        )?;
     }
     Ok(())
 }

@@ -126,10 +126,10 @@ impl RulesGeometry {
     }
 
     /// Whether rules do no more than count, drop and pass, and look at nothing but header fields: see
-    /// [`plain`](super::plain).
+    /// [`simple`](super::simple).
     #[inline(always)]
     #[must_use]
-    pub const fn is_plain(&self) -> bool {
+    pub const fn is_simple(&self) -> bool {
         self.used & (ELABORATE | PAYLOAD | ASKED | KEYS | DEFENDS | CHANCE) == 0
     }
 

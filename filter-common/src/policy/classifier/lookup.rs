@@ -101,9 +101,9 @@ impl Candidates {
         self.left != 0 && self.bits != 0
     }
 
-    /// Those of the first 64 rules whose bits are set, of a policy that has no more.
+    /// The rules whose bits are set, of a policy that has no more than 64.
     #[inline(always)]
-    pub const fn be(&mut self, bits: u64) {
+    pub const fn hold_few(&mut self, bits: u64) {
         (self.left, self.bits, self.word) = (0, bits, 0);
     }
 

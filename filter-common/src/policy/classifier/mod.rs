@@ -43,8 +43,8 @@ pub mod field;
 pub mod geometry;
 pub mod intervals;
 pub mod lookup;
-pub mod plain;
 pub mod record;
+pub mod simple;
 pub mod walk;
 
 #[cfg(any(test, feature = "std"))]

@@ -158,7 +158,7 @@ impl Walk {
     /// Goes on with these rules of up to 64.
     #[inline(always)]
     pub const fn go_on_with(&mut self, bits: u64) {
-        self.candidates.be(bits);
+        self.candidates.hold_few(bits);
         self.has_now = 0;
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::parse::{Frame, parse};
+use crate::policy::handed::Handed;
 
 const ALL: u32 = u32::MAX;
 
@@ -55,7 +56,29 @@ fn observed(frame: &[u8]) -> Observed {
     let mut observed = Observed::NONE;
     match parse(&frame).expect("well-formed") {
         Frame::NonIp => observed.frame(&frame, ALL),
-        Frame::V4(headers) => observed.packet(&frame, &headers, ALL),
+        Frame::V4(headers) => {
+            observed.packet(&frame, &headers, ALL);
+            let seen =
+                Seen::of_handed(&frame, Handed::of(&headers, frame.len()), ALL).expect("it is all there");
+            for (field, value) in [
+                (Field::Shape, seen.shape()),
+                (Field::EtherType, seen.ether_type()),
+                (Field::Vlan, seen.vlan()),
+                (Field::Protocol, seen.protocol()),
+                (Field::TcpFlags, seen.tcp_flags()),
+                (Field::IcmpType, seen.icmp_type()),
+                (Field::IcmpCode, seen.icmp_code()),
+                (Field::Icmpv6Type, seen.icmpv6_type()),
+                (Field::Icmpv6Code, seen.icmpv6_code()),
+                (Field::Ttl, seen.ttl()),
+                (Field::Dscp, seen.dscp()),
+                (Field::Length, seen.length()),
+                (Field::SourcePort, seen.source_port()),
+                (Field::DestinationPort, seen.destination_port()),
+            ] {
+                assert_eq!(value, observed.value(field), "{field:?} of headers that are handed on");
+            }
+        }
         Frame::V6(headers) => observed.packet(&frame, &headers, ALL),
     }
     observed

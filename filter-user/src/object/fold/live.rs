@@ -1,4 +1,4 @@
-//! What is still of use behind each instruction: registers, and places of the stack.
+//! What is still of use before and behind each instruction: registers, and places of the stack.
 //!
 //! A walk backwards until nothing more is found of use. What an instruction reads that may be left out is of use only if
 //! what it writes is: so what only feeds what is of no use is of none either.

@@ -2,6 +2,7 @@
 
 use super::super::field::Field;
 use super::super::record::{Action, PayloadTest};
+use super::super::simple::Counts;
 use super::super::spec::{AddressTest, EtherTest, RuleSpec, RulesSpec, Values};
 use super::super::walk::{Effects, OutcomeKind};
 use super::{Address, Packet};
@@ -135,6 +136,14 @@ impl<'a> World<'a> {
     pub const fn new(packet: &'a Packet, seed: u64) -> Self {
         Self { packet, seed, draws: 0, clock_reads: 0, events: Vec::new() }
     }
+}
+
+impl Counts for World<'_> {
+    fn count(&mut self, counter: u32) {
+        self.events.push(Event::Counted(counter));
+    }
+
+    fn meets(&mut self, _: u32) {}
 }
 
 impl Effects for World<'_> {
@@ -323,7 +332,7 @@ pub fn read(
                 OutcomeKind::None
             }
         };
-        world.count(1000 + number);
+        Effects::count(world, 1000 + number);
         if rule.counts_only || kind == OutcomeKind::None {
             continue;
         }

@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::super::RulesGeometry;
 use super::super::addresses::{AddressGroup, Prefix as _};
-use super::super::walk::walk;
+use super::super::record::Action;
+use super::super::simple::{begin, begin_few};
+use super::super::walk::{Outcome, Step, Walk, walk};
 use super::generate::{INTERFACES, Policy, Random};
-use super::plain::{World, read, spec};
+use super::plain::{Rule, World, read, spec};
 use super::{PacketFacts, Written};
 use crate::keys::{AddressV4, PrefixV4};
+use crate::table::lines::Lines;
 
 /// Packets that each policy meets.
 const PACKETS: usize = 40;
@@ -44,8 +48,42 @@ fn agree_on(
         prop_assert_eq!(&fast.events, &plain.events, "{:?}", packet);
         prop_assert_eq!(fast.draws, plain.draws);
         prop_assert!(fast.clock_reads <= 1);
+        if written.compiled.geometry.is_simple() {
+            let mut begun = World::new(&packet, world_seed);
+            let outcome = begun_simply(&lines, &written.compiled.geometry, &facts, &mut begun);
+            prop_assert_eq!((outcome.kind, outcome.rule, outcome.interface), expected, "{:?}", packet);
+            prop_assert_eq!(&begun.events, &plain.events, "{:?}", packet);
+        }
     }
     Ok(())
+}
+
+/// The walk along simple rules, which begins in another way.
+fn begun_simply<L: Lines>(
+    lines: &L,
+    geometry: &RulesGeometry,
+    facts: &PacketFacts<'_, L>,
+    world: &mut World<'_>,
+) -> Outcome {
+    let mut walk = Walk::NONE;
+    let begun = if geometry.words == 1 {
+        let (begun, left) = begin_few(lines, geometry, facts, world);
+        walk.go_on_with(left);
+        begun
+    } else {
+        begin(lines, geometry, facts, world, &mut walk)
+    };
+    if begun.has_ended() {
+        return begun.outcome();
+    }
+    loop {
+        match walk.step(lines, geometry, world) {
+            Step::Next => {}
+            Step::Over => return Outcome::NONE,
+            Step::Decided => return walk.outcome,
+            Step::Defend => panic!("simple rules do not defend"),
+        }
+    }
 }
 
 /// Moves a prefix out of, or into, a group that changes, and gives the prefixes the classes that were made beforehand;
@@ -76,6 +114,40 @@ fn change(groups: &mut [AddressGroup], written: &mut Written, random: &mut Rando
         *known = prefixes.iter().map(|prefix| (*prefix, class(*prefix))).collect();
     }
     true
+}
+
+/// The same of rules that are simple.
+fn agree_simply(seed: u64, rules: usize) -> Result<(), TestCaseError> {
+    let mut random = Random::new(seed);
+    let mut policy = Policy::new(&mut random, rules);
+    for rule in &mut policy.rules {
+        let action = match rule.action {
+            Action::Drop | Action::Pass => rule.action,
+            _ => Action::Count,
+        };
+        *rule = Rule {
+            action,
+            argument: 0,
+            payload: None,
+            asked: None,
+            chance: None,
+            defence: None,
+            ..rule.clone()
+        };
+    }
+    let written = Written::new(&spec(&policy.rules, policy.groups.clone(), INTERFACES));
+    prop_assert!(written.compiled.geometry.is_simple());
+    agree_on(&policy, &written, &mut random, PACKETS)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn simple_rules_are_read_as_they_are_written(seed: u64, few in 1_usize..=64, many in 65_usize..=300) {
+        agree_simply(seed, few)?;
+        agree_simply(!seed, many)?;
+    }
 }
 
 proptest! {

@@ -146,6 +146,17 @@ fn the_stack_stays_known_where_ways_meet_that_do_not_need_it() {
 }
 
 #[test]
+fn a_pointer_into_the_stack_that_ways_do_not_agree_on_leaves_nothing_known_of_the_stack() {
+    let program = of(|program| {
+        program.set(2, 5).store(bpf::BPF_DW, 10, -8, 2).load(bpf::BPF_DW, 0, 1, 0);
+        program.copy(3, 10).alu(bpf::BPF_ADD, true, 3, -16).skip(bpf::BPF_JEQ, 0, 1, 1);
+        program.alu(bpf::BPF_ADD, true, 3, 8);
+        program.store(bpf::BPF_DW, 3, 0, 0).load(bpf::BPF_DW, 0, 10, -8).exit();
+    });
+    assert_eq!(acting(&program), program.code);
+}
+
+#[test]
 fn where_ways_meet_only_what_both_say_is_known() {
     let program = of(|program| {
         program.set(0, 1).set(2, 3).load(bpf::BPF_DW, 3, 1, 0).skip(bpf::BPF_JEQ, 3, 0, 1).set(0, 2);

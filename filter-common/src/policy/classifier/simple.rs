@@ -1,9 +1,9 @@
-//! How the walk begins where rules are *plain*: they count, drop or pass, and look at header fields alone
+//! How the walk begins where rules are *simple*: they count, drop or pass, and look at header fields alone
 //! ([`RulesGeometry::is_plain`]). Most rules that people write are.
 //!
 //! It is the walk of [`walk`](super::walk), with the same end, as far as the first rule that a packet may match; where that
-//! only counts and others may follow, the walk goes on there. What there is no need for is left out: no time, no limit, and with up
-//! to 64 rules nothing is kept of the walk but in registers.
+//! only counts and others may follow, the walk goes on there. What there is no need for is left out: limits and their time,
+//! and with up to 64 rules the walk is nowhere but in registers.
 
 use super::field::Facts;
 use super::geometry::RulesGeometry;
@@ -20,8 +20,8 @@ pub trait Counts {
     fn meets(&mut self, rule: u32);
 }
 
-/// How far a walk has come, as the number that it is handed on as: a [`Step`] or what else there is to say below, the rule that
-/// decided in the upper half.
+/// How far a walk has come, as the number that it is handed on as: a [`Step`] or what else there is to say in the lower
+/// half, the rule that decided in the upper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Begun(u64);
