@@ -36,7 +36,8 @@
 //!
 //! **How the kernel program is to run it.** [`classify`] inlined, [`RulesGeometry`] where it lies (see [`geometry`]). Inlined
 //! into a loop, [`Walk::step`] is more than the verifier walks (6.18); as a function of its own that finds the [`Walk`] in an
-//! element of a per-CPU array, called in a loop of [`MAX_RULES`], all of it is some 45,000 instructions.
+//! element of a per-CPU array, called in a loop of [`MAX_RULES`], all of it is some 45,000 instructions. Of IPv4 it is to
+//! begin with [`lookup::few`] or [`simple`], which keep in registers what they find.
 
 pub mod ether;
 pub mod field;
