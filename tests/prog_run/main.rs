@@ -73,6 +73,7 @@ fn main() -> ExitCode {
         rules::addresses::sources_match_by_prefix_and_by_set,
         rules::defend::a_listening_socket_is_defended_by_cookies_of_the_kernel,
         rules::defend::what_has_no_socket_or_is_no_plain_syn_is_not_answered_with_a_cookie,
+        rules::cookies::everything_at_once_is_verified,
         rules::cookies::a_socket_that_took_a_cookie_is_not_looked_for_again,
         rules::cookies::sockets_are_looked_for_where_a_connection_may_be_there_still,
         rules::cookies::sockets_are_always_looked_for_where_the_kernel_does_not_always_make_cookies,

@@ -1,21 +1,20 @@
-//! How the walk begins of IPv4 packets, where the classes of their addresses are found in intervals: a global function that
-//! is handed the headers in registers finds which rules a packet may match, and does what the first of them says.
+//! How the walk begins of IPv4 packets, where rules are simple ([`filter_common::policy::classifier::simple`]) and the classes
+//! of addresses are found in intervals: a global function that is handed the headers in registers finds which rules a
+//! packet may match, and does what the first of them says.
 //!
-//! It keeps what it finds in registers, where a walk that goes on keeps all in an element of a map. So a packet that no rule can
-//! match, as most are, needs neither that element nor what rules ask beyond header fields; nor does one that meets a rule
-//! where all of them are simple ([`filter_common::policy::classifier::simple`]). Each function comes once for up to 64 rules
-//! and once for more, as a compiler that has both before it keeps neither's numbers in registers. Costs the classifier's
-//! lines, then what the rule does.
+//! With up to 64 rules it keeps what it finds in registers, where a walk that goes on keeps all in an element of a map: of
+//! that it wants but the clock, for a rule that counts. There is another function for more rules, as a compiler that has
+//! both before it keeps neither's numbers in registers. Costs the classifier's lines, then what the rule does.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use filter_common::keys::AddressV4;
 use filter_common::parse::{Headers, PacketRead as _};
-use filter_common::policy::classifier::field::{Field, address_v4, beyond_fields};
+use filter_common::policy::classifier::field::{Field, address_v4};
 use filter_common::policy::classifier::geometry::IntervalTable;
+use filter_common::policy::classifier::intervals;
 use filter_common::policy::classifier::simple::{self, Begun, Counts};
-use filter_common::policy::classifier::{intervals, lookup};
 use filter_common::policy::facts::SeenFacts;
 use filter_common::policy::handed::Handed;
 use filter_common::policy::observed::Family;
@@ -25,20 +24,14 @@ use filter_common::table::RULE_LINES;
 use filter_common::table::lines::Lines;
 
 use super::lines::{geometry, in_lines};
-use super::policy::{count_rule, found, interface, makes_bare_cookies, rules, scratch, step};
+use super::policy::{count_rule, found, interface, makes_bare_cookies, rules, scratch};
 use crate::packet::XdpPacket;
 use crate::twin;
 
 /// Whether the walk of IPv4 packets begins here.
 #[inline(always)]
 pub(super) fn is_on() -> bool {
-    rules().has_intervals()
-}
-
-/// Whether it begins with the functions for simple rules.
-#[inline(always)]
-fn is_simple() -> bool {
-    rules().is_simple() && !makes_bare_cookies()
+    rules().is_simple() && rules().has_intervals() && !makes_bare_cookies()
 }
 
 macro_rules! functions {
@@ -54,21 +47,13 @@ macro_rules! functions {
 
 functions! {
     /// Begins with up to 64 rules.
-    few_rules: (false) few;
+    few_simple: (false) few;
     /// The same for frames in several buffers.
-    few_rules_frags: (true) few;
+    few_simple_frags: (true) few;
     /// Begins with more rules.
-    many_rules: (false) many;
+    many_simple: (false) many;
     /// The same for frames in several buffers.
-    many_rules_frags: (true) many;
-    /// Begins with up to 64 simple rules.
-    few_simple: (false) simply_few;
-    /// The same for frames in several buffers.
-    few_simple_frags: (true) simply_few;
-    /// Begins with more simple rules.
-    many_simple: (false) simply_many;
-    /// The same for frames in several buffers.
-    many_simple_frags: (true) simply_many;
+    many_simple_frags: (true) many;
 }
 
 /// Begins the walk of an IPv4 packet. Where it has not ended by what this says, this CPU's element has it.
@@ -80,16 +65,11 @@ pub(super) fn begin<const FRAGS: bool, A: Family>(
 ) -> Begun {
     let Handed { addresses, ports, layers } = Handed::of(headers, packet.frame_length());
     let ctx = ctx.as_ptr().cast();
-    let are_few = rules().words == 1;
-    Begun::from_number(match (is_simple(), are_few, FRAGS) {
-        (false, true, false) => few_rules(ctx, addresses, ports, layers),
-        (false, true, true) => few_rules_frags(ctx, addresses, ports, layers),
-        (false, false, false) => many_rules(ctx, addresses, ports, layers),
-        (false, false, true) => many_rules_frags(ctx, addresses, ports, layers),
-        (true, true, false) => few_simple(ctx, addresses, ports, layers),
-        (true, true, true) => few_simple_frags(ctx, addresses, ports, layers),
-        (true, false, false) => many_simple(ctx, addresses, ports, layers),
-        (true, false, true) => many_simple_frags(ctx, addresses, ports, layers),
+    Begun::from_number(match (rules().words == 1, FRAGS) {
+        (true, false) => few_simple(ctx, addresses, ports, layers),
+        (true, true) => few_simple_frags(ctx, addresses, ports, layers),
+        (false, false) => many_simple(ctx, addresses, ports, layers),
+        (false, true) => many_simple_frags(ctx, addresses, ports, layers),
     })
 }
 
@@ -98,14 +78,14 @@ const _: () = assert!(Begun::OVER.number() == 0);
 
 /// What is done with an IPv4 packet's facts and the lines that rules are found in.
 macro_rules! with_facts {
-    ($frags:ident, $ctx:ident, $handed:ident, |$lines:ident, $packet:ident, $facts:ident| $do:expr) => {{
-        let $packet = XdpPacket::<$frags>::of_length($ctx, $handed.frame_length());
+    ($frags:ident, $ctx:ident, $handed:ident, |$lines:ident, $facts:ident| $do:expr) => {{
+        let packet = XdpPacket::<$frags>::of_length($ctx, $handed.frame_length());
         // First, as nothing stays in registers where a frame in several buffers is read.
-        let Some(seen) = Seen::of_handed(&$packet, $handed, rules().used) else {
+        let Some(seen) = Seen::of_handed(&packet, $handed, rules().used) else {
             return Begun::OVER.number();
         };
         in_lines!(up to RULE_LINES + geometry().policy_lines, |$lines| {
-            let $facts = facts(&$lines, &$packet, $handed, seen);
+            let $facts = facts(&$lines, &packet, $handed, seen);
             $do
         })
     }};
@@ -113,36 +93,8 @@ macro_rules! with_facts {
 
 #[inline(always)]
 fn few<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
-    with_facts!(FRAGS, ctx, handed, |lines, packet, facts| {
-        let candidates = lookup::few(&lines, rules(), &facts);
-        if candidates == 0 {
-            return Begun::OVER.number();
-        }
-        let Some(scratch) = found(scratch()) else { return Begun::OVER.number() };
-        scratch.observed.packet(&packet, &handed.headers(), beyond_fields(rules().used));
-        scratch.walk.go_on_with(candidates);
-        step::<FRAGS, _>(ctx, &lines, scratch).into()
-    })
-}
-
-#[inline(always)]
-fn many<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
-    with_facts!(FRAGS, ctx, handed, |lines, packet, facts| {
-        let Some(scratch) = found(scratch()) else { return Begun::OVER.number() };
-        scratch.walk.find(&lines, rules(), &facts);
-        if scratch.walk.candidates.is_empty() {
-            return Begun::OVER.number();
-        }
-        scratch.observed.packet(&packet, &handed.headers(), beyond_fields(rules().used));
-        // What the first rule does is left to the function for the next one, so as to have it verified once.
-        Begun::NEXT.number()
-    })
-}
-
-#[inline(always)]
-fn simply_few<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
     let bytes = bytes(handed);
-    with_facts!(FRAGS, ctx, handed, |lines, packet, facts| {
+    with_facts!(FRAGS, ctx, handed, |lines, facts| {
         let mut counts = KernelCounts { bytes, clock: None };
         let (begun, left) = simple::begin_few(&lines, rules(), &facts, &mut counts);
         if begun.is(Begun::NEXT) {
@@ -155,9 +107,9 @@ fn simply_few<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
 }
 
 #[inline(always)]
-fn simply_many<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
+fn many<const FRAGS: bool>(ctx: &XdpContext, handed: Handed) -> u64 {
     let bytes = bytes(handed);
-    with_facts!(FRAGS, ctx, handed, |lines, packet, facts| {
+    with_facts!(FRAGS, ctx, handed, |lines, facts| {
         let Some(Scratch { observed, walk, clock, .. }) = found(scratch()) else {
             return Begun::OVER.number();
         };

@@ -159,9 +159,6 @@ impl<'a> KernelRules<'a> {
         headers: &Headers<A>,
     ) -> Noted {
         let begun = begin::begin(self.ctx, packet, headers);
-        if begun.is(Begun::OVER) && self.is_passed(OutcomeKind::None) {
-            self.passes(packet, headers);
-        }
         Noted { scratch: if begun.has_ended() { null_mut() } else { scratch() }, begun }
     }
 
@@ -252,18 +249,11 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
             facts::find_classes(&mut scratch.observed, rules().used, &ClassesV6);
             step = if FRAGS { found_rule_frags(ctx, noted) } else { found_rule(ctx, noted) };
         }
-        for _ in 0..MAX_RULES {
-            if policy!(defences) != 0 && step == Step::Defend as u32 {
-                step = syn::step::<FRAGS>(ctx, noted);
-            }
-            if step != NEXT {
-                break;
-            }
-            step = if FRAGS { next_rule_frags(ctx, noted) } else { next_rule(ctx, noted) };
-        }
         if policy!(defences) != 0 && step == Step::Defend as u32 {
-            // The last of as many rules as there may be.
             step = syn::step::<FRAGS>(ctx, noted);
+        }
+        if step == NEXT {
+            step = if FRAGS { other_rules_frags(ctx, noted) } else { other_rules(ctx, noted) };
         }
         let Some(scratch) = found(noted) else { return Outcome::NONE };
         let outcome = if step == Step::Decided as u32 { scratch.walk.outcome } else { Outcome::NONE };
@@ -360,18 +350,23 @@ steps! {
 #[inline(always)]
 fn find<L: Lines>(lines: &L, scratch: &mut Scratch) -> u32 {
     scratch.walk.begin();
+    let is_v6 = scratch.observed.family == family::V6;
+    if rules().used & ADDRESSES != 0 && rules().has_intervals() && !is_v6 {
+        // First, as nothing waits for what is read for the other fields, and all waits for this.
+        facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4 { lines });
+        narrow(lines, scratch, rules().used);
+        scratch.walk.candidates.end(lines, rules());
+        return NEXT;
+    }
     narrow(lines, scratch, rules().used & !ADDRESSES);
     if rules().used & ADDRESSES != 0 {
         if !scratch.walk.candidates.is_open() {
             return Step::Over as u32;
         }
-        if scratch.observed.family == family::V6 {
+        if is_v6 {
             return SEARCH;
         }
-        // Else there are only frames without IP here, of which it is noted that they have none.
-        if !rules().has_intervals() {
-            facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4 { lines });
-        }
+        facts::find_classes(&mut scratch.observed, rules().used, &ClassesV4 { lines });
     }
     find_by_addresses(lines, scratch)
 }
@@ -383,6 +378,36 @@ fn find_by_addresses<L: Lines>(lines: &L, scratch: &mut Scratch) -> u32 {
     NEXT
 }
 
+/// Walks along the rules that are left. Apart from the program: the verifier walks this loop to its end for each state in
+/// which it is come to, and the program has several.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn other_rules(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
+    others::<false>(ctx, noted)
+}
+
+/// The same for frames in several buffers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn other_rules_frags(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
+    others::<true>(ctx, noted)
+}
+
+#[inline(always)]
+fn others<const FRAGS: bool>(ctx: *mut xdp_md, noted: *mut Scratch) -> u32 {
+    let mut step = NEXT;
+    for _ in 0..MAX_RULES {
+        step = if FRAGS { next_rule_frags(ctx, noted) } else { next_rule(ctx, noted) };
+        if policy!(defences) != 0 && step == Step::Defend as u32 {
+            step = syn::step::<FRAGS>(ctx, noted);
+        }
+        if step != NEXT {
+            break;
+        }
+    }
+    step
+}
+
 #[inline(always)]
 const fn already_found<L: Lines>(_: &L, _: &mut Scratch) -> u32 {
     NEXT
@@ -390,7 +415,7 @@ const fn already_found<L: Lines>(_: &L, _: &mut Scratch) -> u32 {
 
 /// Looks at the next rule.
 #[inline(always)]
-pub(super) fn step<const FRAGS: bool, L: Lines>(ctx: &XdpContext, lines: &L, scratch: &mut Scratch) -> u32 {
+fn step<const FRAGS: bool, L: Lines>(ctx: &XdpContext, lines: &L, scratch: &mut Scratch) -> u32 {
     let Scratch { observed, walk, clock, .. } = scratch;
     let mut effects = KernelEffects::<FRAGS, L> { ctx, lines, observed, clock };
     walk.step(lines, rules(), &mut effects) as u32

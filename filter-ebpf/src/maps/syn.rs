@@ -130,6 +130,31 @@ pub(super) fn see_segment<const FRAGS: bool>(
     if crate::twin::IS_TWIN || flags & BEGINS_OR_RESETS != 0 {
         return;
     }
+    if FRAGS {
+        segment_seen_frags(ctx.ctx, source[0], source[1], offsets, family);
+    } else {
+        segment_seen(ctx.ctx, source[0], source[1], offsets, family);
+    }
+}
+
+/// The rest of it, apart from the program: with all ways that lead here, the verifier would walk it for each of them (a million
+/// steps on 6.18).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn segment_seen(ctx: *mut xdp_md, first: u64, last: u64, offsets: u32, family: u32) -> u32 {
+    seen::<false>(&XdpContext::new(ctx), [first, last], offsets, family)
+}
+
+/// The same for frames in several buffers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn segment_seen_frags(ctx: *mut xdp_md, first: u64, last: u64, offsets: u32, family: u32) -> u32 {
+    seen::<true>(&XdpContext::new(ctx), [first, last], offsets, family)
+}
+
+/// 0.
+#[inline(always)]
+fn seen<const FRAGS: bool>(ctx: &XdpContext, source: [u64; 2], offsets: u32, family: u32) -> u32 {
     let place = connected::Place::of(source);
     let is_noted =
         connected_line(place.line).is_none_or(|line| place.note(line) == connected::note_at(tick()));
@@ -140,6 +165,7 @@ pub(super) fn see_segment<const FRAGS: bool>(
             note_connection(ctx.ctx, source[0], source[1], offsets, family);
         }
     }
+    0
 }
 
 /// Notes a source if this host has the connection of its segment.

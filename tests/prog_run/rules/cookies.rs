@@ -123,6 +123,43 @@ impl Service {
     }
 }
 
+/// Rules of each kind, every profile and both ways to make cookies: what the verifier has most to walk for.
+pub fn everything_at_once_is_verified() -> Result<()> {
+    const POLICY: &str = r#"
+default = "drop"
+profiles = ["reflection", "syn", "malformed", "fragments", "bogons", "icmp"]
+rules = """
+defend cookie tcp dport {port}
+limit 1k/s burst 20k per source/24 udp dport 103
+limit 1Mbit/s burst 64kB per service tcp dport 104
+ban 10s tcp dport 105
+sample 1/9 udp sport 106
+redirect lo vlan 7 saddr 203.0.113.0/24
+count asked
+drop udp dport 107 payload at 0 0xffffffff54/0xffffffffff
+drop udp dport 108 unasked probability 50%
+drop ether src 02:00:00:00:64:01 ttl < 5 dscp ef
+pass saddr 2001:db8:1::/48 daddr 2001:db8:ffff::/64
+defend verify above 100/s hold 1s tcp dport 444
+defend limit 100/s per source tcp dport 445
+"""
+"#;
+    let sandbox = Sandbox::enter("cookies_and_all_else")?;
+    let mut bench = Bench::new(&sandbox)?;
+    bench.names.interfaces.insert("lo".to_owned(), 1);
+    let (_listener, port) = listener(&bench)?;
+    for cookies in ["1", "2"] {
+        set_cookies(&bench, cookies)?;
+        bench.file(&POLICY.replace("{port}", &port.to_string()))?;
+        for family in FAMILIES {
+            let syn = Service::ip(family, 1).tcp(40_000, port, tcp_flag::SYN).options(&OPTIONS).build();
+            let (reason, _) = bench.probe().answer(&syn)?;
+            ensure!(reason == SynCookie, "tcp_syncookies = {cookies}: {}", reason.name());
+        }
+    }
+    Ok(())
+}
+
 pub fn a_socket_that_took_a_cookie_is_not_looked_for_again() -> Result<()> {
     let sandbox = Sandbox::enter("cookies_bare")?;
     let service = Service::new(&sandbox, "defend cookie tcp\n")?;

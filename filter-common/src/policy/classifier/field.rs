@@ -126,9 +126,6 @@ impl Field {
 /// The fields of IP addresses, which are the last: whoever runs a look-up in steps finds their classes before it comes to them.
 pub const ADDRESSES: u32 = Field::Destination.bit() | Field::Source.bit();
 
-/// The bits of all fields.
-pub const ALL_FIELDS: u32 = (1 << FIELDS) - 1;
-
 /// Set beside the fields' bits where a rule looks at the payload.
 pub const PAYLOAD: u32 = 1 << 31;
 
@@ -148,15 +145,6 @@ pub const CHANCE: u32 = 1 << 27;
 pub const ELABORATE: u32 = 1 << 26;
 
 const _: () = assert!(FIELDS <= 26);
-
-/// Of what is in use, what is asked of a packet once it is known which rules it may match: all that is no field, and what
-/// a defence looks at.
-#[inline(always)]
-#[must_use]
-pub const fn beyond_fields(used: u32) -> u32 {
-    let of_defences = Field::Shape.bit() | Field::TcpFlags.bit();
-    used & !if used & DEFENDS == 0 { ALL_FIELDS } else { ALL_FIELDS & !of_defences }
-}
 
 /// Classes of an address field below this are of IPv4, those from it on of IPv6.
 pub const V6_CLASSES: u32 = 1024;
