@@ -24,13 +24,13 @@ pub trait Rules<P: PacketRead> {
     fn default_drops(&self) -> bool;
     /// Whether a rule has banned the source, and the time of that is not over.
     fn is_banned<A: Family>(&self, source: A) -> bool;
-    /// A packet passes that no rule decides about.
+    /// A packet passes before rules are asked.
     fn passes<A: Family>(&self, packet: &P, headers: &Headers<A>);
     /// Of a packet of which nothing was noted.
     fn nothing(&self) -> Self::Noted;
     /// Takes note of what rules may ask of a frame without IP.
     fn observe_frame(&self, packet: &P) -> Self::Noted;
-    /// Takes note of what rules may ask of an IP packet, or begins the walk with it: rules may count and charge here. So whoever
+    /// Takes note of what rules may ask of an IP packet, or begins the walk with it: rules may count here. So whoever
     /// asks for this leaves the packet to [`Self::walk`].
     fn observe<A: Family>(&self, packet: &P, headers: &Headers<A>) -> Self::Noted;
     /// Walks along the rules with what was noted.

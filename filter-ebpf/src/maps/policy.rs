@@ -1,12 +1,12 @@
 //! The rules' part of the program: facts of the packet, the walk along its rules, and what rules do.
 //!
-//! The walk is made of global functions, each verified once. Of IPv4 it begins in [`begin`], but where rules look for
-//! addresses in prefix tables. Of all else one finds the rules and looks at the first, in two parts where rules look at
-//! addresses and the packet is IPv6. Another looks at the next. Between them, facts and state lie in an element of a
-//! per-CPU array, whose address they are handed: the kernel knows by its type how much lies there. Costs nothing but a test
-//! of read-only data where there are no rules; else the classifier's lines ([`filter_common::policy::classifier`]), that
-//! look-up, which packets spare that [`begin`] finds no rule for, and for each rule that counts its counters and the
-//! kernel's tick. The clock itself is read at most once, where a limit or a ban is met.
+//! The walk is made of global functions, each verified once: one that finds the rules and looks at the first, in two parts
+//! where rules look at addresses and the packet is IPv6; one that looks at the next, and one that does so until none is left.
+//! Between them, facts and state lie in an element of a per-CPU array, whose address they are handed: the kernel knows by
+//! its type how much lies there. Simple rules have a shorter way for IPv4, [`begin`]. Costs nothing but a test of read-only
+//! data where there are no rules; else that look-up, the classifier's lines ([`filter_common::policy::classifier`]), and
+//! for each rule that counts its counters and the kernel's tick. The clock itself is read at most once, where a limit or a
+//! ban is met.
 
 use core::ptr::null_mut;
 

@@ -36,8 +36,8 @@
 //!
 //! **How the kernel program is to run it.** [`classify`] inlined, [`RulesGeometry`] where it lies (see [`geometry`]). Inlined
 //! into a loop, [`Walk::step`] is more than the verifier walks (6.18); as a function of its own that finds the [`Walk`] in an
-//! element of a per-CPU array, called in a loop of [`MAX_RULES`], all of it is some 45,000 instructions. Of IPv4 it is to
-//! begin with [`lookup::few`] or [`simple`], which keep in registers what they find.
+//! element of a per-CPU array, called in a loop of [`MAX_RULES`] that is a function, too, all of it is some 45,000 steps of
+//! the verifier. Where rules are [`simple`], it is to begin with that.
 
 pub mod ether;
 pub mod field;

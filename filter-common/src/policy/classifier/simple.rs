@@ -1,5 +1,5 @@
 //! How the walk begins where rules are *simple*: they count, drop or pass, and look at header fields alone
-//! ([`RulesGeometry::is_plain`]). Most rules that people write are.
+//! ([`RulesGeometry::is_simple`]). Most rules that people write are.
 //!
 //! It is the walk of [`walk`](super::walk), with the same end, as far as the first rule that a packet may match; where that
 //! only counts and others may follow, the walk goes on there. What there is no need for is left out: limits and their time,
