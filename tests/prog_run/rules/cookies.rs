@@ -147,16 +147,14 @@ defend limit 100/s per source tcp dport 445
 exempt = ["198.51.100.0/24", "2001:db8:bad::/48"]
 "#;
     let sandbox = Sandbox::enter("cookies_and_all_else")?;
-    let mut bench = Bench::new(&sandbox)?;
-    bench.names.interfaces.insert("lo".to_owned(), 1);
-    let (_listener, port) = listener(&bench)?;
+    let mut service = Service::new(&sandbox, "pass\n")?;
+    service.bench.names.interfaces.insert("lo".to_owned(), 1);
     // At 1 the kernel makes none for a socket that has room, so the packet goes on to the default.
     for (cookies, expected) in [("1", Reason::DefaultDrop), ("2", SynCookie)] {
-        set_cookies(&bench, cookies)?;
-        bench.file(&POLICY.replace("{port}", &port.to_string()))?;
+        set_cookies(&service.bench, cookies)?;
+        service.bench.file(&POLICY.replace("{port}", &service.port.to_string()))?;
         for family in FAMILIES {
-            let syn = Service::ip(family, 1).tcp(40_000, port, tcp_flag::SYN).options(&OPTIONS).build();
-            let (reason, _) = bench.probe().answer(&syn)?;
+            let (reason, _) = service.answer(&service.syn(family, 1, &OPTIONS))?;
             ensure!(reason == expected, "tcp_syncookies = {cookies}: {}", reason.name());
         }
     }
