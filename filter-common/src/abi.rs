@@ -6,7 +6,7 @@
 //! this one in place.
 
 /// Version of everything that kernel side and user side must agree on.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;
 
 /// First word of the `LEVEE_META` map: tells a Levee pin directory from anything else ("LEVE" in ASCII).
 pub const META_MAGIC: u32 = 0x4c45_5645;
@@ -56,6 +56,9 @@ pub const MAX_ASKED_HOSTS: u32 = 1 << 17;
 /// Name of the program that notes what leaves; see `filter-ebpf/src/bin/asked.rs`.
 pub const ASKED_PROGRAM: &str = "levee_asked";
 
+/// Addresses of this host that are known at most; what is for others is taken for no socket's matter.
+pub const MAX_OWN_ADDRESSES: u32 = 1 << 12;
+
 /// Bytes of a packet that a sample shows at most.
 pub const SAMPLE_BYTES: u32 = 256;
 
@@ -80,7 +83,7 @@ pub mod map {
     pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
     /// Array of lines: the token buckets of all limits of a policy, shared by all interfaces ([`crate::policy::limiter`]).
     pub const BUCKETS: &str = "BUCKETS";
-    /// LRU hash of [`super::BanKey`] to the time at which the ban ends, in nanoseconds of the monotonic clock; shared by all
+    /// LRU hash of [`super::AddressKey`] to the time at which the ban ends, in nanoseconds of the monotonic clock; shared by all
     /// interfaces.
     pub const BANS: &str = "BANS";
     /// LRU hash of [`crate::policy::asked::AskedKey`] to the time at which this host last sent something of that exchange, in
@@ -99,6 +102,10 @@ pub mod map {
     /// Array of [`crate::policy::syn::SOURCE_LINES`] lines: sources that answered a challenge, and until when each is let
     /// through; then sources that have [connections](crate::policy::syn::connected) here; shared by all interfaces.
     pub const VERIFIED: &str = "VERIFIED";
+    /// Array of [`crate::policy::claimed::LINES`] lines: packets that a socket was found for of late; a program's own, never pinned.
+    pub const CLAIMED: &str = "CLAIMED";
+    /// Hash of [`super::AddressKey`], by addresses of this host, to nothing that is read; shared by all interfaces.
+    pub const OWN_ADDRESSES: &str = "OWN_ADDRESSES";
     /// Per-CPU array of one [`crate::policy::scratch::Scratch`]: where a packet's facts lie while rules look at them.
     pub const SCRATCH: &str = "SCRATCH";
     /// Perf event array by which samples reach whoever listens; shared by all interfaces.
@@ -129,17 +136,18 @@ pub struct Meta {
 
 const _: () = assert!(size_of::<Meta>() == 8);
 
-/// A banned source: an IPv4 address is the lower half of the first word, as in [`crate::policy::observed::Observed`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// An address, as a key: of a banned source, or of this host. An IPv4 address is the lower half of the first word, as in
+/// [`crate::policy::observed::Observed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C)]
-pub struct BanKey {
+pub struct AddressKey {
     /// The address.
     pub address: [u64; 2],
     /// One of [`crate::policy::observed::family`].
     pub family: u64,
 }
 
-const _: () = assert!(size_of::<BanKey>() == 24);
+const _: () = assert!(size_of::<AddressKey>() == 24);
 
 /// The secrets of the SYN defence. Of those that challenges are made with, the controller writes the one that is not in use,
 /// then says that it is.

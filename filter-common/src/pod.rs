@@ -4,7 +4,7 @@
 
 use aya::Pod;
 
-use crate::abi::{BanKey, InterfaceMeta, Meta, SynSecrets};
+use crate::abi::{AddressKey, InterfaceMeta, Meta, SynSecrets};
 use crate::config::{PolicySwitches, Switches};
 use crate::counters::{Counter, Counters, RuleCounter};
 use crate::policy::asked::AskedKey;
@@ -20,7 +20,7 @@ macro_rules! plain_data {
     )*};
 }
 
-plain_data!(Counter Counters RuleCounter Geometry RulesGeometry Switches PolicySwitches BanKey AskedKey Meta InterfaceMeta TwinCell);
+plain_data!(Counter Counters RuleCounter Geometry RulesGeometry Switches PolicySwitches AddressKey AskedKey Meta InterfaceMeta TwinCell);
 plain_data!(SynSecrets);
 
 #[cfg(feature = "harness")]

@@ -67,6 +67,11 @@ pub struct TwinCell {
     pub met: u32,
     /// Whether the kernel makes SYN cookies: 1, or 0 where it makes none; written before a run.
     pub makes_cookies: u32,
+    /// Whose the packet is: 0 where the kernel is to be asked, else what a [`Claim`](crate::policy::claimed::Claim) is one less than;
+    /// written before a run.
+    pub claim: u32,
+    /// Explicit padding.
+    pub reserved: u32,
     /// The first of them, in their order.
     pub meetings: [Meeting; MAX_MEETINGS],
 }
@@ -108,7 +113,7 @@ impl TwinCell {
 }
 
 const _: () = assert!(MAX_MEETINGS.is_power_of_two());
-const _: () = assert!(size_of::<TwinCell>() == 32 + 8 * MAX_MEETINGS);
+const _: () = assert!(size_of::<TwinCell>() == 40 + 8 * MAX_MEETINGS);
 
 #[cfg(test)]
 mod tests {
@@ -123,6 +128,8 @@ mod tests {
         rule: 0,
         met: 0,
         makes_cookies: 1,
+        claim: 0,
+        reserved: 0,
         meetings: [Meeting { rule: 0, met: 0 }; MAX_MEETINGS],
     };
 

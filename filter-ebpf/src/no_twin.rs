@@ -18,6 +18,12 @@ pub const fn makes_cookies() -> bool {
     true
 }
 
+/// Whose the packet is: the kernel is asked.
+#[inline(always)]
+pub const fn claim() -> Option<u32> {
+    None
+}
+
 /// Does nothing.
 #[inline(always)]
 pub const fn meet(_rule: u32) {}

@@ -33,6 +33,12 @@ pub fn makes_cookies() -> bool {
     cell().is_some_and(|cell| cell.makes_cookies != 0)
 }
 
+/// Whose the packet is, as the number of a [`Claim`](filter_common::policy::claimed::Claim), where whoever runs the twin says it; else the kernel is asked.
+#[inline(always)]
+pub fn claim() -> Option<u32> {
+    cell().and_then(|cell| cell.claim.checked_sub(1))
+}
+
 /// Notes a rule that the packet met.
 #[inline(always)]
 pub fn meet(rule: u32) {

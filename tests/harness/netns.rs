@@ -18,7 +18,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 
 use crate::sandbox::{Sandbox, loopback_up, mount_sysfs};
 
-/// A network namespace. `lo` is up. A clone is the same namespace.
+/// A network namespace. `lo` is up, and IPv4 is not forwarded. A clone is the same namespace.
 #[derive(Clone, Debug)]
 pub struct Netns {
     name: String,
@@ -39,7 +39,10 @@ impl Netns {
         mount_bind(format!("/proc/self/fd/{}", network.as_raw_fd()), &handle)
             .with_context(|| format!("cannot bind the namespace to {handle}"))
             .with_context(what)?;
-        Ok(Self { name: role.to_owned(), network: Arc::new(network), mounts: Arc::new(mounts) })
+        let made = Self { name: role.to_owned(), network: Arc::new(network), mounts: Arc::new(mounts) };
+        // A namespace may inherit that the machine forwards.
+        made.sysctl("net/ipv4/ip_forward", "0")?;
+        Ok(made)
     }
 
     /// The name: what `ip netns` calls it inside the sandbox.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod asked;
 mod bans;
+mod claimed;
 mod clients;
 mod counting;
 mod crash;
@@ -67,6 +68,8 @@ fn main() -> ExitCode {
         replay::captures_of_every_format_and_link_layer_are_replayed_alike,
         replay::limits_and_sums_go_by_the_capture,
         replay::what_a_capture_shows_to_be_asked_for_is,
+        replay::what_a_capture_shows_to_have_a_socket_is_claimed,
+        replay::real_attacks_are_replayed_and_stopped_by_profiles,
         replay::what_did_not_pass_is_written_and_can_be_replayed_again,
         replay::broken_captures_are_refused_with_the_packet_and_its_place,
         replay::packets_that_were_captured_in_part_are_replayed_with_their_length,
@@ -76,6 +79,9 @@ fn main() -> ExitCode {
         detach::detach_leaves_no_pin_no_program_and_no_object,
         detach::detach_all_works_through_the_daemon_and_takes_off_every_interface,
         detach::detach_all_works_without_a_daemon,
+        claimed::connections_go_on_under_a_flood_of_segments_of_no_connection,
+        claimed::a_few_are_still_told_that_nobody_is_there,
+        claimed::what_is_unclaimed_is_explained_and_a_host_that_forwards_is_told,
         asked::what_leaves_is_noted_while_a_policy_asks_and_whatever_happens_to_the_daemon,
         asked::a_policy_on_trial_has_what_leaves_noted_and_the_one_before_goes_on_with_its_notes,
         asked::answers_that_were_asked_for_pass_whole_and_others_are_dropped,

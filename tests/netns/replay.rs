@@ -465,3 +465,62 @@ pub fn what_a_capture_shows_to_be_asked_for_is() -> Result<()> {
     ensure!(report["capture"]["outgoing"] == 2, "{report}");
     Ok(())
 }
+
+/// A question and its answer, a handshake of which the SYN alone is there or both directions, and what belongs to neither.
+pub fn what_a_capture_shows_to_have_a_socket_is_claimed() -> Result<()> {
+    let field = Field::new("replay_claimed")?;
+    let levee = field.attached("native")?;
+    let config = field.file("p", policy("drop unclaimed\ncount claimed name claimed"))?;
+    let (host, server, other) = ([192, 0, 2, 2], [198, 51, 100, 53], [198, 51, 100, 54]);
+    let ip = |from: [u8; 4], to: [u8; 4]| Frame::eth([2, 0, 0, 0, 0, 7], [4; 6]).ipv4(from, to);
+    let udp = |from, to, source, destination| ip(from, to).udp(source, destination).build().to_vec();
+    let tcp =
+        |from, to, source, destination, flags| ip(from, to).tcp(source, destination, flags).build().to_vec();
+    // What it is, whether it is dropped, and whether it is claimed.
+    let packets = [
+        (udp(host, server, 4000, 53), true, false),
+        (udp(server, host, 53, 4000), false, true),
+        (udp(other, host, 9, 4000), false, true),
+        (udp(host, server, 4001, 53), false, true),
+        (udp(server, host, 53, 4002), true, false),
+        (udp(server, [224, 0, 0, 251], 5353, 5353), false, false),
+        (tcp(host, server, 4000, 443, 0x02), false, false),
+        (tcp(server, host, 443, 4000, 0x12), false, true),
+        (tcp(host, server, 4000, 443, 0x10), false, true),
+        (tcp(server, host, 443, 4001, 0x10), true, false),
+        (tcp(other, host, 443, 4000, 0x10), true, false),
+        (tcp(other, host, 5000, 22, 0x02), false, false),
+        (tcp(other, host, 5000, 22, 0x18), false, true),
+        (tcp(other, host, 5001, 22, 0x18), true, false),
+    ];
+    let taken: Vec<Taken> = (0..).zip(&packets).map(|(at, (frame, ..))| whole(BEGIN + at, frame)).collect();
+    let report = replay(&levee, &field.file("capture", LITTLE.write(1, &taken))?, &["--config", &config])?;
+    let dropped = packets.iter().filter(|(_, dropped, _)| *dropped).count() as u64;
+    let claimed = packets.iter().filter(|(.., claimed)| *claimed).count() as u64;
+    let all = packets.len() as u64;
+    ensure!(verdicts(&report) == [all, all - dropped, dropped], "{report:#}");
+    let rules = report["rules"].as_array().context("no rules")?;
+    let counted: Vec<_> = rules.iter().map(|rule| rule["packets"].as_u64()).collect();
+    ensure!(counted == [Some(dropped), Some(claimed)], "{report:#}");
+    Ok(())
+}
+
+/// With the profiles as they come, and no list.
+pub fn real_attacks_are_replayed_and_stopped_by_profiles() -> Result<()> {
+    let directory = data::directory("captures")?;
+    let field = Field::new("replay_profiles")?;
+    let levee = field.attached("native")?;
+    let config = field.file("p", format!("profiles = {:?}\n", filter_user::policy::profiles::NAMES))?;
+    for name in [
+        "pkt.TCP.synflood.spoofed.pcap",
+        "amp.UDP.snmp.src161.pcapng",
+        "amp.TCP.reflection.SYNACK.pcap",
+        "amp.dns.RRSIG.fragmented.pcap",
+    ] {
+        let report = replay(&levee, &directory.join(name).to_string_lossy(), &["--config", &config])?;
+        let [all, passed, dropped] = verdicts(&report);
+        println!("{name}: {dropped} of {all} are dropped");
+        ensure!(passed * 100 <= all, "{name}: {dropped} of {all}: {report:#}");
+    }
+    Ok(())
+}

@@ -17,7 +17,7 @@ use crate::field::{BLOCKED_MAC, Field, INTERFACE, PATIENCE, VICTIM_V4, stats};
 
 const PORT: u16 = 443;
 /// The interface that clients come by.
-const CLIENTS: &str = "eth1";
+pub const CLIENTS: &str = "eth1";
 /// How many connections are tried at a time, for how long, and how many that has to be at least.
 const AT_ONCE: u64 = 4;
 const FLOODED: Duration = Duration::from_secs(3);
@@ -102,12 +102,8 @@ fn syn(field: &Field, server: IpAddr) -> (Frame, SourcePattern) {
     }
 }
 
-/// At least 99 of 100 connections are taken up while the flood goes on, and the flood is answered for that reason.
-fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
-    let field = Field::new(name)?;
-    // With 2 the kernel makes a cookie for every SYN, and not only while it is short of room for half-open connections.
-    field.victim.in_ns(|| std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2"))?;
-    // Clients come by an interface of their own: in the queue of the flood's their packets would be lost before Levee.
+/// Clients come by an interface of their own: in the queue of the flood's their packets would be lost before Levee.
+pub fn clients(field: &Field) -> Result<VethPair> {
     let addresses = |host: u8| {
         Ok([format!("198.51.100.{host}/24").parse()?, format!("fd01::{host}/64").parse()?].to_vec())
     };
@@ -117,7 +113,15 @@ fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
         addresses_b: addresses(2).map_err(|error: ipnet::AddrParseError| error)?,
         ..VethOptions::default()
     };
-    let _clients = VethPair::new(&field.attacker, CLIENTS, &field.victim, CLIENTS, &options)?;
+    VethPair::new(&field.attacker, CLIENTS, &field.victim, CLIENTS, &options)
+}
+
+/// At least 99 of 100 connections are taken up while the flood goes on, and the flood is answered for that reason.
+fn keeps_connections(name: &str, rule: &str, reason: Reason) -> Result<()> {
+    let field = Field::new(name)?;
+    // With 2 the kernel makes a cookie for every SYN, and not only while it is short of room for half-open connections.
+    field.victim.in_ns(|| std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", "2"))?;
+    let _clients = clients(&field)?;
     // Answers to the flood go to nobody, so they end where they come in, and the flood keeps its speed.
     let strays = CountDrop::attach(&field.attacker, INTERFACE)?;
     let _far_end = PassAll::attach(&field.attacker, CLIENTS)?;

@@ -84,6 +84,7 @@ impl<L: Lines> Facts for PacketFacts<'_, L> {
         length Length
         source_port SourcePort
         destination_port DestinationPort
+        claim Claim
         destination Destination
         source Source
     }
@@ -120,6 +121,8 @@ pub struct SeenFacts<'a, P, A, L> {
     pub source: u32,
     /// The value of [`Field::Destination`], likewise.
     pub destination: u32,
+    /// The value of [`Field::Claim`], likewise.
+    pub claim: u32,
 }
 
 macro_rules! seen {
@@ -155,6 +158,11 @@ impl<P: PacketRead, A: Family, L: Lines> Facts for SeenFacts<'_, P, A, L> {
     #[inline(always)]
     fn destination(&self) -> u32 {
         self.destination
+    }
+
+    #[inline(always)]
+    fn claim(&self) -> u32 {
+        self.claim
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::asked::{Asked, AskedKey, is_asked};
+use super::claimed::Claim;
 use super::classifier::geometry::IntervalTable;
 use super::classifier::{Effects, Outcome, intervals, walk};
 use super::facts::{AddressClass, PacketFacts, find_classes};
@@ -40,6 +41,8 @@ pub struct HostRules<'a> {
     pub random: Cell<u32>,
     /// Whether every source has answered a challenge: whoever is there can.
     pub everybody_is_verified: Cell<bool>,
+    /// Whose a packet with ports is.
+    pub claim: Cell<Claim>,
     /// What this host has sent, and when.
     pub notes: RefCell<HashMap<AskedKey, u64>>,
     /// The numbers of the counters that were counted, in order.
@@ -69,6 +72,7 @@ impl<'a> HostRules<'a> {
             now: Cell::new(1),
             random: Cell::new(0),
             everybody_is_verified: Cell::new(false),
+            claim: Cell::default(),
             notes: RefCell::default(),
             counted: RefCell::default(),
         }
@@ -133,6 +137,8 @@ impl<P: PacketRead> Rules<P> for HostRules<'_> {
 
     fn walk(&self, packet: &P, (): ()) -> Outcome {
         let mut observed = *self.observed.borrow();
+        // Nothing is noted here.
+        observed.settle(!observed.has_ports());
         find_classes(&mut observed, self.policy.rules.used, self);
         let facts = PacketFacts {
             observed: &observed,
@@ -176,6 +182,10 @@ impl<P: PacketRead> Effects for HostEffects<'_, '_, P> {
     fn asked(&mut self) -> Asked {
         let notes = self.rules.notes.borrow();
         is_asked(&self.observed.asked, self.rules.now.get(), |key| notes.get(key).copied())
+    }
+
+    fn claim(&mut self) -> Claim {
+        if self.observed.has_ports() { self.rules.claim.get() } else { Claim::Neither }
     }
 
     fn ban(&mut self, seconds: u32, now: u64) {

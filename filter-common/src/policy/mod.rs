@@ -1,6 +1,7 @@
 //! What rules decide by: pure functions of a state, the time and a packet.
 
 pub mod asked;
+pub mod claimed;
 pub mod classifier;
 pub mod facts;
 pub mod handed;

@@ -8,7 +8,10 @@
 //! apart. Fields that are not in use keep what they had; nobody asks for them.
 
 use super::asked::{self, AskedKey};
-use super::classifier::field::{ABSENT, ASKED, DEFENDS, FIELDS, Field, KEYS, PAYLOAD, shape_v4, shape_v6};
+use super::claimed::{NOT_NOTED, NOTED};
+use super::classifier::field::{
+    ABSENT, ASKED, CLAIMED, DEFENDS, FIELDS, Field, KEYS, PAYLOAD, shape_v4, shape_v6,
+};
 use super::seen::{self, Seen};
 use crate::keys::{AddressV4, AddressV6};
 use crate::parse::{Fragment, Headers, L4Kind, PacketRead, ether_type, protocol};
@@ -58,6 +61,12 @@ pub struct Observed {
     pub values: [u32; FIELDS],
     /// Where a defence wants it: the offset of the IP header in the lower half, that of what is behind it in the upper.
     pub headers: u32,
+    /// Where sockets are asked for: the ports, as in the header.
+    pub ports: u32,
+    /// Likewise, the number of the [`L4Kind`]: that of none where there are no ports.
+    pub transport: u32,
+    /// Explicit padding.
+    pub reserved: u32,
     /// What it answers.
     pub asked: AskedKey,
 }
@@ -65,7 +74,7 @@ pub struct Observed {
 /// The offset of what is not there.
 pub const NO_PAYLOAD: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Observed>() == 48 + 24 + FIELDS * 4 + 4 + size_of::<AskedKey>());
+const _: () = assert!(size_of::<Observed>() == 48 + 24 + FIELDS * 4 + 16 + size_of::<AskedKey>());
 
 /// The parts of an IP header that differ between families.
 pub trait Family: Copy {
@@ -229,6 +238,9 @@ impl Observed {
         end: 0,
         values: [ABSENT; FIELDS],
         headers: 0,
+        ports: 0,
+        transport: 0,
+        reserved: 0,
         asked: AskedKey::NONE,
     };
 
@@ -258,6 +270,19 @@ impl Observed {
         }
     }
 
+    /// Whether there are ports that a socket can have; where sockets are asked for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_ports(&self) -> bool {
+        self.transport != L4Kind::None as u32
+    }
+
+    /// Takes whether it is settled that it is not unclaimed, where rules look at that: as what has no ports is, and what is noted.
+    #[inline(always)]
+    pub fn settle(&mut self, is_settled: bool) {
+        self.set(Field::Claim, u32::from(if is_settled { NOTED } else { NOT_NOTED }));
+    }
+
     /// Takes what a frame without IP says of the fields in `used`.
     #[inline(always)]
     pub fn frame<P: PacketRead>(&mut self, packet: &P, used: u32) {
@@ -265,6 +290,9 @@ impl Observed {
         self.payload = NO_PAYLOAD;
         if used & ASKED != 0 {
             self.asked = AskedKey::NONE;
+        }
+        if used & CLAIMED != 0 {
+            self.transport = L4Kind::None as u32;
         }
         for field in Field::ALL {
             if used & field.bit() != 0 {
@@ -279,17 +307,21 @@ impl Observed {
     #[inline(always)]
     pub fn packet<P: PacketRead, A: Family>(&mut self, packet: &P, headers: &Headers<A>, used: u32) {
         self.family = A::NUMBER;
-        if used & (KEYS | Field::Source.bit()) != 0 {
+        if used & (KEYS | CLAIMED | Field::Source.bit()) != 0 {
             self.source = headers.addresses.source.words();
         }
-        if used & (KEYS | Field::Destination.bit()) != 0 {
+        if used & (KEYS | CLAIMED | Field::Destination.bit()) != 0 {
             self.destination = headers.addresses.destination.words();
         }
         if used & KEYS != 0 {
             self.protocol = headers.protocol.into();
             self.port = headers.l4.ports().destination.into();
         }
-        if used & DEFENDS != 0 {
+        if used & CLAIMED != 0 {
+            self.ports = headers.l4.port_word();
+            self.transport = headers.l4.kind as u32;
+        }
+        if used & (DEFENDS | CLAIMED) != 0 {
             self.headers = headers.layers.transport << 16 | headers.layers.network & 0xffff;
         }
         let seen = Seen::of(packet, headers, used);

@@ -141,6 +141,12 @@ impl PolicyTables {
         self.rules.used & super::classifier::field::ASKED != 0
     }
 
+    /// Whether rules ask for sockets of this host.
+    #[must_use]
+    pub const fn claims(&self) -> bool {
+        self.rules.used & super::classifier::field::CLAIMED != 0
+    }
+
     /// Whether there is anything that a packet can meet.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

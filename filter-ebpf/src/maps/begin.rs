@@ -11,7 +11,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use filter_common::keys::AddressV4;
 use filter_common::parse::{Headers, PacketRead as _};
-use filter_common::policy::classifier::field::{Field, address_v4};
+use filter_common::policy::classifier::field::{ABSENT, Field, address_v4};
 use filter_common::policy::classifier::geometry::IntervalTable;
 use filter_common::policy::classifier::intervals;
 use filter_common::policy::classifier::simple::{self, Begun, Counts};
@@ -141,7 +141,9 @@ fn facts<'a, const FRAGS: bool, L: Lines>(
     // Before the other fields, as all waits for this, and nothing for what is read for those.
     let source = class(Field::Source, &rules().source, handed.source());
     let destination = class(Field::Destination, &rules().destination, handed.destination());
-    SeenFacts { packet, seen, lines, geometry: rules(), interface: interface(), source, destination }
+    // Rules that ask for sockets are not simple.
+    let claim = ABSENT;
+    SeenFacts { packet, seen, lines, geometry: rules(), interface: interface(), source, destination, claim }
 }
 
 /// Counts a packet of so many bytes.

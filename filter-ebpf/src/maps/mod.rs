@@ -1,10 +1,13 @@
 //! The maps, private to this module and offered as what the stages ask and the counters need.
 //!
-//! Every map is declared once, here, in [`lines`], [`policy`] or [`syn`], under the name that `filter_common::abi::map` gives it.
+//! Every map is declared once, here, in [`lines`], [`policy`], [`claimed`] or [`syn`], under the name that `filter_common::abi::map` gives it.
 //! The controller makes the lines of a generation, as many as its contents need, and shares them among all interfaces; the
 //! counters are one interface's own.
 
 mod begin;
+mod claimed;
+mod connected;
+mod cookies;
 mod lines;
 mod policy;
 mod search;

@@ -18,11 +18,12 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, PerfEventByteArray};
 use aya_ebpf::programs::XdpContext;
-use filter_common::abi::{BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, SAMPLE_BYTES, SampleHead};
+use filter_common::abi::{AddressKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, SAMPLE_BYTES, SampleHead};
 use filter_common::config::PolicySwitches;
 use filter_common::counters::RuleCounter;
 use filter_common::parse::{Headers, L4Kind};
 use filter_common::policy::asked::{self, Asked, AskedKey, Kind};
+use filter_common::policy::claimed::Claim;
 use filter_common::policy::classifier::field::{ABSENT, ADDRESSES, Field};
 use filter_common::policy::classifier::geometry::IntervalTable;
 use filter_common::policy::classifier::simple::Begun;
@@ -41,7 +42,7 @@ use filter_common::twin::Met;
 
 use super::lines::{KernelLine, geometry, in_lines, loaded};
 use super::search::{rule_dst_v6, rule_src_v6, rule_v4};
-use super::{begin, syn};
+use super::{begin, claimed, connected, syn};
 use crate::packet::XdpPacket;
 use crate::twin;
 
@@ -50,7 +51,7 @@ static RULE_COUNTERS: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1
 #[map]
 static BUCKETS: Array<[u64; WORDS]> = Array::with_max_entries(1, 0);
 #[map]
-static BANS: LruHashMap<BanKey, u64> = LruHashMap::with_max_entries(MAX_BANS, 0);
+static BANS: LruHashMap<AddressKey, u64> = LruHashMap::with_max_entries(MAX_BANS, 0);
 #[map]
 static ASKED: LruHashMap<AskedKey, u64> = LruHashMap::with_max_entries(MAX_ASKED, 0);
 #[map]
@@ -198,7 +199,7 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
         if makes_bare_cookies() && headers.l4.kind == L4Kind::Tcp {
             let offsets = headers.layers.transport << 16 | headers.layers.network & 0xffff;
             let source = headers.addresses.source.words();
-            syn::see_segment::<FRAGS>(self.ctx, headers.l4.flags().into(), source, offsets, A::NUMBER);
+            connected::see_segment::<FRAGS>(self.ctx, headers.l4.flags().into(), source, offsets, A::NUMBER);
         }
     }
 
@@ -262,7 +263,7 @@ impl<const FRAGS: bool> Rules<XdpPacket<'_, FRAGS>> for KernelRules<'_> {
             let Observed { source, headers, family, .. } = scratch.observed;
             let flags = scratch.observed.value(Field::TcpFlags);
             if flags != ABSENT {
-                syn::see_segment::<FRAGS>(self.ctx, flags, source, headers, family);
+                connected::see_segment::<FRAGS>(self.ctx, flags, source, headers, family);
             }
         }
         if step == Step::Decided as u32 {
@@ -278,6 +279,8 @@ const _: () = assert!(Step::Over as u32 == 0);
 const NEXT: u32 = Step::Next as u32;
 const WAS_ASKED: u32 = Asked::Yes as u32;
 const WAS_NOT_ASKED: u32 = Asked::No as u32;
+const CLAIMED: u32 = Claim::Yes as u32;
+const UNCLAIMED: u32 = Claim::No as u32;
 /// What [`first_rule`] says in place of a [`Step`] where IPv6 addresses have to be searched for.
 const SEARCH: u32 = Step::Defend as u32 + 1;
 
@@ -285,7 +288,7 @@ const SEARCH: u32 = Step::Defend as u32 + 1;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
-    let key = BanKey { address: [first, last], family: family.into() };
+    let key = AddressKey { address: [first, last], family: family.into() };
     let Some(until) = BANS.get_ptr(key) else { return 0 };
     // SAFETY: a value of the map, aligned; another CPU may replace it, as one word.
     let until = unsafe { core::ptr::read_volatile(until) };
@@ -350,6 +353,7 @@ steps! {
 #[inline(always)]
 fn find<L: Lines>(lines: &L, scratch: &mut Scratch) -> u32 {
     scratch.walk.begin();
+    claimed::recall(&mut scratch.observed);
     let is_v6 = scratch.observed.family == family::V6;
     if rules().used & ADDRESSES != 0 && rules().has_intervals() && !is_v6 {
         // First, as nothing waits for what is read for the other fields, and all waits for this.
@@ -491,6 +495,16 @@ impl AddressClass for ClassesV6 {
     }
 }
 
+/// Charges a packet to a limit; whether it is over it.
+#[inline(always)]
+pub(super) fn is_over<L: Lines>(lines: &L, limit: u32, now: u64, observed: &Observed) -> bool {
+    let is_over = limits::is_over(lines, policy!(limits), limit, &KernelCells, now, observed);
+    if twin::IS_TWIN && !is_over {
+        twin::mark(Met::WithinLimit);
+    }
+    is_over
+}
+
 /// What rules do.
 pub(super) struct KernelEffects<'a, const FRAGS: bool, L> {
     pub(super) ctx: &'a XdpContext,
@@ -519,11 +533,7 @@ impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
 
     #[inline(always)]
     fn is_over(&mut self, limit: u32, now: u64) -> bool {
-        let is_over = limits::is_over(self.lines, policy!(limits), limit, &KernelCells, now, self.observed);
-        if twin::IS_TWIN && !is_over {
-            twin::mark(Met::WithinLimit);
-        }
-        is_over
+        is_over(self.lines, limit, now, self.observed)
     }
 
     #[inline(always)]
@@ -541,8 +551,17 @@ impl<const FRAGS: bool, L: Lines> Effects for KernelEffects<'_, FRAGS, L> {
     }
 
     #[inline(always)]
+    fn claim(&mut self) -> Claim {
+        match claimed::claim_of(self.ctx.ctx) {
+            CLAIMED => Claim::Yes,
+            UNCLAIMED => Claim::No,
+            _ => Claim::Neither,
+        }
+    }
+
+    #[inline(always)]
     fn ban(&mut self, seconds: u32, now: u64) {
-        let key = BanKey { address: self.observed.source, family: self.observed.family.into() };
+        let key = AddressKey { address: self.observed.source, family: self.observed.family.into() };
         let until = now.wrapping_add(u64::from(seconds).wrapping_mul(1_000_000_000));
         // It fails only where the kernel has no free element at hand: the next packet bans then.
         let _ = BANS.insert(key, until, 0);

@@ -19,6 +19,7 @@ pub mod error;
 mod explain;
 mod export;
 mod extract;
+mod forwarding;
 pub mod guards;
 mod handlers;
 mod pace;

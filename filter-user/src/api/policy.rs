@@ -285,7 +285,9 @@ pub(super) fn read(file: &str, text: &str) -> Result<Checked, ApiError> {
 
 fn drawn(checked: &Checked) -> Vec<String> {
     let own = checked.warnings.iter().map(|warning| warning.render(Drawing::Plain));
-    own.chain(super::syncookies::obstacle(&checked.policy)).collect()
+    let of_host =
+        [super::syncookies::obstacle(&checked.policy), super::forwarding::obstacle(&checked.policy)];
+    own.chain(of_host.into_iter().flatten()).collect()
 }
 
 fn trial(time: Duration) -> Result<Duration, ApiError> {

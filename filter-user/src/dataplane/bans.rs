@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use filter_common::abi::{BanKey, MAX_BANS, map};
+use filter_common::abi::{AddressKey, MAX_BANS, map};
 use filter_common::policy::observed::family;
 
 use super::clock::Clock;
@@ -26,7 +26,7 @@ pub struct Ban {
     pub until: SystemTime,
 }
 
-pub(super) type Bans = HashMap<MapData, BanKey, u64>;
+pub(super) type Bans = HashMap<MapData, AddressKey, u64>;
 
 impl Dataplane {
     /// The sources that are banned now, the one whose ban ends soonest first.
@@ -67,7 +67,7 @@ pub(super) fn open(path: &Path) -> Result<Option<Bans>, DataplaneError> {
 }
 
 /// Keys and ends of the bans that are not over.
-pub(super) fn now_banned(bans: &Bans) -> Result<Vec<(BanKey, u64)>, DataplaneError> {
+pub(super) fn now_banned(bans: &Bans) -> Result<Vec<(AddressKey, u64)>, DataplaneError> {
     let found = read(bans)?.into_iter();
     Ok(found.map(|(address, until_ns)| (key_of(address), until_ns)).collect())
 }
@@ -88,7 +88,7 @@ fn read(bans: &Bans) -> Result<Vec<(IpAddr, u64)>, DataplaneError> {
     Ok(found)
 }
 
-fn lift(bans: &mut Bans, key: &BanKey, clock: &Clock) -> Result<bool, DataplaneError> {
+fn lift(bans: &mut Bans, key: &AddressKey, clock: &Clock) -> Result<bool, DataplaneError> {
     let until_ns = match bans.get(key, 0) {
         Err(MapError::KeyNotFound) => return Ok(false),
         until_ns => until_ns.map_err(DataplaneError::map(map::BANS))?,
@@ -101,14 +101,15 @@ fn lift(bans: &mut Bans, key: &BanKey, clock: &Clock) -> Result<bool, DataplaneE
     Ok(!clock.is_over(until_ns))
 }
 
-fn key_of(address: IpAddr) -> BanKey {
+/// The key of an address.
+pub(super) fn key_of(address: IpAddr) -> AddressKey {
     match address {
         IpAddr::V4(address) => {
-            BanKey { address: [u64::from(address.to_bits()), 0], family: family::V4.into() }
+            AddressKey { address: [u64::from(address.to_bits()), 0], family: family::V4.into() }
         }
         IpAddr::V6(address) => {
             let [first, last] = halves(address);
-            BanKey { address: [first, last], family: family::V6.into() }
+            AddressKey { address: [first, last], family: family::V6.into() }
         }
     }
 }
@@ -120,7 +121,7 @@ const fn halves(address: Ipv6Addr) -> [u64; 2] {
 }
 
 /// None of a key that no program writes.
-fn address_of(key: &BanKey) -> Option<IpAddr> {
+fn address_of(key: &AddressKey) -> Option<IpAddr> {
     let [first, last] = key.address;
     match u32::try_from(key.family).ok()? {
         family::V4 => Some(Ipv4Addr::from_bits(u32::try_from(first).ok()?).into()),
@@ -140,6 +141,6 @@ mod tests {
             assert_eq!(address_of(&key_of(address)), Some(address));
         }
         assert_eq!(key_of([192, 0, 2, 1].into()).address, [0xc000_0201, 0]);
-        assert_eq!(address_of(&BanKey { address: [1, 0], family: 0 }), None);
+        assert_eq!(address_of(&AddressKey { address: [1, 0], family: 0 }), None);
     }
 }

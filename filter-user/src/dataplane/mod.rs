@@ -19,6 +19,7 @@ mod kernel_tables;
 mod link;
 mod mapping;
 mod netlink;
+mod own;
 mod parallel;
 mod pins;
 mod policy;
@@ -50,6 +51,7 @@ pub use clock::Clock;
 pub use error::DataplaneError;
 pub use events::LinkEvents;
 pub use kernel_tables::KernelTables;
+pub use own::forwarded;
 pub use report::{InterfaceReport, Place, Reading};
 pub use samples::{Listener, Sample, Samples, interface_names};
 pub use twin::{At, MAX_FRAME, Said, Twin, TwinMaps, TwinParts, TwinReading, TwinState};
@@ -390,6 +392,7 @@ impl Dataplane {
         pin_value(map::INTERFACE, &pins.meta(), meta)?;
         if let Some(policy) = &generation.policy {
             asked::ensure(&self.pins, policy, std::iter::once((interface.index, &*interface.name)))?;
+            own::ensure(&self.pins, policy)?;
         }
         let link = loaded.attach(&interface.name, interface.index, mode)?;
         let path = pins.link();

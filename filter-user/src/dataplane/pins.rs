@@ -98,6 +98,10 @@ impl Pins {
         self.root.join(map::WATCHED)
     }
 
+    pub(super) fn own_addresses(&self) -> PathBuf {
+        self.root.join(map::OWN_ADDRESSES)
+    }
+
     pub(super) fn syn_gates(&self) -> PathBuf {
         self.root.join(map::SYN_GATES)
     }
@@ -111,8 +115,15 @@ impl Pins {
     }
 
     /// Maps that all interfaces share beside the notes of what has left, which are there where a policy wanted them.
-    fn shared(&self) -> [PathBuf; 5] {
-        [self.bans(), self.samples(), self.syn_gates(), self.syn_secrets(), self.verified()]
+    fn shared(&self) -> [PathBuf; 6] {
+        [
+            self.bans(),
+            self.samples(),
+            self.own_addresses(),
+            self.syn_gates(),
+            self.syn_secrets(),
+            self.verified(),
+        ]
     }
 
     pub(super) fn generation(&self, number: u32) -> GenerationPins {

@@ -12,11 +12,13 @@ use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::generated::bpf_map_type;
 use aya_obj::programs::XdpAttachType;
 use filter_common::abi::{
-    BanKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, POLICY_GLOBAL, PROGRAM, PROGRAM_FRAGS,
-    RULE_SLOTS, RULES_GLOBAL, SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS, map,
+    AddressKey, GEOMETRY_GLOBAL, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, MAX_OWN_ADDRESSES, POLICY_GLOBAL,
+    PROGRAM, PROGRAM_FRAGS, RULE_SLOTS, RULES_GLOBAL, SWITCHES_GLOBAL, TRIAL_PROGRAM, TRIAL_PROGRAM_FRAGS,
+    map,
 };
 use filter_common::config::{PolicySwitches, Switches};
 use filter_common::policy::asked::{AskedKey, WATCHED_WORDS};
+use filter_common::policy::claimed;
 use filter_common::policy::classifier::RulesGeometry;
 use filter_common::policy::syn;
 use filter_common::policy::tables::PolicyTables;
@@ -48,13 +50,17 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
         made.pin(&path).map_err(|source| DataplaneError::Pin { path, source })
     };
     if policy.switches.bans != 0 {
-        pin(map::BANS, pins.bans(), bpf_map_type::BPF_MAP_TYPE_LRU_HASH, [BAN_KEY, 8, MAX_BANS])?;
+        pin(map::BANS, pins.bans(), bpf_map_type::BPF_MAP_TYPE_LRU_HASH, [ADDRESS_KEY, 8, MAX_BANS])?;
     }
     if policy.asks() {
         let hash = bpf_map_type::BPF_MAP_TYPE_LRU_HASH;
         pin(map::ASKED, pins.asked(), hash, [ASKED_KEY, 8, MAX_ASKED])?;
         pin(map::ASKED_HOSTS, pins.asked_hosts(), hash, [ASKED_KEY, 8, MAX_ASKED_HOSTS])?;
         pin(map::WATCHED, pins.watched(), bpf_map_type::BPF_MAP_TYPE_ARRAY, [4, 8, WATCHED_WORDS])?;
+    }
+    if policy.claims() {
+        let hash = bpf_map_type::BPF_MAP_TYPE_HASH;
+        pin(map::OWN_ADDRESSES, pins.own_addresses(), hash, [ADDRESS_KEY, 4, MAX_OWN_ADDRESSES])?;
     }
     if policy.switches.defences != 0 {
         let array = bpf_map_type::BPF_MAP_TYPE_ARRAY;
@@ -73,9 +79,9 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
     Ok(())
 }
 
-/// Bytes of a key of the bans.
+/// Bytes of a key that is an address.
 #[expect(clippy::cast_possible_truncation, reason = "24")]
-const BAN_KEY: u32 = size_of::<BanKey>() as u32;
+const ADDRESS_KEY: u32 = size_of::<AddressKey>() as u32;
 
 /// Bytes of a key of what was asked.
 #[expect(clippy::cast_possible_truncation, reason = "24")]
@@ -153,6 +159,15 @@ pub(super) fn load(
             .map_pin_path(map::ASKED_HOSTS, &hosts);
     } else {
         loader.map_max_entries(map::ASKED, 1).map_max_entries(map::ASKED_HOSTS, 1);
+    }
+    let own_addresses = pins.own_addresses();
+    if policy.is_some_and(PolicyTables::claims) {
+        loader
+            .map_max_entries(map::CLAIMED, claimed::LINES)
+            .map_max_entries(map::OWN_ADDRESSES, MAX_OWN_ADDRESSES)
+            .map_pin_path(map::OWN_ADDRESSES, &own_addresses);
+    } else {
+        loader.map_max_entries(map::OWN_ADDRESSES, 1);
     }
     let (gates, secret, verified) = (pins.syn_gates(), pins.syn_secrets(), pins.verified());
     if own.defences == 0 {

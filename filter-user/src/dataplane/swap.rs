@@ -18,7 +18,7 @@ use super::program::{self, Loaded};
 use super::report::{InterfaceReport, runs};
 use super::trial::{self, Trial, is_program};
 use super::values::{read_value, write_value};
-use super::{DataplaneError, asked, connections, parallel};
+use super::{DataplaneError, asked, connections, own, parallel};
 
 /// A generation whose programs are loaded, and run nowhere yet. Dropped without [`Self::swap`], it leaves nothing.
 pub(super) struct Prepared<'a> {
@@ -107,6 +107,7 @@ impl<'a> Prepared<'a> {
         if let Some(policy) = &generation.policy {
             let here = interfaces.iter().filter_map(|report| Some((report.ifindex, report.name.as_deref()?)));
             asked::ensure(pins, policy, here)?;
+            own::ensure(pins, policy)?;
         }
         let load = |report: &InterfaceReport| {
             let index = report.ifindex;

@@ -8,6 +8,7 @@
 
 mod maps;
 mod notes;
+mod sockets;
 
 use std::mem::offset_of;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ use crate::object::{self, Global, specialise};
 use crate::tables::{Contents, TableError, draft};
 use maps::{MAPS, Origin};
 use notes::TwinNotes;
+use sockets::CapturedSockets;
 
 /// The longest frame that a twin is asked about: 9,000 bytes of a packet behind an Ethernet header and four tags.
 pub const MAX_FRAME: usize = 9_000 + 14 + 4 * 4;
@@ -116,6 +118,10 @@ impl TwinParts {
 
     fn asks(&self) -> bool {
         self.policy.as_ref().is_some_and(|policy| policy.asks())
+    }
+
+    fn claims(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.claims())
     }
 
     fn bucket_lines(&self) -> u32 {
@@ -241,6 +247,7 @@ impl TwinMaps {
             TwinState::Fresh => TwinNotes::of(parts.policy.as_deref()),
             TwinState::AsNow => None,
         };
+        let sockets = (parts.state == TwinState::Fresh && parts.claims()).then(CapturedSockets::default);
         let makes_cookies = syncookies::setting().map_or(true, |setting| setting != Setting::Never);
         Ok(Twin {
             ebpf,
@@ -251,6 +258,7 @@ impl TwinMaps {
             first_ns: None,
             now_ns: begun_ns,
             notes,
+            sockets,
             short,
             bytes,
         })
@@ -309,6 +317,8 @@ pub struct Twin {
     now_ns: u64,
     /// What its packets show of who asked whom; none where rules do not ask, or what this host asked for is known.
     notes: Option<TwinNotes>,
+    /// What they show of sockets; none where rules do not ask for them, or this host's own are meant.
+    sockets: Option<CapturedSockets>,
     /// What it counted of frames that no program is run on.
     short: Counters,
     bytes: u64,
@@ -322,6 +332,7 @@ const NOW: usize = offset_of!(TwinCell, now_ns) / 8;
 const REASON_AND_SET: usize = offset_of!(TwinCell, reason) / 8;
 const INTERFACE_AND_RULE: usize = offset_of!(TwinCell, interface) / 8;
 const MET: usize = offset_of!(TwinCell, met) / 8;
+const CLAIM: usize = offset_of!(TwinCell, claim) / 8;
 const MEETINGS: usize = offset_of!(TwinCell, meetings) / 8;
 
 const _: () = assert!(offset_of!(TwinCell, set) == REASON_AND_SET * 8 + 4);
@@ -351,7 +362,10 @@ impl Twin {
     }
 
     fn note(&mut self, frame: &[u8]) -> Result<(), DataplaneError> {
-        let Self { notes, ebpf, now_ns, .. } = self;
+        let Self { notes, sockets, ebpf, now_ns, .. } = self;
+        if let Some(sockets) = sockets {
+            sockets.see(frame);
+        }
         notes.as_mut().map_or(Ok(()), |notes| notes.note(ebpf, frame, *now_ns))
     }
 
@@ -365,6 +379,8 @@ impl Twin {
         self.store(REASON_AND_SET, word(UNDECIDED, 0));
         self.store(INTERFACE_AND_RULE, word(0, NO_RULE));
         self.store(MET, word(0, u32::from(self.makes_cookies)));
+        let claim = self.sockets.as_ref().map_or(0, |sockets| 1 + sockets.claim(frame) as u32);
+        self.store(CLAIM, word(claim, 0));
         if let (true, Err(error)) = (frame.len() < LEAST_RUN, parse(&frame)) {
             self.short.count(error.reason(), frame.len() as u64);
             return Ok(Said { reason: error.reason(), set: 0, rule: None, interface: 0 });

@@ -97,6 +97,11 @@ impl Dataplane {
         {
             warn!(%error, "cannot see to it that what leaves is noted");
         }
+        if self.lock.is_some()
+            && let Err(error) = self.see_to_own_addresses()
+        {
+            warn!(%error, "cannot see to it that programs know the addresses of this host");
+        }
         let mut lost = Vec::new();
         for (index, held) in &self.held {
             if held.state()?.ifindex == 0 {

@@ -40,6 +40,14 @@ pub(super) async fn look() -> Result<Vec<Guarded>, GuardError> {
     Ok(guarded)
 }
 
+/// Every address on an interface of this host.
+pub(super) async fn own_addresses() -> Result<Vec<IpAddr>, GuardError> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| GuardError::Socket { source })?;
+    tokio::spawn(connection);
+    Ok(addresses(&handle).await?.into_iter().map(|(address, _)| address).collect())
+}
+
 fn push(guarded: &mut Vec<Guarded>, address: IpAddr, why: Why) {
     let one = Guarded { prefix: address.into(), why, session: None };
     if is_remote(address) && !guarded.contains(&one) {

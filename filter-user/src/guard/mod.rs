@@ -137,6 +137,18 @@ pub fn look(api_peer: Option<u32>) -> Result<Vec<Guarded>, GuardError> {
     Ok(guarded)
 }
 
+/// Every address of this host, seen from the calling thread's network namespace.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn own_addresses() -> Result<Vec<IpAddr>, GuardError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|source| GuardError::Socket { source })?;
+    runtime.block_on(host::own_addresses())
+}
+
 /// An address as packets carry it: of an IPv4 connection on an IPv6 socket, the IPv4 one.
 fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())

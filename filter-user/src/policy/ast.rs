@@ -141,6 +141,8 @@ pub enum Test {
     ExtensionHeader(ExtensionHeaders),
     /// It answers something that this host has not sent; negated, something that it has. What answers nothing has neither.
     Unasked,
+    /// It is for an address of this host, and no socket takes it; negated, one does. What is no socket's matter has neither.
+    Unclaimed,
     /// Bytes of the payload: behind the header of TCP and UDP, for other protocols behind the IP headers.
     Payload(Payload),
     /// Chance, drawn for each packet.
@@ -181,13 +183,14 @@ pub enum Field {
     Fragment,
     ExtensionHeader,
     Unasked,
+    Unclaimed,
     Payload,
     Probability,
 }
 
 impl Field {
     /// Every field, in order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Interface,
         Self::EtherSource,
         Self::EtherDestination,
@@ -209,6 +212,7 @@ impl Field {
         Self::Fragment,
         Self::ExtensionHeader,
         Self::Unasked,
+        Self::Unclaimed,
         Self::Payload,
         Self::Probability,
     ];
@@ -253,6 +257,7 @@ impl Field {
             Self::Fragment => "fragment",
             Self::ExtensionHeader => "exthdr",
             Self::Unasked => "unasked",
+            Self::Unclaimed => "unclaimed",
             Self::Payload => "payload",
             Self::Probability => "probability",
         }
@@ -260,6 +265,16 @@ impl Field {
 }
 
 impl Test {
+    /// What looks at a field that has no values but that it holds or does not.
+    #[must_use]
+    pub const fn of_bare(field: Field) -> Option<Self> {
+        match field {
+            Field::Unasked => Some(Self::Unasked),
+            Field::Unclaimed => Some(Self::Unclaimed),
+            _ => None,
+        }
+    }
+
     /// What it looks at.
     #[must_use]
     pub const fn field(&self) -> Field {
@@ -285,6 +300,7 @@ impl Test {
             Self::Fragment(_) => Field::Fragment,
             Self::ExtensionHeader(_) => Field::ExtensionHeader,
             Self::Unasked => Field::Unasked,
+            Self::Unclaimed => Field::Unclaimed,
             Self::Payload(_) => Field::Payload,
             Self::Probability(_) => Field::Probability,
         }

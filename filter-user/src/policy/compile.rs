@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use filter_common::keys::{PrefixV4, PrefixV6};
 use filter_common::parse::Fragment;
+use filter_common::policy::claimed::NOT_NOTED;
 use filter_common::policy::classifier::addresses::AddressGroup;
 use filter_common::policy::classifier::field::{Field as Fact, shape_v4, shape_v6};
 use filter_common::policy::classifier::record::{self, PayloadTest};
@@ -185,6 +186,14 @@ impl<N: Names> Planner<'_, N> {
             Test::Unasked => {
                 spec.asked = Some(negated);
                 return Ok(());
+            }
+            Test::Unclaimed => {
+                spec.claimed = Some(negated);
+                if negated {
+                    return Ok(());
+                }
+                // What is known not to be unclaimed is none of the rule's candidates.
+                (Fact::Claim, Values::new([(NOT_NOTED, NOT_NOTED)], false))
             }
             Test::Probability(part) => {
                 let hits = part.of_u32();

@@ -99,6 +99,7 @@ impl Domain {
                 let protocols = [ICMP, TCP, UDP, ICMPV6].map(|protocol| (protocol, protocol));
                 Self { protocols: Ranges::new(protocols), ..Self::families(IP) }
             }
+            Test::Unclaimed => Self::with_ports(&[TCP, UDP]),
             Test::Payload(payload) => Self {
                 payload: u16::try_from(payload.end()).unwrap_or(u16::MAX),
                 protocols: Ranges::up_to(u8::MAX),

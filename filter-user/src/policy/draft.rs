@@ -92,6 +92,7 @@ impl Draft {
             Field::SourcePort | Field::DestinationPort => "to match any of several, write `{53, 8000-8100}`",
             Field::TcpFlags => "write all flags in one: `flags syn/syn,ack`",
             Field::Unasked => "`asked` and `unasked` exclude each other",
+            Field::Unclaimed => "`claimed` and `unclaimed` exclude each other",
             Field::Payload | Field::Probability => "write two rules",
             _ => "to match any of several values, write them in braces",
         };

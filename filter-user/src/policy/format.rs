@@ -231,6 +231,7 @@ fn write_match(condition: &Match, out: &mut Formatter<'_>) -> fmt::Result {
             write_bits(headers.bits(), &names::EXTENSION_HEADERS, out)
         }
         Test::Unasked => out.write_str(if condition.negated { "asked" } else { words }),
+        Test::Unclaimed => out.write_str(if condition.negated { "claimed" } else { words }),
         Test::Payload(payload) => write!(out, "{words} at {} {not}{payload}", payload.offset()),
         Test::Probability(ratio) => write!(out, "{words} {not}{ratio}"),
     }

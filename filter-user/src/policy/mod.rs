@@ -185,6 +185,12 @@ impl Policy {
         self.rules.iter().any(|rule| rule.matches.get(Field::Unasked).is_some())
     }
 
+    /// Whether a rule wants to know what sockets this host has.
+    #[must_use]
+    pub fn claims(&self) -> bool {
+        self.rules.iter().any(|rule| rule.matches.get(Field::Unclaimed).is_some())
+    }
+
     /// Every use of a set, in the order of the rules.
     pub fn sets_used(&self) -> impl Iterator<Item = SetUse<'_>> {
         self.rules.iter().enumerate().flat_map(|(rule, content)| {

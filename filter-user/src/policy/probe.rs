@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use filter_common::config::Switches;
 use filter_common::pipeline::decide;
+use filter_common::policy::claimed::Claim;
 use filter_common::policy::host::HostRules;
 use filter_common::policy::tables::PolicyTables;
 use filter_common::table::memory::{LineCell, zeroed};
@@ -56,6 +57,8 @@ impl Probe {
                 let rules = HostRules::new(policy, lines, geometry, interface);
                 rules.everybody_is_verified.set(true);
                 rules.random.set(u32::MAX);
+                // Those who are asked about have connections, or find somebody who listens.
+                rules.claim.set(Claim::Yes);
                 decide(&frame, &lists, &switches, &rules).reason
             }
             None => decide(&frame, &lists, switches, &filter_common::stages::rules::NoRules).reason,

@@ -24,7 +24,7 @@ macro_rules! shipped {
     };
 }
 
-shipped!("malformed" "bogons" "reflection" "fragments" "syn" "icmp");
+shipped!("malformed" "bogons" "reflection" "fragments" "syn" "icmp" "strays");
 
 /// A profile.
 #[derive(Clone, Debug, PartialEq, Eq)]

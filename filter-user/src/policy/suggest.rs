@@ -41,6 +41,8 @@ const FOREIGN: &[(&str, &str)] = &[
     ("prob", "probability"),
     ("unsolicited", "unasked"),
     ("solicited", "asked"),
+    ("socketless", "unclaimed"),
+    ("socket", "claimed"),
     ("comment", "name"),
 ];
 

@@ -8,6 +8,7 @@ mod plain;
 mod text;
 
 use std::collections::BTreeSet;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,11 +17,13 @@ use filter_common::abi::map;
 use filter_common::config::Switches;
 use filter_common::counters::{Counter, RuleCounter};
 use filter_common::pipeline::decide;
+use filter_common::policy::claimed::Claim;
 use filter_common::policy::classifier::RulesGeometry;
 use filter_common::policy::host::HostRules;
 use filter_common::table::memory::zeroed;
 use filter_common::table::{Draft, FlatTables, Room, Writer};
 use filter_common::verdict::{Reason, Stage};
+use filter_user::guard::own_addresses;
 use filter_user::interface::InterfaceMode::Native;
 use filter_user::tables::{Contents, OnTrial};
 use harness::filter::INTERFACE;
@@ -29,7 +32,7 @@ use harness::{Attached, Names, Sandbox, contract};
 use rand::prelude::*;
 
 use self::packets::{Packet, packet};
-use self::plain::Plain;
+use self::plain::{Plain, Sockets};
 use self::text::Part;
 
 /// Frames that each policy meets.
@@ -44,6 +47,9 @@ type Met = (Reason, Vec<u32>);
 struct Rig {
     attached: Attached,
     names: Names,
+    sockets: Sockets,
+    /// What they say: held until the end.
+    _held: (TcpListener, UdpSocket),
     seen: [u64; Reason::ALL.len()],
     /// Whether walks of IPv4 could begin with the function for few simple rules (`true`), and with that for more.
     began: BTreeSet<bool>,
@@ -57,7 +63,24 @@ impl Rig {
         names.sets.insert("monitoring".to_owned(), nets(["10.0.0.0/8", "2001:db8:1::/48"]));
         names.sets.insert("a".to_owned(), nets(["192.0.2.0/25", "2001:db8::/33"]));
         names.interfaces.insert(INTERFACE.to_owned(), attached.report.ifindex);
-        Ok(Self { attached, names, seen: [0; Reason::ALL.len()], began: BTreeSet::new() })
+        for (prefix, family) in [("192.0.2.7/32", "-4"), ("2001:db8::1/128", "-6")] {
+            attached.inside.run("ip", &[family, "address", "add", prefix, "dev", "lo"])?;
+        }
+        let ports @ (tcp, udp) = (443, 53);
+        let (own, held) = attached.inside.in_ns(|| {
+            let any = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+            let held = (TcpListener::bind(any(ports.0))?, UdpSocket::bind(any(ports.1))?);
+            Ok::<_, anyhow::Error>((own_addresses()?, held))
+        })?;
+        let sockets = Sockets { own, udp, tcp };
+        Ok(Self {
+            attached,
+            names,
+            sockets,
+            _held: held,
+            seen: [0; Reason::ALL.len()],
+            began: BTreeSet::new(),
+        })
     }
 
     /// Those of a policy before this one do not count.
@@ -107,11 +130,12 @@ impl Rig {
             self.attached
                 .apply_tables(tables.clone(), &lists.contents(), OnTrial::Ends)
                 .with_context(what)?;
-            let Some(kernel) = self.in_kernel(rules, &packets).with_context(what)? else { continue };
+            let met = self.attached.inside.in_ns(|| self.in_kernel(rules, &packets));
+            let Some(kernel) = met.with_context(what)? else { continue };
             let mut contents = lists.contents();
             contents.set_policy(tables);
-            let host = on_host(&contents, &packets)?;
-            let mut plain = Plain::new(&policy, &self.names, &lists);
+            let host = on_host(&contents, &packets, &self.sockets)?;
+            let mut plain = Plain::new(&policy, &self.names, &lists, &self.sockets);
             for ((packet, kernel), host) in packets.iter().zip(kernel).zip(host) {
                 let plain = plain.meet(packet);
                 if kernel != plain || host != plain {
@@ -140,7 +164,7 @@ fn counted(before: &[RuleCounter], after: &[RuleCounter], bytes: usize) -> Resul
 }
 
 /// The same frames through the host's walk, at a time that stands still.
-fn on_host(contents: &Contents, packets: &[Packet]) -> Result<Vec<Met>> {
+fn on_host(contents: &Contents, packets: &[Packet], sockets: &Sockets) -> Result<Vec<Met>> {
     let policy = contents.policy().context("a policy was set")?;
     let draft =
         Draft::new(contents, Room::USUAL, 1, 1 << 30).map_err(|error| anyhow::anyhow!("{error:?}"))?;
@@ -156,6 +180,8 @@ fn on_host(contents: &Contents, packets: &[Packet]) -> Result<Vec<Met>> {
         .iter()
         .map(|packet| {
             rules.counted.borrow_mut().clear();
+            let takes = packet.ip.as_ref().and_then(|ip| sockets.take(ip));
+            rules.claim.set(takes.map_or(Claim::Neither, |takes| if takes { Claim::Yes } else { Claim::No }));
             let reason = decide(&packet.frame.as_slice(), &lists, &switches, &rules).reason;
             (reason, rules.counted.borrow().clone())
         })

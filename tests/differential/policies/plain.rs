@@ -31,14 +31,20 @@ pub struct Plain<'a> {
     policy: &'a Policy,
     names: &'a Names,
     lists: &'a contract::Policy,
+    sockets: &'a Sockets,
     owed: HashMap<(usize, Key), u64>,
     banned: HashSet<IpAddr>,
 }
 
 impl<'a> Plain<'a> {
     /// That has seen nothing yet.
-    pub fn new(policy: &'a Policy, names: &'a Names, lists: &'a contract::Policy) -> Self {
-        Self { policy, names, lists, owed: HashMap::new(), banned: HashSet::new() }
+    pub fn new(
+        policy: &'a Policy,
+        names: &'a Names,
+        lists: &'a contract::Policy,
+        sockets: &'a Sockets,
+    ) -> Self {
+        Self { policy, names, lists, sockets, owed: HashMap::new(), banned: HashSet::new() }
     }
 
     /// How a packet ends, and the rules that count it.
@@ -146,6 +152,7 @@ impl<'a> Plain<'a> {
                 headers.bits() & ip.filter(|ip| ip.source.is_ipv6())?.extensions != 0
             }
             Test::Unasked => answers(packet).then_some(true)?,
+            Test::Unclaimed => !self.sockets.take(ip?)?,
             Test::Payload(payload) => {
                 let bytes = ip?.payload.as_ref()?.get(usize::from(payload.offset())..payload.end())?;
                 let mut masked = bytes.iter().zip(payload.mask()).map(|(byte, mask)| byte & mask);
@@ -185,6 +192,28 @@ impl<'a> Plain<'a> {
         }
         *owed += cost;
         false
+    }
+}
+
+/// The sockets of a host: one of UDP that is bound, and one of TCP that listens, at these ports of all its addresses.
+#[derive(Clone, Debug)]
+pub struct Sockets {
+    /// Addresses of the host.
+    pub own: Vec<IpAddr>,
+    pub udp: u16,
+    pub tcp: u16,
+}
+
+impl Sockets {
+    /// Whether one of them takes a packet; `None` where that is no question of it. There are no connections, and no cookies.
+    pub fn take(&self, ip: &Ip) -> Option<bool> {
+        const SYN: u8 = 0x02;
+        const OPENING: u8 = 0x16;
+        let (_, port) = ip.ports.filter(|_| self.own.contains(&ip.destination))?;
+        Some(match ip.flags {
+            None => port == self.udp,
+            Some(flags) => port == self.tcp && flags & OPENING == SYN,
+        })
     }
 }
 

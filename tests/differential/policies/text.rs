@@ -26,7 +26,7 @@ pub fn rules(rng: &mut StdRng, part: Part, count: usize) -> String {
 /// A rule. Some conditions cannot hold together; those are thrown away.
 fn rule(rng: &mut StdRng, part: Part, names_sets: bool) -> String {
     let (actions, conditions) = match part {
-        Part::Whole => (12, 27),
+        Part::Whole => (12, 28),
         Part::Simple => (6, 24),
     };
     loop {
@@ -166,6 +166,7 @@ fn condition(rng: &mut StdRng, kinds: u32, names_sets: bool) -> String {
         23 => format!("exthdr {}", some(rng, word(&EXTENSIONS))),
         24 => payload(rng),
         25 => pick(rng, &["unasked", "asked"]).to_owned(),
+        26 => pick(rng, &["unclaimed", "claimed"]).to_owned(),
         _ => format!("probability {}", pick(rng, &["0", "1", "!= 0", "!= 1"])),
     }
 }

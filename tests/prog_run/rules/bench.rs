@@ -75,6 +75,25 @@ impl Bench {
         Ok((reason, self.counted(frame.len())?))
     }
 
+    /// The same in the namespace of the filter, whose sockets a test run sees then.
+    pub fn run_inside(&mut self, frame: &[u8]) -> Result<(Reason, Vec<usize>)> {
+        let Self { attached, probe, .. } = self;
+        let reason = attached.inside.in_ns(move || probe.reason(frame))?;
+        Ok((reason, self.counted(frame.len())?))
+    }
+
+    /// How a frame ends there, and what was written over it.
+    pub fn answer_inside(&mut self, frame: &[u8]) -> Result<(Reason, Vec<u8>)> {
+        let Self { attached, probe, .. } = self;
+        attached.inside.in_ns(move || probe.answer(frame))
+    }
+
+    /// What was counted so far is of no interest.
+    pub fn forget_counters(&mut self) -> Result<()> {
+        self.before = self.counters()?;
+        Ok(())
+    }
+
     fn counted(&mut self, bytes: usize) -> Result<Vec<usize>> {
         let after = self.counters()?;
         let before = std::mem::replace(&mut self.before, after);

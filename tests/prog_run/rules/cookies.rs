@@ -127,7 +127,7 @@ impl Service {
 pub fn everything_at_once_is_verified() -> Result<()> {
     const POLICY: &str = r#"
 default = "drop"
-profiles = ["reflection", "syn", "malformed", "fragments", "bogons", "icmp"]
+profiles = ["reflection", "syn", "malformed", "fragments", "bogons", "icmp", "strays"]
 rules = """
 defend cookie tcp dport {port}
 limit 1k/s burst 20k per source/24 udp dport 103

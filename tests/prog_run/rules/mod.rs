@@ -6,6 +6,7 @@ pub mod addresses;
 pub mod asked;
 pub mod bans;
 pub mod bench;
+pub mod claimed;
 pub mod cookies;
 pub mod decisions;
 pub mod defend;

@@ -83,6 +83,8 @@ fields! {
     EtherSource ether_source
     /// The class of the Ethernet destination.
     EtherDestination ether_destination
+    /// What is noted of whether a socket of this host takes the packet ([`NOTED`](crate::policy::claimed::NOTED)).
+    Claim claim
     /// The class of the IP destination, as [`address_v4`] and [`address_v6`] say; absent without IP.
     Destination destination
     /// The class of the IP source, likewise.
@@ -144,7 +146,10 @@ pub const CHANCE: u32 = 1 << 27;
 /// Set beside the fields' bits where a rule does more than count, drop or pass.
 pub const ELABORATE: u32 = 1 << 26;
 
-const _: () = assert!(FIELDS <= 26);
+/// Set beside the fields' bits where a rule wants to know whether a socket of this host takes a packet.
+pub const CLAIMED: u32 = 1 << 25;
+
+const _: () = assert!(FIELDS <= 25);
 
 /// Classes of an address field below this are of IPv4, those from it on of IPv6.
 pub const V6_CLASSES: u32 = 1024;

@@ -4,7 +4,7 @@
 //! inline assembly): read as the constant that it is declared as, it would be that of no rules, and copied to the stack it
 //! would take more than that has. The verifier knows the bytes of frozen read-only data and prunes what they rule out.
 
-use super::field::{ASKED, CHANCE, DEFENDS, ELABORATE, FIELDS, Field, KEYS, PAYLOAD};
+use super::field::{ASKED, CHANCE, CLAIMED, DEFENDS, ELABORATE, FIELDS, Field, KEYS, PAYLOAD};
 
 /// What a table of classes counts in a line.
 pub const CLASSES_A_LINE: u32 = 32;
@@ -79,7 +79,7 @@ impl IntervalTable {
 #[repr(C)]
 pub struct RulesGeometry {
     /// Which fields rules look at: the bits of [`Field::bit`]; and what else they want of a packet
-    /// ([`PAYLOAD`](super::field::PAYLOAD), [`KEYS`](super::field::KEYS), [`ASKED`](super::field::ASKED)) or of the walk
+    /// ([`PAYLOAD`](super::field::PAYLOAD), [`KEYS`](super::field::KEYS), [`ASKED`](super::field::ASKED), [`CLAIMED`]) or of the walk
     /// ([`CHANCE`](super::field::CHANCE), [`ELABORATE`](super::field::ELABORATE)).
     pub used: u32,
     /// Which of them have [`FieldTable::pairs`].
@@ -130,7 +130,7 @@ impl RulesGeometry {
     #[inline(always)]
     #[must_use]
     pub const fn is_simple(&self) -> bool {
-        self.used & (ELABORATE | PAYLOAD | ASKED | KEYS | DEFENDS | CHANCE) == 0
+        self.used & (ELABORATE | PAYLOAD | ASKED | CLAIMED | KEYS | DEFENDS | CHANCE) == 0
     }
 
     /// That of no rules.

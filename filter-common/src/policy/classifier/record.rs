@@ -21,6 +21,10 @@ pub const PAYLOAD_NEGATED: u32 = 4;
 pub const IS_UNASKED: u32 = 8;
 /// Set where it has to answer something that this host has sent.
 pub const IS_ASKED: u32 = 16;
+/// Set where no socket of this host may take the packet.
+pub const IS_UNCLAIMED: u32 = 32;
+/// Set where one has to.
+pub const IS_CLAIMED: u32 = 64;
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +172,8 @@ pub struct Record {
     pub payload: Option<PayloadTest>,
     /// Whether this host has to have asked for the packet, or not to have.
     pub asked: Option<bool>,
+    /// Whether a socket of this host has to take the packet, or none may.
+    pub claimed: Option<bool>,
     /// What it defends, where it does that.
     pub defence: Option<Defence>,
 }
@@ -185,6 +191,11 @@ impl Record {
             None => 0,
             Some(true) => IS_ASKED,
             Some(false) => IS_UNASKED,
+        };
+        flags |= match self.claimed {
+            None => 0,
+            Some(true) => IS_CLAIMED,
+            Some(false) => IS_UNCLAIMED,
         };
         let (mut compared, mut value, mut mask) = (0, [0; 2], [0; 2]);
         if let Some(payload) = &self.payload {

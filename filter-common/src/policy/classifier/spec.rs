@@ -110,6 +110,8 @@ pub struct RuleSpec {
     pub payload: Option<PayloadTest>,
     /// Whether this host has to have asked for the packet, or not to have; what answers nothing will not do for either.
     pub asked: Option<bool>,
+    /// Whether a socket of this host has to take the packet, or none may; what is no socket's matter will not do for either.
+    pub claimed: Option<bool>,
     /// How many of 2^32 random numbers make the rule hold, where that is left to chance.
     pub chance: Option<u64>,
     /// What becomes of the packet.
@@ -136,6 +138,7 @@ impl RuleSpec {
             destination: None,
             payload: None,
             asked: None,
+            claimed: None,
             chance: None,
             action,
             argument: 0,
@@ -161,6 +164,7 @@ impl RuleSpec {
             chance,
             payload: self.payload,
             asked: self.asked,
+            claimed: self.claimed,
             defence: self.defence,
         })
     }

@@ -15,6 +15,7 @@ use super::field::{ABSENT, Facts, Field, address_v4, address_v6};
 use super::spec::RulesSpec;
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 use crate::policy::asked::Asked;
+use crate::policy::claimed::Claim;
 use crate::table::lines::Lines;
 use crate::table::memory::{LineCell, zeroed};
 
@@ -74,6 +75,7 @@ struct Packet {
     destination: Option<Address>,
     payload: Option<Vec<u8>>,
     asked: Asked,
+    claim: Claim,
 }
 
 impl Packet {
@@ -139,6 +141,7 @@ impl<L: Lines> Facts for PacketFacts<'_, L> {
         icmpv6_code Icmpv6Code
         ttl Ttl
         dscp Dscp
+        claim Claim
         length Length
         source_port SourcePort
         destination_port DestinationPort

@@ -6,11 +6,15 @@
 //! that wants one. Costs a line for each candidate.
 
 use super::MAX_RULES;
-use super::field::{ASKED, CHANCE, ELABORATE, Facts, PAYLOAD};
+use super::field::{ASKED, CHANCE, CLAIMED, ELABORATE, Facts, PAYLOAD};
 use super::geometry::RulesGeometry;
 use super::lookup::Candidates;
-use super::record::{Action, COUNTS_ONLY, HAS_CHANCE, IS_ASKED, IS_UNASKED, PAYLOAD_NEGATED, RecordLine};
+use super::record::{
+    Action, COUNTS_ONLY, HAS_CHANCE, IS_ASKED, IS_CLAIMED, IS_UNASKED, IS_UNCLAIMED, PAYLOAD_NEGATED,
+    RecordLine,
+};
 use crate::policy::asked::Asked;
+use crate::policy::claimed::Claim;
 use crate::policy::syn::{Defender, defend};
 use crate::table::lines::{Line, Lines};
 
@@ -29,6 +33,8 @@ pub trait Effects {
     fn payload(&mut self, offset: u32, length: u32) -> Option<(u64, u64)>;
     /// Whether this host asked for the packet.
     fn asked(&mut self) -> Asked;
+    /// Whether a socket of this host takes the packet.
+    fn claim(&mut self) -> Claim;
     /// Bans the packet's source for so long.
     fn ban(&mut self, seconds: u32, now: u64);
     /// Shows the packet to whoever listens, as the rule with the counters of that number.
@@ -271,6 +277,12 @@ fn holds<N: Line, E: Effects>(record: &RecordLine<N>, used: u32, effects: &mut E
     if used & ASKED != 0 && record.has(IS_UNASKED | IS_ASKED) {
         let wanted = if record.has(IS_UNASKED) { Asked::No } else { Asked::Yes };
         if effects.asked() as u32 != wanted as u32 {
+            return false;
+        }
+    }
+    if used & CLAIMED != 0 && record.has(IS_UNCLAIMED | IS_CLAIMED) {
+        let wanted = if record.has(IS_UNCLAIMED) { Claim::No } else { Claim::Yes };
+        if effects.claim() as u32 != wanted as u32 {
             return false;
         }
     }

@@ -67,15 +67,16 @@ impl Answer {
 pub fn write<P: PacketRead + PacketWrite>(
     packet: &mut P,
     observed: &Observed,
-    segment: &Segment,
+    ports: u32,
     answer: Answer,
 ) -> Option<()> {
     let a: u32 = packet.read(0)?;
     let b: u32 = packet.read(4)?;
     let c: u32 = packet.read(8)?;
     let long = u32::try_from(packet.frame_length()).unwrap_or(u32::MAX);
-    let (network, transport) = (segment.network as usize, segment.transport as usize);
-    let end = segment.transport + TCP;
+    let (network, transport) = observed.offsets();
+    let end = transport + TCP;
+    let (network, transport) = (network as usize, transport as usize);
     let length = if end < LEAST_FRAME && long >= LEAST_FRAME { LEAST_FRAME } else { end };
     if length != long {
         packet.resize(length as usize)?;
@@ -93,7 +94,7 @@ pub fn write<P: PacketRead + PacketWrite>(
         (sum(a) + sum(b) + sum(c) + sum(d) + sum(e) + sum(f) + sum(g) + sum(h), MOST_V6)
     };
     let most = if answer.most < most { answer.most } else { most };
-    packet.write(transport, tcp(segment.ports.rotate_left(16), answer, most, addresses))
+    packet.write(transport, tcp(ports.rotate_left(16), answer, most, addresses))
 }
 
 /// An IPv4 header.

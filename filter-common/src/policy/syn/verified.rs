@@ -105,7 +105,6 @@ impl Place {
     #[inline(always)]
     pub fn entry<L: Line>(self, line: L, now_ns: u64, until_ns: u64) -> Entry {
         let (mut chosen, mut least) = (0, u64::MAX);
-        let mut marks = mark(self.tag);
         for slot in 0..SLOTS {
             let (tag, units) = parts(line.word(slot));
             // Its own comes before any other.
@@ -113,6 +112,11 @@ impl Place {
             if rank < least {
                 (chosen, least) = (slot, rank);
             }
+        }
+        // In a loop of its own, as both together have no room in the registers.
+        let mut marks = mark(self.tag);
+        for slot in 0..SLOTS {
+            let (tag, units) = parts(line.word(slot));
             // The one that gives way is marked a while longer, which costs some source a look at the line.
             if u64::from(units) > now_ns >> UNIT_BITS {
                 marks |= mark(tag);

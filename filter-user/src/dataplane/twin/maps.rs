@@ -10,16 +10,17 @@ use std::path::PathBuf;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData};
 use filter_common::abi::{
-    BanKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, RULE_SLOTS, SET_SLOTS, SynSecrets, map,
+    AddressKey, MAX_ASKED, MAX_ASKED_HOSTS, MAX_BANS, MAX_OWN_ADDRESSES, RULE_SLOTS, SET_SLOTS, SynSecrets,
+    map,
 };
 use filter_common::policy::limiter::KeyHasher;
 use filter_common::policy::syn::{self, verified};
 use filter_common::table::lines::WORDS;
 
-use super::super::DataplaneError;
-use super::super::bans::now_banned;
+use super::super::bans::{key_of, now_banned};
 use super::super::generation::same_map;
 use super::super::pins::Pins;
+use super::super::{DataplaneError, own};
 use super::{Live, TwinParts, missing};
 
 /// Where a map of a twin comes from.
@@ -36,7 +37,7 @@ pub(super) enum Origin {
 }
 
 /// What becomes of each map that the program refers to. What is not named here is as small as it was declared, and the twin's.
-pub(super) const MAPS: [(&str, Origin); 11] = [
+pub(super) const MAPS: [(&str, Origin); 12] = [
     (map::LINES, Origin::Shared),
     (map::COUNTERS, Origin::Own(|_| 1)),
     (map::SET_COUNTERS, Origin::Own(|_| SET_SLOTS)),
@@ -56,6 +57,10 @@ pub(super) const MAPS: [(&str, Origin); 11] = [
             |parts| if parts.asks() { MAX_ASKED_HOSTS } else { 1 },
             |parts, pins| parts.asks().then(|| pins.asked_hosts()),
         ),
+    ),
+    (
+        map::OWN_ADDRESSES,
+        Origin::Copied(|parts| if parts.claims() { MAX_OWN_ADDRESSES } else { 1 }, list_own_addresses),
     ),
     (map::SYN_SECRETS, Origin::Copied(|_| 1, copy_secrets)),
     (map::SYN_GATES, Origin::Copied(|parts| if parts.defends() { RULE_SLOTS } else { 1 }, copy_gates)),
@@ -92,9 +97,23 @@ fn copy_lines(
 fn copy_bans(_: &TwinParts, live: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
     let Some(bans) = &live.bans else { return Ok(()) };
     let own = ebpf.map_mut(map::BANS).ok_or_else(|| missing(map::BANS))?;
-    let mut own = HashMap::<_, BanKey, u64>::try_from(own).map_err(DataplaneError::map(map::BANS))?;
+    let mut own = HashMap::<_, AddressKey, u64>::try_from(own).map_err(DataplaneError::map(map::BANS))?;
     for (key, until_ns) in now_banned(bans)? {
         own.insert(key, until_ns, 0).map_err(DataplaneError::map(map::BANS))?;
+    }
+    Ok(())
+}
+
+/// The addresses of this host, which programs on interfaces know only where the policy in force asks.
+fn list_own_addresses(parts: &TwinParts, _: &Live, ebpf: &mut Ebpf) -> Result<(), DataplaneError> {
+    if !parts.claims() {
+        return Ok(());
+    }
+    let failed = || DataplaneError::map(map::OWN_ADDRESSES);
+    let own = ebpf.map_mut(map::OWN_ADDRESSES).ok_or_else(|| missing(map::OWN_ADDRESSES))?;
+    let mut own = HashMap::<_, AddressKey, u32>::try_from(own).map_err(failed())?;
+    for address in own::wanted()?.into_iter().take(MAX_OWN_ADDRESSES as usize) {
+        own.insert(key_of(address), 0, 0).map_err(failed())?;
     }
     Ok(())
 }

@@ -185,12 +185,12 @@ fn keyed_match(
     draft: &mut Draft,
     findings: &mut Findings,
 ) -> Parsed<()> {
-    if field == Field::Unasked {
-        let DeValue::Boolean(is_unasked) = value.get_ref() else {
+    if let Some(value_of) = Test::of_bare(field) {
+        let DeValue::Boolean(holds) = value.get_ref() else {
             wrong_type(value, "`true` or `false`", findings);
             return Err(Stop);
         };
-        draft.add(Negatable { negated: !is_unasked, value: Test::Unasked }, span(value), findings);
+        draft.add(Negatable { negated: !holds, value: value_of }, span(value), findings);
         return Ok(());
     }
     let mut tokens = Vec::new();

@@ -59,6 +59,7 @@ impl Values {
             | Test::EtherSource(_)
             | Test::EtherDestination(_)
             | Test::Unasked
+            | Test::Unclaimed
             | Test::Payload(_)
             | Test::Probability(_) => return None,
         })
@@ -199,6 +200,7 @@ impl<'r> Known<'r> {
             | Field::EtherDestination
             | Field::Vlan
             | Field::Unasked
+            | Field::Unclaimed
             | Field::Payload
             | Field::Probability => false,
         }

@@ -210,6 +210,7 @@ fn any_match() -> impl Strategy<Value = Match> {
         bytes(255).prop_map(Test::Icmpv6Code),
         payload().prop_map(Test::Payload),
         Just(Test::Unasked),
+        Just(Test::Unclaimed),
     ];
     let value = prop_oneof![1 => interfaces, 2 => ether, 4 => ip, 4 => l4, 1 => any_ratio().prop_map(Test::Probability)];
     (any::<bool>(), value).prop_map(|(negated, value)| Negatable { negated, value })

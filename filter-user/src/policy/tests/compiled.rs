@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use filter_common::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 use filter_common::parse::Fragment;
 use filter_common::policy::asked::Asked;
+use filter_common::policy::claimed::{Claim, NOT_NOTED, NOTED};
 use filter_common::policy::classifier::field::{ABSENT, Facts, address_v4, address_v6, shape_v4, shape_v6};
 use filter_common::policy::classifier::{Compiled, Effects, OutcomeKind, compile, ether, walk};
 use filter_common::policy::syn::reply::Answer;
@@ -185,6 +186,11 @@ impl Facts for Seen<'_> {
         self.ether(self.packet.destination_mac, false)
     }
 
+    fn claim(&self) -> u32 {
+        let may_be = self.packet.ip.as_ref().is_some_and(|ip| ip.unclaimed.is_some());
+        u32::from(if may_be { NOT_NOTED } else { NOTED })
+    }
+
     fn destination(&self) -> u32 {
         self.ip(|ip| self.class(ip.destination, false))
     }
@@ -234,6 +240,14 @@ impl Effects for Noted<'_> {
             None => Asked::Neither,
             Some(true) => Asked::No,
             Some(false) => Asked::Yes,
+        }
+    }
+
+    fn claim(&mut self) -> Claim {
+        match self.packet.ip.as_ref().and_then(|ip| ip.unclaimed) {
+            None => Claim::Neither,
+            Some(true) => Claim::No,
+            Some(false) => Claim::Yes,
         }
     }
 

@@ -56,6 +56,8 @@ fn every_match_means_the_same_as_a_line_and_as_a_table() {
         ("payload at 1 0xA0/0xf0", "payload = 'at 0x1 0xa0/0xf0'", "payload at 1 0xa0/0xf0"),
         ("udp unasked", "unasked = true, proto = 'udp'", "udp unasked"),
         ("tcp asked", "unasked = false, proto = 'tcp'", "tcp asked"),
+        ("tcp unclaimed", "unclaimed = true, proto = 'tcp'", "tcp unclaimed"),
+        ("udp claimed", "unclaimed = false, proto = 'udp'", "udp claimed"),
         ("probability 10%", "probability = 0.1", "probability 10%"),
         ("probability 1/64", "probability = '2/128'", "probability 1/64"),
     ] {

@@ -36,6 +36,8 @@ pub struct Ip {
     pub payload: Vec<u8>,
     /// Whether what it answers was not sent; of what can answer something.
     pub unasked: Option<bool>,
+    /// Whether no socket takes it; of what a socket can take.
+    pub unclaimed: Option<bool>,
 }
 
 impl Ip {
@@ -84,9 +86,9 @@ fn any_ip() -> impl Strategy<Value = Ip> {
     });
     let payload = proptest::collection::vec(select(vec![0x11_u8, 0x22, 0xff]), 0..20);
     let words = (number(u16::MAX), number(u16::MAX), byte(), byte());
-    let payload = (payload, any::<Option<bool>>());
+    let payload = (payload, any::<[Option<bool>; 2]>());
     let header = (byte(), fragment, number(u16::MAX), byte(), 0..64_u8, byte());
-    (ends, header, words, payload).prop_map(|(ends, header, words, (payload, unasked))| {
+    (ends, header, words, payload).prop_map(|(ends, header, words, (payload, [unasked, unclaimed]))| {
         let (protocol, fragment, more, ttl, dscp, extensions) = header;
         let is_v4 = ends.0.is_ipv4();
         let l4 = match protocol {
@@ -110,6 +112,7 @@ fn any_ip() -> impl Strategy<Value = Ip> {
             words,
             payload,
             unasked: unasked.filter(|_| matches!(protocol, 1 | 6 | 17 | 58)),
+            unclaimed: unclaimed.filter(|_| matches!(protocol, 6 | 17) && fragment != FragmentStates::LATER),
         }
     })
 }
@@ -157,6 +160,7 @@ fn holds(test: &Test, packet: &Packet, luck: bool) -> Option<bool> {
         Test::Fragment(states) => states.bits() & ip?.fragment != 0,
         Test::ExtensionHeader(headers) => headers.bits() & ip.filter(|ip| !ip.is_v4())?.extensions != 0,
         Test::Unasked => ip?.unasked?,
+        Test::Unclaimed => ip?.unclaimed?,
         Test::Payload(payload) => {
             let ip = ip.filter(|ip| ip.has_head())?;
             let bytes = ip.payload.get(usize::from(payload.offset())..payload.end())?;

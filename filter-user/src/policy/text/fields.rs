@@ -40,10 +40,11 @@ pub(in crate::policy) fn condition(cursor: &mut Cursor<'_, '_>, field: Field) ->
         Field::Fragment => named_bits(cursor, "fragment state", &names::FRAGMENTS)
             .map(|states| FragmentStates::new(states).map(Test::Fragment))?
             .ok_or_else(|| cursor.unexpected("a fragment state"))?,
+        Field::Unasked => Test::Unasked,
+        Field::Unclaimed => Test::Unclaimed,
         Field::ExtensionHeader => named_bits(cursor, "extension header", &names::EXTENSION_HEADERS)
             .map(|headers| ExtensionHeaders::new(headers).map(Test::ExtensionHeader))?
             .ok_or_else(|| cursor.unexpected("an extension header"))?,
-        Field::Unasked => Test::Unasked,
         _ => Test::Probability(bits::probability(cursor)?),
     };
     Ok(Negatable { negated, value })

@@ -30,7 +30,11 @@ enum Clause {
         code: bool,
     },
     /// `unasked`, or `asked`, which negates it.
-    Asked {
+    Unasked {
+        negated: bool,
+    },
+    /// `unclaimed`, or `claimed`.
+    Unclaimed {
         negated: bool,
     },
     Name,
@@ -38,7 +42,7 @@ enum Clause {
 }
 
 /// The words that begin a clause, but for the names of protocols.
-const CLAUSES: [(&str, Clause); 25] = [
+const CLAUSES: [(&str, Clause); 27] = [
     ("iif", Clause::Field(Field::Interface)),
     ("ether", Clause::Ether),
     ("vlan", Clause::Field(Field::Vlan)),
@@ -58,8 +62,10 @@ const CLAUSES: [(&str, Clause); 25] = [
     ("dscp", Clause::Field(Field::Dscp)),
     ("fragment", Clause::Field(Field::Fragment)),
     ("exthdr", Clause::Field(Field::ExtensionHeader)),
-    ("unasked", Clause::Asked { negated: false }),
-    ("asked", Clause::Asked { negated: true }),
+    ("unasked", Clause::Unasked { negated: false }),
+    ("asked", Clause::Unasked { negated: true }),
+    ("unclaimed", Clause::Unclaimed { negated: false }),
+    ("claimed", Clause::Unclaimed { negated: true }),
     ("payload", Clause::Field(Field::Payload)),
     ("probability", Clause::Field(Field::Probability)),
     ("name", Clause::Name),
@@ -155,8 +161,12 @@ fn one_clause(
             draft.add(condition, token.span, cursor.findings);
             return Ok(());
         }
-        Clause::Asked { negated } => {
+        Clause::Unasked { negated } => {
             draft.add(Negatable { negated, value: Test::Unasked }, token.span, cursor.findings);
+            return Ok(());
+        }
+        Clause::Unclaimed { negated } => {
+            draft.add(Negatable { negated, value: Test::Unclaimed }, token.span, cursor.findings);
             return Ok(());
         }
         Clause::Name => {

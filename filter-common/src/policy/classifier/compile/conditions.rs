@@ -107,6 +107,7 @@ impl Conditions<'_> {
             Field::Shape => SHAPES,
             Field::Vlan => 4096,
             Field::EtherType | Field::Length | Field::SourcePort | Field::DestinationPort => ABSENT,
+            Field::Claim => 2,
             Field::Interface => u32::from(self.interfaces.max(1)),
             Field::EtherSource => self.ether_source.domain(),
             Field::EtherDestination => self.ether_destination.domain(),

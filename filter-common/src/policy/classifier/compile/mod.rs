@@ -12,7 +12,7 @@ use std::fmt;
 use super::MAX_RULES;
 use super::addresses::{AddressClasses, AddressGroup, MAX_CLASSES};
 use super::ether;
-use super::field::{ASKED, CHANCE, DEFENDS, ELABORATE, Field, KEYS, PAYLOAD};
+use super::field::{ASKED, CHANCE, CLAIMED, DEFENDS, ELABORATE, Field, KEYS, PAYLOAD};
 use super::geometry::{
     CLASSES_A_LINE, EtherTable, IntervalTable, MAX_GROUPS, RULES_A_WORD, RulesGeometry, WORDS_A_LINE,
 };
@@ -229,7 +229,8 @@ fn beside_fields(rules: &[RuleSpec]) -> u32 {
         };
         let asked = if rule.asked.is_some() { ASKED } else { 0 };
         let chance = if rule.chance.is_some() { CHANCE } else { 0 };
-        by_action | asked | chance | if rule.payload.is_some() { PAYLOAD } else { 0 }
+        let claimed = if rule.claimed.is_some() { CLAIMED } else { 0 };
+        by_action | asked | claimed | chance | if rule.payload.is_some() { PAYLOAD } else { 0 }
     };
     rules.iter().fold(0, |all, rule| all | wants(rule))
 }

@@ -8,6 +8,7 @@ use super::plain::{Condition, Rule};
 use super::{Address, Packet};
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 use crate::policy::asked::Asked;
+use crate::policy::claimed::Claim;
 use crate::policy::syn::{Defence, Mode};
 
 /// A number whose bits look random (the finalizer of SplitMix64; Steele, Lea and Flood, 2014).
@@ -46,7 +47,7 @@ impl Random {
 }
 
 /// Fields in values, with the highest of each.
-pub const FIELDS: [(Field, u16); 15] = [
+pub const FIELDS: [(Field, u16); 16] = [
     (Field::Shape, 0x6ff),
     (Field::EtherType, u16::MAX),
     (Field::Vlan, 4095),
@@ -62,6 +63,7 @@ pub const FIELDS: [(Field, u16); 15] = [
     (Field::Length, u16::MAX),
     (Field::SourcePort, u16::MAX),
     (Field::DestinationPort, u16::MAX),
+    (Field::Claim, 1),
 ];
 
 /// Classes of interfaces.
@@ -137,6 +139,9 @@ impl Policy {
             rule.asked = Some(random.percent(50));
         }
         if random.percent(density / 4) {
+            rule.claimed = Some(random.percent(50));
+        }
+        if random.percent(density / 4) {
             rule.chance = Some(random.one(&[0, 1, 1 << 31, (1 << 32) - 1, 1 << 32]));
         }
         rule
@@ -184,6 +189,7 @@ impl Policy {
             (packet.source, packet.destination) = (Some(address(random)), Some(address(random)));
         }
         packet.asked = random.one(&[Asked::Neither, Asked::Yes, Asked::No]);
+        packet.claim = random.one(&[Claim::Neither, Claim::Yes, Claim::No]);
         if random.percent(80) {
             let length = random.below(30);
             packet.payload = Some((0..length).map(|_| random.one(&[0, 0, 1, 2, 3, 4])).collect());

@@ -8,6 +8,7 @@ use super::super::walk::{Effects, OutcomeKind};
 use super::{Address, Packet};
 use crate::keys::{AddressV4, AddressV6, PrefixV4, PrefixV6};
 use crate::policy::asked::Asked;
+use crate::policy::claimed::Claim;
 use crate::policy::syn::reply::Answer;
 use crate::policy::syn::{Defence, Defender, Mode, Segment};
 
@@ -33,6 +34,8 @@ pub struct Rule {
     pub payload: Option<(u8, Vec<u8>, Vec<u8>, bool)>,
     /// Whether the host has to have asked.
     pub asked: Option<bool>,
+    /// Whether a socket has to take it.
+    pub claimed: Option<bool>,
     pub chance: Option<u64>,
     pub action: Action,
     pub argument: u32,
@@ -51,6 +54,7 @@ impl Rule {
             destination: None,
             payload: None,
             asked: None,
+            claimed: None,
             chance: None,
             action,
             argument: 0,
@@ -80,6 +84,7 @@ pub fn spec(
             mask: words(mask),
         }),
         asked: rule.asked,
+        claimed: rule.claimed,
         chance: rule.chance,
         argument: rule.argument,
         defence: rule.defence,
@@ -175,6 +180,10 @@ impl Effects for World<'_> {
 
     fn asked(&mut self) -> Asked {
         self.packet.asked
+    }
+
+    fn claim(&mut self) -> Claim {
+        self.packet.claim
     }
 
     fn ban(&mut self, seconds: u32, now: u64) {
@@ -283,6 +292,14 @@ fn matches(rule: &Rule, groups: &[super::super::addresses::AddressGroup], world:
         Asked::No => Some(false),
     };
     if rule.asked.is_some() && rule.asked != has_asked {
+        return false;
+    }
+    let is_claimed = match packet.claim {
+        Claim::Neither => None,
+        Claim::Yes => Some(true),
+        Claim::No => Some(false),
+    };
+    if rule.claimed.is_some() && rule.claimed != is_claimed {
         return false;
     }
     match rule.chance {

@@ -130,6 +130,7 @@ fn agree_simply(seed: u64, rules: usize) -> Result<(), TestCaseError> {
             argument: 0,
             payload: None,
             asked: None,
+            claimed: None,
             chance: None,
             defence: None,
             ..rule.clone()
