@@ -102,7 +102,7 @@ pub mod map {
     /// Array of [`crate::policy::syn::SOURCE_LINES`] lines: sources that answered a challenge, and until when each is let
     /// through; then sources that have [connections](crate::policy::syn::connected) here; shared by all interfaces.
     pub const VERIFIED: &str = "VERIFIED";
-    /// Array of [`crate::policy::claimed::LINES`] lines: packets that a socket was found for of late; a program's own, never pinned.
+    /// Array of [`crate::policy::claimed::LINES`] lines: what sockets were found for of late; shared by all interfaces.
     pub const CLAIMED: &str = "CLAIMED";
     /// Hash of [`super::AddressKey`], by addresses of this host, to nothing that is read; shared by all interfaces.
     pub const OWN_ADDRESSES: &str = "OWN_ADDRESSES";

@@ -209,7 +209,7 @@ pub fn profiles_are_applied_and_cut_nobody_off() -> Result<()> {
     let list = levee.json(&["profile", "list"])?;
     let names = list["profiles"].as_array().context("no list of profiles")?;
     let names: Vec<&str> = names.iter().filter_map(|profile| profile["name"].as_str()).collect();
-    ensure!(names.len() == 6, "{names:?}");
+    ensure!(names.len() == 7, "{names:?}");
     let each = names.iter().map(|name| format!("profiles = [\"{name}\"]\n"));
     for policy in each.chain([format!("profiles = {names:?}\n")]) {
         levee.ok(&["apply", &field.file("policy", &policy)?]).with_context(|| policy.clone())?;

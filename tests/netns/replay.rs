@@ -466,7 +466,7 @@ pub fn what_a_capture_shows_to_be_asked_for_is() -> Result<()> {
     Ok(())
 }
 
-/// A question and its answer, a handshake of which the SYN alone is there or both directions, and what belongs to neither.
+/// A question and its answer, a handshake of which one direction is there or both, and what belongs to neither.
 pub fn what_a_capture_shows_to_have_a_socket_is_claimed() -> Result<()> {
     let field = Field::new("replay_claimed")?;
     let levee = field.attached("native")?;
@@ -490,7 +490,7 @@ pub fn what_a_capture_shows_to_have_a_socket_is_claimed() -> Result<()> {
         (tcp(server, host, 443, 4001, 0x10), true, false),
         (tcp(other, host, 443, 4000, 0x10), true, false),
         (tcp(other, host, 5000, 22, 0x02), false, false),
-        (tcp(other, host, 5000, 22, 0x18), false, true),
+        (tcp(other, host, 5000, 22, 0x18), true, false),
         (tcp(other, host, 5001, 22, 0x18), true, false),
     ];
     let taken: Vec<Taken> = (0..).zip(&packets).map(|(at, (frame, ..))| whole(BEGIN + at, frame)).collect();

@@ -7,7 +7,7 @@
 //! address of this host, group addresses and forwarded traffic above all, are [nobody's](Claim::Neither), and so is what has no ports.
 //!
 //! To ask the kernel takes longer than all else that a packet meets, so what is not unclaimed is noted: a tag of 15 bits in a table of
-//! 2^16 words of four, by addresses, ports, protocol and the time in units of 2^[`UNIT_BITS`] ticks; of sockets of UDP that take what anybody
+//! 2^16 words of four, by addresses, ports, protocol and the time in units of 2^16 ticks, of UDP 2^11; of sockets of UDP that take what anybody
 //! sends, without the source. A word forgets its oldest tag.
 //! Rules see the note as a field, [`Field::Claim`](super::classifier::field::Field::Claim): where it is there, rules for `unclaimed` are none
 //! of the packet's candidates, and the kernel is asked about the others.
@@ -15,11 +15,16 @@
 //! **What it trusts.** The kernel's sockets and the list of own addresses, which the controller keeps. Connections, sockets of UDP, and destinations
 //! of others leave notes; what a listening socket of TCP takes leaves none, so a flood of forged packets to this host writes none but that of its service. Of those, four in 2^15 are taken for noted by chance while all notes are in use. Whoever
 //! has a connection here can find others that have its place and tag; their packets pass to the kernel, which knows them for strangers.
-//! What was claimed counts so for the rest of its unit of time, also where its socket is closed meanwhile: 2 s at 1,000 ticks a
-//! second, 8 s at 250, 20 s at 100.
+//! What was claimed counts so for the rest of its unit of time, also where its socket is closed meanwhile: UDP 2 s at 1,000 ticks a
+//! second, 8 s at 250, 20 s at 100, segments of the very same connection 32 times as long.
 //!
-//! **What it costs.** 512 KiB; a word of it for each packet that has ports. For those that are not noted, one look-up among own addresses
-//! and one or two among sockets, some 100 ns: once a unit of time for each flow, and for each packet of a flood.
+//! Even to look for a note is a line of memory for each of many flows, far from the CPU. So where only limits want to know
+//! ([`SAMPLED`](super::classifier::field::SAMPLED)), which let some packets through anyhow, one packet in 64 of each CPU is asked about, until
+//! one is unclaimed: that opens a gate, and all are asked about until none was for [`OPEN_TICKS`].
+//!
+//! **What it costs.** 512 KiB for all interfaces. While the gate is closed, a word of it and a counter. Else a word for each packet that has ports,
+//! two for UDP; and for those that are not noted, one look-up among own addresses and one or two among sockets, some 100 to 200 ns: once a unit
+//! of time for each flow, as long as there are no more than a quarter of a million, and for each packet of a flood.
 
 use super::observed::Observed;
 use crate::parse::L4Kind;
@@ -43,14 +48,42 @@ pub const NOT_NOTED: u16 = 0;
 /// Of one that is not, as is noted or as it has no ports.
 pub const NOTED: u16 = 1;
 
-/// Lines of notes.
-pub const LINES: u32 = (1 << WORD_BITS) / WORDS_A_LINE;
+/// Lines of notes, and behind them that of the gate.
+pub const LINES: u32 = GATE_LINE + 1;
+/// The line whose first word is the tick until which all packets are asked about, where only limits want to know.
+pub const GATE_LINE: u32 = (1 << WORD_BITS) / WORDS_A_LINE;
 const WORD_BITS: u32 = 16;
 const WORDS_A_LINE: u32 = 8;
 const _: () = assert!(WORDS_A_LINE as usize * 8 == LINE_BYTES);
 
-/// Bits of a time in ticks below those that tell one unit from the next.
-const UNIT_BITS: u32 = 11;
+/// Bits of a time in ticks below those that tell one unit from the next: of flows of TCP, which end by themselves and are many,
+/// and of UDP, where a note stands for a service that may end.
+const FLOW_UNIT_BITS: u32 = 16;
+const SERVICE_UNIT_BITS: u32 = 11;
+
+/// For how many ticks the gate is open behind a packet that is unclaimed: 2 s at 1,000 ticks a second, 8 s at 250, 20 s at 100.
+const OPEN_TICKS: u64 = 1 << 11;
+
+/// Of so many packets that a CPU meets, whether this one is asked about while the gate is closed: one in 64.
+#[inline(always)]
+#[must_use]
+pub const fn is_sample(packets: u64) -> bool {
+    packets & 63 == 0
+}
+
+/// Whether the gate is open, by its word.
+#[inline(always)]
+#[must_use]
+pub const fn is_open(until: u64, tick: u64) -> bool {
+    until > tick
+}
+
+/// What the gate's word is to be once a packet is unclaimed; `None` where it is recent enough, so that a flood hardly writes it.
+#[inline(always)]
+#[must_use]
+pub const fn opened(until: u64, tick: u64) -> Option<u64> {
+    if until > tick + OPEN_TICKS / 2 { None } else { Some(tick + OPEN_TICKS) }
+}
 
 /// Where a flow is noted in a unit of time, and as what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +129,8 @@ impl Place {
         let [one, other, last] = MULTIPLIERS;
         // IPv4 addresses are the lower halves of the first words, so nothing of theirs is lost here.
         let ends = source[0].rotate_left(32) ^ destination[0] ^ source[1] ^ destination[1].rotate_left(32);
-        let rest = ports as u64 | (transport as u64) << 32 | tick >> UNIT_BITS << 34;
+        let bits = if transport == L4Kind::Udp as u32 { SERVICE_UNIT_BITS } else { FLOW_UNIT_BITS };
+        let rest = ports as u64 | (transport as u64) << 32 | tick >> bits << 34;
         let mixed = (ends ^ rest.wrapping_mul(other)).wrapping_mul(one);
         let hash = (mixed ^ mixed >> 32).wrapping_mul(last);
         let word = (hash >> (64 - WORD_BITS)) as u32;
@@ -154,12 +188,12 @@ mod tests {
     #[test]
     fn a_note_is_about_one_flow_and_one_unit_of_time() {
         let lines = zeroed(LINES);
-        let tick = 1_000_000 << UNIT_BITS;
+        let tick = 1_000_000 << FLOW_UNIT_BITS;
         let noted = packet(7, 443);
         assert!(!is_noted(Place::of_flow(&noted, tick), &lines));
         note(Place::of_flow(&noted, tick), &lines);
-        assert!(is_noted(Place::of_flow(&noted, tick + (1 << UNIT_BITS) - 1), &lines));
-        assert!(!is_noted(Place::of_flow(&noted, tick + (1 << UNIT_BITS)), &lines));
+        assert!(is_noted(Place::of_flow(&noted, tick + (1 << FLOW_UNIT_BITS) - 1), &lines));
+        assert!(!is_noted(Place::of_flow(&noted, tick + (1 << FLOW_UNIT_BITS)), &lines));
         assert!(!is_noted(Place::of_flow(&noted, tick - 1), &lines));
         let udp = L4Kind::Udp as u32;
         let others = [
@@ -210,7 +244,19 @@ mod tests {
     }
 
     #[test]
+    fn the_gate_stays_open_while_packets_are_unclaimed_and_is_seldom_written() {
+        let tick = 1_000_000;
+        assert!(!is_open(0, tick));
+        let until = opened(0, tick).unwrap();
+        assert!(is_open(until, tick) && is_open(until, until - 1) && !is_open(until, until));
+        assert_eq!(opened(until, tick + 1), None);
+        assert_eq!(opened(until, until - OPEN_TICKS / 2), Some(until + OPEN_TICKS / 2));
+        assert_eq!((1..=6400).filter(|packets| is_sample(*packets)).count(), 100);
+    }
+
+    #[test]
     fn flows_have_room_beside_each_other_and_strangers_are_seldom_taken_for_them() {
+        const FLOWS: u32 = 1 << 16;
         let of_many_sources = |flow: u32| packet(0x0b00_0000 + u64::from(flow) * 977, 40_000);
         let of_one_source = |flow: u32| packet(0x0b00_0000, flow << 16 | 443);
         let of_many_networks = |flow: u32| Observed {
@@ -221,11 +267,11 @@ mod tests {
         };
         for kind in [of_many_sources, of_one_source, of_many_networks] {
             let lines = zeroed(LINES);
-            let flows: Vec<Observed> = (0..65_536).map(kind).collect();
+            let flows: Vec<Observed> = (0..FLOWS).map(kind).collect();
             flows.iter().for_each(|flow| note(Place::of_flow(flow, 5), &lines));
             let known = flows.iter().filter(|flow| is_noted(Place::of_flow(flow, 5), &lines)).count();
             // Of a random placement 0.4 % would have been pushed out.
-            assert!(known > 65_000, "{known}");
+            assert!(known > FLOWS as usize / 1000 * 992, "{known}");
             let strangers = (0..1_000_000).map(|flow| packet(0xac00_0000 + flow * 7, 40_000));
             let taken = strangers.filter(|flow| is_noted(Place::of_flow(flow, 5), &lines)).count();
             // A full word has four of 2^15 tags; these have one on average.

@@ -17,6 +17,8 @@ pub struct Scratch {
     pub syn: SynHeaders,
     /// Sockets that took cookies of late.
     pub services: Services,
+    /// Packets that were not asked about ([`is_sample`](super::claimed::is_sample)).
+    pub unasked: u64,
 }
 
 /// Copies of headers of a SYN; behind the end of each is what was there before.
@@ -113,7 +115,8 @@ impl CoarseClock {
 }
 
 const _: () = assert!(
-    size_of::<Scratch>() == size_of::<Observed>() + size_of::<Candidates>() + 24 + 16 + 144 + SERVICES * 40
+    size_of::<Scratch>()
+        == size_of::<Observed>() + size_of::<Candidates>() + 24 + 16 + 144 + SERVICES * 40 + 8
 );
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use aya_ebpf::maps::{Array, HashMap};
 use aya_ebpf::programs::XdpContext;
 use filter_common::abi::{AddressKey, MAX_OWN_ADDRESSES};
 use filter_common::parse::{L4Kind, PacketRead as _, tcp_flag};
-use filter_common::policy::claimed::{Claim, Place};
-use filter_common::policy::classifier::field::Field;
+use filter_common::policy::claimed::{self, Claim, GATE_LINE, Place};
+use filter_common::policy::classifier::field::{Field, SAMPLED};
 use filter_common::policy::observed::{Observed, family};
 use filter_common::policy::scratch::Scratch;
 use filter_common::table::lines::{Line as _, WORDS};
@@ -42,18 +42,24 @@ pub(super) const THIS_NAMESPACE: u64 = u64::MAX;
 
 /// Takes what is noted of a packet, where rules look at that. A twin is told of each packet anew.
 #[inline(always)]
-pub(super) fn recall(observed: &mut Observed) {
+pub(super) fn recall(Scratch { observed, unasked, .. }: &mut Scratch) {
     if rules().used & Field::Claim.bit() != 0 {
-        observed.settle(!observed.has_ports() || is_recalled(observed));
+        observed.settle(!observed.has_ports() || is_recalled(observed, unasked));
     }
 }
 
 #[inline(always)]
-fn is_recalled(observed: &Observed) -> bool {
+fn is_recalled(observed: &Observed, unasked: &mut u64) -> bool {
     if twin::IS_TWIN {
         return false;
     }
     let tick = tick();
+    if rules().used & SAMPLED != 0 && !claimed::is_open(gate(), tick) {
+        *unasked = unasked.wrapping_add(1);
+        if !claimed::is_sample(*unasked) {
+            return true;
+        }
+    }
     is_noted(Place::of_service_or_flow(observed, tick))
         || observed.transport == L4Kind::Udp as u32 && is_noted(Place::of_flow(observed, tick))
 }
@@ -83,7 +89,28 @@ pub(super) extern "C" fn claim_of(ctx: *mut xdp_md) -> u32 {
     } else {
         is_connected(ctx, observed, &mut syn.tuple)
     };
-    (if is_claimed { Claim::Yes } else { Claim::No }) as u32
+    if is_claimed {
+        return Claim::Yes as u32;
+    }
+    if rules().used & SAMPLED != 0 {
+        open_gate();
+    }
+    Claim::No as u32
+}
+
+/// The tick until which all packets are asked about.
+#[inline(always)]
+fn gate() -> u64 {
+    CLAIMED.get_ptr(GATE_LINE).map_or(0, |line| KernelLine(line).word(0))
+}
+
+#[inline(always)]
+fn open_gate() {
+    let (Some(until), Some(line)) = (claimed::opened(gate(), tick()), CLAIMED.get_ptr_mut(GATE_LINE)) else {
+        return;
+    };
+    // SAFETY: a word of a map's value, aligned; CPUs that open it at once write nearly the same.
+    unsafe { core::ptr::write_volatile(line.cast::<u64>(), until) };
 }
 
 #[inline(always)]

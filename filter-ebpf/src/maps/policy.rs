@@ -353,7 +353,7 @@ steps! {
 #[inline(always)]
 fn find<L: Lines>(lines: &L, scratch: &mut Scratch) -> u32 {
     scratch.walk.begin();
-    claimed::recall(&mut scratch.observed);
+    claimed::recall(scratch);
     let is_v6 = scratch.observed.family == family::V6;
     if rules().used & ADDRESSES != 0 && rules().has_intervals() && !is_v6 {
         // First, as nothing waits for what is read for the other fields, and all waits for this.

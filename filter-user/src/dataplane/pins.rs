@@ -98,6 +98,10 @@ impl Pins {
         self.root.join(map::WATCHED)
     }
 
+    pub(super) fn claimed(&self) -> PathBuf {
+        self.root.join(map::CLAIMED)
+    }
+
     pub(super) fn own_addresses(&self) -> PathBuf {
         self.root.join(map::OWN_ADDRESSES)
     }
@@ -115,10 +119,11 @@ impl Pins {
     }
 
     /// Maps that all interfaces share beside the notes of what has left, which are there where a policy wanted them.
-    fn shared(&self) -> [PathBuf; 6] {
+    fn shared(&self) -> [PathBuf; 7] {
         [
             self.bans(),
             self.samples(),
+            self.claimed(),
             self.own_addresses(),
             self.syn_gates(),
             self.syn_secrets(),

@@ -59,6 +59,8 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
         pin(map::WATCHED, pins.watched(), bpf_map_type::BPF_MAP_TYPE_ARRAY, [4, 8, WATCHED_WORDS])?;
     }
     if policy.claims() {
+        let array = bpf_map_type::BPF_MAP_TYPE_ARRAY;
+        pin(map::CLAIMED, pins.claimed(), array, [4, VALUE_BYTES, claimed::LINES])?;
         let hash = bpf_map_type::BPF_MAP_TYPE_HASH;
         pin(map::OWN_ADDRESSES, pins.own_addresses(), hash, [ADDRESS_KEY, 4, MAX_OWN_ADDRESSES])?;
     }
@@ -160,10 +162,11 @@ pub(super) fn load(
     } else {
         loader.map_max_entries(map::ASKED, 1).map_max_entries(map::ASKED_HOSTS, 1);
     }
-    let own_addresses = pins.own_addresses();
+    let (own_addresses, claimed_notes) = (pins.own_addresses(), pins.claimed());
     if policy.is_some_and(PolicyTables::claims) {
         loader
             .map_max_entries(map::CLAIMED, claimed::LINES)
+            .map_pin_path(map::CLAIMED, &claimed_notes)
             .map_max_entries(map::OWN_ADDRESSES, MAX_OWN_ADDRESSES)
             .map_pin_path(map::OWN_ADDRESSES, &own_addresses);
     } else {

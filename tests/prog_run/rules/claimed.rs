@@ -1,10 +1,14 @@
 //! What sockets of this host take and what none does, as real sockets say; what is noted of that, and what is no question of it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use filter_common::verdict::Reason::{self, NoMatch, NonIp, RuleDrop, SynCookie};
+use aya::maps::{Array, Map, MapData};
+use filter_common::abi::map;
+use filter_common::policy::claimed::GATE_LINE;
+use filter_common::verdict::Reason::{self, NoMatch, NonIp, OverLimit, RuleDrop, SynCookie};
 use harness::contract::{FAMILIES, RECEIVER, SENDER};
 use harness::packet::{Builder, Family, Kind, tcp_flag};
 use harness::{Frame, Sandbox};
@@ -234,6 +238,42 @@ pub fn what_a_socket_took_is_unclaimed_once_the_socket_is_gone() -> Result<()> {
         ensure!(begun.elapsed() < PATIENCE, "it is noted still");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Where only limits want to know: one packet in 64 is asked about, and all of them once one is unclaimed.
+pub fn limits_ask_about_all_packets_once_one_is_unclaimed() -> Result<()> {
+    let sandbox = Sandbox::enter("claimed_sampled")?;
+    let mut host = Host::new(&sandbox, "limit 1/s burst 1 per total udp unclaimed\n")?;
+    let (_, udp) = host.ports()?;
+    for family in FAMILIES {
+        close_gate(&host)?;
+        let ip = || between(eth(), loopback(family), loopback(family));
+        let stray = |port| ip().udp(port, CLOSED).build();
+        // A bucket may have a token again each second.
+        let mut outcomes = Vec::new();
+        for port in 0..64 * u16::try_from(available_parallelism()?.get())? + 4 {
+            outcomes.push(host.bench.run_inside(&stray(1000 + port))?.0);
+        }
+        let first =
+            outcomes.iter().position(|reason| *reason == OverLimit).context("none was asked about")?;
+        ensure!(outcomes[..first].iter().all(|reason| *reason == NoMatch), "{outcomes:?}");
+        for port in 0..100 {
+            let (reason, _) = host.bench.run_inside(&ip().udp(2000 + port, udp).build())?;
+            ensure!(reason == NoMatch, "what is claimed is over the limit: {}", reason.name());
+        }
+        let begun = Instant::now();
+        let strays = (0..100).map(|port| Ok(host.bench.run_inside(&stray(3000 + port))?.0));
+        let dropped = strays.collect::<Result<Vec<_>>>()?.into_iter().filter(|it| *it == OverLimit).count();
+        ensure!(dropped as u64 + begun.elapsed().as_secs() + 1 >= 100, "{dropped} of 100");
+    }
+    Ok(())
+}
+
+/// As when nothing was unclaimed for long.
+fn close_gate(host: &Host) -> Result<()> {
+    let notes = MapData::from_pin(host.bench.attached.root().join(map::CLAIMED))?;
+    let mut notes = Array::<_, [u64; 8]>::try_from(Map::Array(notes))?;
+    Ok(notes.set(GATE_LINE, [0; 8], 0)?)
 }
 
 /// Addresses come and go, and so do families that are forwarded; whoever looks after the interfaces tells the programs.

@@ -149,7 +149,11 @@ pub const ELABORATE: u32 = 1 << 26;
 /// Set beside the fields' bits where a rule wants to know whether a socket of this host takes a packet.
 pub const CLAIMED: u32 = 1 << 25;
 
-const _: () = assert!(FIELDS <= 25);
+/// Set beside [`CLAIMED`] where only limits want to know it: they let packets through anyhow, so while none is unclaimed some are asked
+/// about ([`is_sample`](crate::policy::claimed::is_sample)).
+pub const SAMPLED: u32 = 1 << 24;
+
+const _: () = assert!(FIELDS <= 24);
 
 /// Classes of an address field below this are of IPv4, those from it on of IPv6.
 pub const V6_CLASSES: u32 = 1024;

@@ -1,10 +1,9 @@
 //! What packets of a capture show of the sockets of the hosts in it, for rules with `unclaimed`.
 //!
 //! Decides whose a packet is by what was captured before it, as the kernel would by its sockets: UDP is claimed where its destination has
-//! sent UDP from that port; a segment of TCP where one went the other way between the same ends, or where the capture has the SYN
-//! that began it. Of a SYN nothing tells whether somebody listens, so it is nobody's, as is what goes to a group address. A capture mostly does not say
+//! sent UDP from that port; a segment of TCP where one went the other way between the same ends. Of a SYN nothing tells whether somebody listens, so it is nobody's, as is what goes to a group address. A capture mostly does not say
 //! which way a packet went, so every packet is taken for one to the host, and for one that it sent. So of a capture of one direction
-//! alone all segments whose SYN it does not have, and all UDP, is unclaimed: nothing in it shows a socket.
+//! alone all UDP, and all segments but SYNs, are unclaimed: nothing in it shows a socket.
 //!
 //! Costs reading the headers once more, and 8 bytes for each end of UDP and connection of TCP, up to some 100 MiB; what is seen
 //! beyond that is nobody's.
@@ -49,12 +48,8 @@ impl CapturedSockets {
     /// Takes note of what a frame shows.
     pub(super) fn see(&mut self, frame: &[u8]) {
         let Some(packet) = Packet::of(frame) else { return };
-        let sender = self.hasher.hash_one(packet.sender());
-        let taker = packet.begins.then(|| self.hasher.hash_one(packet.taker()));
-        for key in [Some(sender), taker].into_iter().flatten() {
-            if self.found.len() < MOST {
-                self.found.insert(key);
-            }
+        if self.found.len() < MOST {
+            self.found.insert(self.hasher.hash_one(packet.sender()));
         }
     }
 }

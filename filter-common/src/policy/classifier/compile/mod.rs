@@ -12,7 +12,7 @@ use std::fmt;
 use super::MAX_RULES;
 use super::addresses::{AddressClasses, AddressGroup, MAX_CLASSES};
 use super::ether;
-use super::field::{ASKED, CHANCE, CLAIMED, DEFENDS, ELABORATE, Field, KEYS, PAYLOAD};
+use super::field::{ASKED, CHANCE, CLAIMED, DEFENDS, ELABORATE, Field, KEYS, PAYLOAD, SAMPLED};
 use super::geometry::{
     CLASSES_A_LINE, EtherTable, IntervalTable, MAX_GROUPS, RULES_A_WORD, RulesGeometry, WORDS_A_LINE,
 };
@@ -232,7 +232,10 @@ fn beside_fields(rules: &[RuleSpec]) -> u32 {
         let claimed = if rule.claimed.is_some() { CLAIMED } else { 0 };
         by_action | asked | claimed | chance | if rule.payload.is_some() { PAYLOAD } else { 0 }
     };
-    rules.iter().fold(0, |all, rule| all | wants(rule))
+    let of_limits = |rule: &RuleSpec| rule.action == Action::Limit && rule.claimed == Some(false);
+    let mut asking = rules.iter().filter(|rule| rule.claimed.is_some()).peekable();
+    let sampled = if asking.peek().is_some() && asking.all(of_limits) { SAMPLED } else { 0 };
+    rules.iter().fold(sampled, |all, rule| all | wants(rule))
 }
 
 /// The fields that some rule looks at. Where there is none, one does for all: rules without conditions have to lie somewhere.
