@@ -34,7 +34,7 @@ pub(super) const LISTENS: u32 = 10;
 /// Bytes of headers without options, and of what a socket is looked up by.
 pub(super) const IPV4_HEADER: u32 = 20;
 pub(super) const IPV6_HEADER: u32 = 40;
-pub(super) const LEAST_TCP: usize = 20;
+pub(super) const TCP_HEADER: u32 = 20;
 pub(super) const TUPLE_V4: u32 = 12;
 pub(super) const TUPLE_V6: u32 = 36;
 /// `BPF_F_CURRENT_NETNS`: that of the interface.
@@ -165,31 +165,25 @@ fn is_for_listener(ctx: *mut xdp_md, observed: &Observed, socket: *mut core::ffi
     let packet = XdpPacket::<false>::new(&ctx);
     let (network, transport) = (observed.headers & 0xffff, observed.headers >> 16);
     // What does not lie in the first buffer, nobody can tell: it is left to the kernel.
-    let Some(tcp) = packet.place::<LEAST_TCP>(transport as usize) else { return true };
+    let Some(tcp) = packet.place::<{ TCP_HEADER as usize }>(transport as usize) else { return true };
     let flags = packet.read::<u16>(transport as usize + 12).unwrap_or(0) & 0xff;
     if flags & u16::from(tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == u16::from(tcp_flag::SYN) {
         return true;
     }
+    let is_v4 = observed.family == family::V4;
+    let ip = if is_v4 {
+        packet.place::<{ IPV4_HEADER as usize }>(network as usize)
+    } else {
+        packet.place::<{ IPV6_HEADER as usize }>(network as usize)
+    };
+    let Some(ip) = ip else { return true };
+    let (ip, tcp) = (ip.cast_mut().cast(), tcp.cast_mut().cast());
     // SAFETY: the socket is held, and both headers were just checked to lie in the buffer.
     let answer = unsafe {
-        if observed.family == family::V4 {
-            let Some(ip) = packet.place::<{ IPV4_HEADER as usize }>(network as usize) else { return true };
-            bpf_tcp_check_syncookie(
-                socket,
-                ip.cast_mut().cast(),
-                IPV4_HEADER,
-                tcp.cast_mut().cast(),
-                LEAST_TCP as u32,
-            )
+        if is_v4 {
+            bpf_tcp_check_syncookie(socket, ip, IPV4_HEADER, tcp, TCP_HEADER)
         } else {
-            let Some(ip) = packet.place::<{ IPV6_HEADER as usize }>(network as usize) else { return true };
-            bpf_tcp_check_syncookie(
-                socket,
-                ip.cast_mut().cast(),
-                IPV6_HEADER,
-                tcp.cast_mut().cast(),
-                LEAST_TCP as u32,
-            )
+            bpf_tcp_check_syncookie(socket, ip, IPV6_HEADER, tcp, TCP_HEADER)
         }
     };
     answer == 0

@@ -15,14 +15,13 @@ use filter_common::policy::observed::{Observed, family};
 use filter_common::policy::scratch::{Scratch, Services, SynHeaders};
 use filter_common::policy::syn::{SEEN_TICKS, Segment};
 
-use super::claimed::{IPV4_HEADER, IPV6_HEADER, LEAST_TCP, THIS_NAMESPACE, write_tuple};
+use super::claimed::{IPV4_HEADER, IPV6_HEADER, TCP_HEADER, THIS_NAMESPACE, write_tuple};
 use super::connected::{may_be_connected, notes_are_complete, tick};
 use super::policy::{found, makes_bare_cookies, scratch};
 use crate::packet::XdpPacket;
 use crate::twin;
 
-/// A TCP header without options, and with the longest.
-const BARE_TCP: u32 = LEAST_TCP as u32;
+/// A TCP header with the longest options.
 const MOST_TCP: usize = 60;
 /// Kind and length of the option with the maximum segment size.
 const MOST_SEGMENT: u32 = 0x0204;
@@ -145,22 +144,22 @@ impl<'a, const FRAGS: bool> Syn<'a, FRAGS> {
     fn shortened(&mut self) -> Option<Shortened> {
         let (packet, transport) = (&self.packet, self.observed.offsets().1 as usize);
         let tcp = &mut self.headers.tcp;
-        let start = packet.place::<{ LEAST_TCP }>(transport)?;
-        for (at, word) in tcp.iter_mut().take(LEAST_TCP / 4).enumerate() {
+        let start = packet.place::<{ TCP_HEADER as usize }>(transport)?;
+        for (at, word) in tcp.iter_mut().take(TCP_HEADER as usize / 4).enumerate() {
             // SAFETY: all of them were just checked to lie in the buffer.
             *word = unsafe { core::ptr::read_unaligned(start.cast::<u32>().add(at)) };
         }
-        if self.header == BARE_TCP {
-            return Some(Shortened { length: BARE_TCP, most: 0 });
+        if self.header == TCP_HEADER {
+            return Some(Shortened { length: TCP_HEADER, most: 0 });
         }
-        let option = packet.read::<u32>(transport + LEAST_TCP)?;
+        let option = packet.read::<u32>(transport + TCP_HEADER as usize)?;
         if option >> 16 != MOST_SEGMENT {
             return None;
         }
-        tcp[LEAST_TCP / 4] = option.to_be();
+        tcp[TCP_HEADER as usize / 4] = option.to_be();
         let fourth = u32::from_be(tcp[3]);
         tcp[3] = (fourth & 0x0fff_ffff | 6 << 28).to_be();
-        Some(Shortened { length: BARE_TCP + 4, most: option & 0xffff })
+        Some(Shortened { length: TCP_HEADER + 4, most: option & 0xffff })
     }
 
     /// The kernel's cookie of the headers alone.
@@ -197,7 +196,7 @@ impl<'a, const FRAGS: bool> Syn<'a, FRAGS> {
         }
         // What the verifier knows of where a number comes from is lost: it has to see that the very number is in bounds.
         let length = packet.blur(header as usize);
-        let is_whole = (LEAST_TCP..=MOST_TCP).contains(&length);
+        let is_whole = (TCP_HEADER as usize..=MOST_TCP).contains(&length);
         // A twin leaves the socket alone: the kernel notes on it, in its statistics and in its log that it was short of room.
         if twin::IS_TWIN || !is_whole {
             // SAFETY: the socket is held, and not used from here on.

@@ -52,9 +52,10 @@ pub const METHOD: &[&str] = &[
     "LRU hash limiter: an XDP program that reads Ethernet and IPv4 headers and keeps a bucket for each source, by Levee's own \
      word and arithmetic, in the kernel's LRU hash map of a million entries, which holds every source before the \
      first packet: no packet pays for an insertion or for making room.",
-    "all profiles: the six that are shipped, in one policy; packets are from public sources: segments of a TCP connection \
+    "all profiles: the seven that are shipped, in one policy; packets are from public sources: segments of a TCP connection \
      (an ACK to port 443), datagrams between ports of no service, SYNs with options, which are counted for each source, and \
-     answers of DNS that are looked for among the notes of what was asked, each of 4,096 hosts a moment before.",
+     answers of DNS that are looked for among the notes of what was asked, each of 4,096 hosts a moment before. Segments and \
+     datagrams are of as many flows as there are sources, nearly all of them met before, to an address that is not the host's; no packet is unclaimed meanwhile.",
     "answers to SYNs: what arrives at the flood's end of the veth, where an XDP program counts and drops it, in a window on \
      the clock on the wall while one core sends, filters and answers; SYNs have options and a forged source each. Cookies \
      are of a socket that listens, with net.ipv4.tcp_syncookies = 2, as with 1 the kernel makes them only while the socket's \
