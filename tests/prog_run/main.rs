@@ -36,6 +36,8 @@ fn main() -> ExitCode {
         rules::claimed::what_is_no_sockets_matter_is_neither,
         rules::claimed::rules_that_act_on_what_is_unclaimed_leave_the_rest_alone,
         rules::claimed::a_segment_that_brings_a_cookie_of_the_kernel_is_claimed,
+        rules::claimed::what_a_listening_socket_takes_leaves_no_note,
+        rules::claimed::many_flows_are_noted_beside_each_other,
         rules::claimed::limits_ask_about_all_packets_once_one_is_unclaimed,
         rules::claimed::what_a_socket_took_is_unclaimed_once_the_socket_is_gone,
         rules::claimed::only_what_is_for_addresses_of_this_host_can_be_unclaimed,

@@ -1,7 +1,7 @@
 //! Whose a packet is: the program's part of [`filter_common::policy::claimed`], which is to ask the kernel for sockets.
 //!
-//! [`recall`] looks among the notes as the look-up of rules begins. [`claim_of`] asks the kernel, for rules of which all else holds: a global function
-//! of its own, so that it is verified once. Costs what that module says; nothing where no rule wants to know.
+//! [`recall`] looks among the notes as the look-up of rules begins. [`claim_of`] asks the kernel, for rules of which all else
+//! holds: a global function of its own, so that it is verified once. Costs what that module says; nothing where no rule wants to know.
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
@@ -21,6 +21,9 @@ use filter_common::table::lines::{Line as _, WORDS};
 use super::connected::tick;
 use super::lines::KernelLine;
 use super::policy::{found, rules, scratch};
+use super::sockets::{
+    IPV4_HEADER, IPV6_HEADER, IS_HALF_OPEN, LISTENS, TCP_HEADER, THIS_NAMESPACE, write_tuple,
+};
 use crate::packet::XdpPacket;
 use crate::twin;
 
@@ -28,17 +31,6 @@ use crate::twin;
 static CLAIMED: Array<[u64; WORDS]> = Array::with_max_entries(1, 0);
 #[map]
 static OWN_ADDRESSES: HashMap<AddressKey, u32> = HashMap::with_max_entries(MAX_OWN_ADDRESSES, 0);
-
-/// What the kernel calls a socket that listens.
-pub(super) const LISTENS: u32 = 10;
-/// Bytes of headers without options, and of what a socket is looked up by.
-pub(super) const IPV4_HEADER: u32 = 20;
-pub(super) const IPV6_HEADER: u32 = 40;
-pub(super) const TCP_HEADER: u32 = 20;
-pub(super) const TUPLE_V4: u32 = 12;
-pub(super) const TUPLE_V6: u32 = 36;
-/// `BPF_F_CURRENT_NETNS`: that of the interface.
-pub(super) const THIS_NAMESPACE: u64 = u64::MAX;
 
 /// Takes what is noted of a packet, where rules look at that. A twin is told of each packet anew.
 #[inline(always)]
@@ -53,15 +45,16 @@ fn is_recalled(observed: &Observed, unasked: &mut u64) -> bool {
     if twin::IS_TWIN {
         return false;
     }
-    let tick = tick();
-    if rules().used & SAMPLED != 0 && !claimed::is_open(gate(), tick) {
+    let (Some(gate), tick) = (gate(), tick()) else { return false };
+    if rules().used & SAMPLED != 0 && !claimed::is_open(gate.word(0), tick) {
         *unasked = unasked.wrapping_add(1);
         if !claimed::is_sample(*unasked) {
             return true;
         }
     }
-    is_noted(Place::of_service_or_flow(observed, tick))
-        || observed.transport == L4Kind::Udp as u32 && is_noted(Place::of_flow(observed, tick))
+    let keys = keys(gate);
+    is_noted(Place::of_service_or_flow(observed, tick, keys))
+        || observed.transport == L4Kind::Udp as u32 && is_noted(Place::of_flow(observed, tick, keys))
 }
 
 #[inline(always)]
@@ -80,8 +73,8 @@ pub(super) extern "C" fn claim_of(ctx: *mut xdp_md) -> u32 {
     if let Some(claim) = twin::claim() {
         return claim;
     }
+    // It leaves no note: a flood of what is for others would push out those of this host.
     if !is_own(observed) {
-        note(Place::of_service_or_flow(observed, tick()));
         return Claim::Neither as u32;
     }
     let is_claimed = if observed.transport == L4Kind::Udp as u32 {
@@ -98,19 +91,24 @@ pub(super) extern "C" fn claim_of(ctx: *mut xdp_md) -> u32 {
     Claim::No as u32
 }
 
-/// The tick until which all packets are asked about.
+/// The line of the gate.
 #[inline(always)]
-fn gate() -> u64 {
-    CLAIMED.get_ptr(GATE_LINE).map_or(0, |line| KernelLine(line).word(0))
+fn gate() -> Option<KernelLine> {
+    CLAIMED.get_ptr(GATE_LINE).map(KernelLine)
+}
+
+/// What places of notes depend on.
+#[inline(always)]
+fn keys(gate: KernelLine) -> [u64; 2] {
+    [gate.word(1), gate.word(2)]
 }
 
 #[inline(always)]
 fn open_gate() {
-    let (Some(until), Some(line)) = (claimed::opened(gate(), tick()), CLAIMED.get_ptr_mut(GATE_LINE)) else {
-        return;
-    };
+    let Some(gate) = gate() else { return };
+    let Some(until) = claimed::opened(gate.word(0), tick()) else { return };
     // SAFETY: a word of a map's value, aligned; CPUs that open it at once write nearly the same.
-    unsafe { core::ptr::write_volatile(line.cast::<u64>(), until) };
+    unsafe { core::ptr::write_volatile(gate.0.cast::<u64>().cast_mut(), until) };
 }
 
 #[inline(always)]
@@ -132,8 +130,7 @@ fn is_bound(ctx: *mut xdp_md, observed: &Observed, tuple: &mut [u32; 10]) -> boo
     let is_connected = unsafe { (*socket).dst_port } != 0;
     // SAFETY: the socket is held, and not used from here on.
     unsafe { bpf_sk_release(socket.cast()) };
-    let tick = tick();
-    note(if is_connected { Place::of_flow(observed, tick) } else { Place::of_service(observed, tick) });
+    note(observed, if is_connected { Place::of_flow } else { Place::of_service });
     true
 }
 
@@ -148,27 +145,40 @@ fn is_connected(ctx: *mut xdp_md, observed: &Observed, tuple: &mut [u32; 10]) ->
         return false;
     }
     // SAFETY: the socket is held.
-    let listens = unsafe { (*socket).state } == LISTENS;
-    let takes = !listens || is_for_listener(ctx, observed, socket.cast());
+    let state = unsafe { (*socket).state };
+    let of_listener =
+        if state == LISTENS { is_for_listener(ctx, observed, socket.cast()) } else { Taken::Once };
     // SAFETY: the socket is held, and not used from here on.
     unsafe { bpf_sk_release(socket.cast()) };
-    if !listens {
-        note(Place::of_flow(observed, tick()));
+    if state != LISTENS && state != IS_HALF_OPEN || of_listener as u32 == Taken::WithCookie as u32 {
+        note(observed, Place::of_flow);
     }
-    takes
+    of_listener as u32 != Taken::No as u32
 }
 
-/// Whether a socket that listens takes the segment: a SYN, or what brings a cookie that the kernel made.
+/// What a socket that listens does with a segment.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum Taken {
+    /// It does not take it.
+    No,
+    /// It takes it, which says nothing of the next one.
+    Once,
+    /// It brings a cookie that the kernel made: its source is there, and what follows at once belongs to the connection.
+    WithCookie,
+}
+
+/// A SYN is taken, and what brings a cookie that the kernel made.
 #[inline(always)]
-fn is_for_listener(ctx: *mut xdp_md, observed: &Observed, socket: *mut core::ffi::c_void) -> bool {
+fn is_for_listener(ctx: *mut xdp_md, observed: &Observed, socket: *mut core::ffi::c_void) -> Taken {
     let ctx = XdpContext::new(ctx);
     let packet = XdpPacket::<false>::new(&ctx);
     let (network, transport) = (observed.headers & 0xffff, observed.headers >> 16);
     // What does not lie in the first buffer, nobody can tell: it is left to the kernel.
-    let Some(tcp) = packet.place::<{ TCP_HEADER as usize }>(transport as usize) else { return true };
+    let Some(tcp) = packet.place::<{ TCP_HEADER as usize }>(transport as usize) else { return Taken::Once };
     let flags = packet.read::<u16>(transport as usize + 12).unwrap_or(0) & 0xff;
     if flags & u16::from(tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == u16::from(tcp_flag::SYN) {
-        return true;
+        return Taken::Once;
     }
     let is_v4 = observed.family == family::V4;
     let ip = if is_v4 {
@@ -176,7 +186,7 @@ fn is_for_listener(ctx: *mut xdp_md, observed: &Observed, socket: *mut core::ffi
     } else {
         packet.place::<{ IPV6_HEADER as usize }>(network as usize)
     };
-    let Some(ip) = ip else { return true };
+    let Some(ip) = ip else { return Taken::Once };
     let (ip, tcp) = (ip.cast_mut().cast(), tcp.cast_mut().cast());
     // SAFETY: the socket is held, and both headers were just checked to lie in the buffer.
     let answer = unsafe {
@@ -186,37 +196,22 @@ fn is_for_listener(ctx: *mut xdp_md, observed: &Observed, socket: *mut core::ffi
             bpf_tcp_check_syncookie(socket, ip, IPV6_HEADER, tcp, TCP_HEADER)
         }
     };
-    answer == 0
+    if answer == 0 { Taken::WithCookie } else { Taken::No }
 }
 
-/// Writes addresses and ports as the kernel wants to be asked, and says how long that is.
+/// Notes that what has this place is not unclaimed, unless that is noted, or nobody looks.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "halves of words")]
-pub(super) fn write_tuple(observed: &Observed, ports: u32, tuple: &mut [u32; 10]) -> u32 {
-    let Observed { source, destination, .. } = observed;
-    if observed.family == family::V4 {
-        tuple[0] = (source[0] as u32).to_be();
-        tuple[1] = (destination[0] as u32).to_be();
-        tuple[2] = ports.to_be();
-        return TUPLE_V4;
-    }
-    let words = [source[0], source[1], destination[0], destination[1]];
-    for (at, word) in words.into_iter().enumerate() {
-        tuple[at * 2] = ((word >> 32) as u32).to_be();
-        tuple[at * 2 + 1] = (word as u32).to_be();
-    }
-    tuple[8] = ports.to_be();
-    TUPLE_V6
-}
-
-/// Notes that what has this place is not unclaimed.
-#[inline(always)]
-fn note(place: Place) {
-    if twin::IS_TWIN {
+fn note(observed: &Observed, place: fn(&Observed, u64, [u64; 2]) -> Place) {
+    if twin::IS_TWIN || rules().used & Field::Claim.bit() == 0 {
         return;
     }
+    let Some(gate) = gate() else { return };
+    let place = place(observed, tick(), keys(gate));
     let Some(line) = CLAIMED.get_ptr_mut(place.line) else { return };
     let line = KernelLine(line);
+    if place.is_noted(line) {
+        return;
+    }
     let word = line.0.cast::<u64>().wrapping_add(place.word as usize & (WORDS - 1)).cast_mut();
     // SAFETY: a word of a map's value, aligned; where another CPU writes it at once, one note is lost.
     unsafe { core::ptr::write_volatile(word, place.noted_in(line.word(place.word))) };

@@ -13,8 +13,8 @@ use filter_common::policy::observed::family;
 use filter_common::policy::syn::{connected, verified};
 use filter_common::table::lines::{LINE_BYTES, Line as _};
 
-use super::claimed::{LISTENS, THIS_NAMESPACE, TUPLE_V4, TUPLE_V6};
 use super::lines::KernelLine;
+use super::sockets::{LISTENS, THIS_NAMESPACE, TUPLE_V4, TUPLE_V6};
 use super::syn::verified_line;
 use crate::packet::XdpPacket;
 

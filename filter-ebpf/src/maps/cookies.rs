@@ -15,9 +15,9 @@ use filter_common::policy::observed::{Observed, family};
 use filter_common::policy::scratch::{Scratch, Services, SynHeaders};
 use filter_common::policy::syn::{SEEN_TICKS, Segment};
 
-use super::claimed::{IPV4_HEADER, IPV6_HEADER, TCP_HEADER, THIS_NAMESPACE, write_tuple};
 use super::connected::{may_be_connected, notes_are_complete, tick};
 use super::policy::{found, makes_bare_cookies, scratch};
+use super::sockets::{IPV4_HEADER, IPV6_HEADER, TCP_HEADER, THIS_NAMESPACE, write_tuple};
 use crate::packet::XdpPacket;
 use crate::twin;
 

@@ -11,6 +11,7 @@ mod cookies;
 mod lines;
 mod policy;
 mod search;
+mod sockets;
 mod syn;
 
 use aya_ebpf::macros::map;

@@ -1,9 +1,16 @@
 //! Whether rules with `unclaimed` are about anything here.
 //!
-//! Decides by what this host forwards ([`forwarded`]): of such a family it knows no packet for its own. Costs reading a few files.
+//! Decides by what this host forwards ([`forwarded`]): of such a family it knows no packet for its own. Whether it translates
+//! addresses or ports without forwarding it does not tell without netfilter's own tools; that the kernel has loaded what that
+//! takes is told. Costs reading a few files.
+
+use std::path::Path;
 
 use crate::dataplane::forwarded;
 use crate::policy::Policy;
+
+/// There while the kernel can translate addresses.
+const NAT: &str = "/sys/module/nf_nat";
 
 /// What stands against such rules of a policy, in words; nothing where it has none.
 pub(super) fn obstacle(policy: &Policy) -> Option<String> {
@@ -11,6 +18,13 @@ pub(super) fn obstacle(policy: &Policy) -> Option<String> {
         return None;
     }
     let families = match forwarded() {
+        Ok([false, false]) if Path::new(NAT).exists() => {
+            return Some(
+                "the kernel has NAT loaded: a port or address of this host that it translates to another has no socket of \
+                 its own, so that its packets are `unclaimed`; pass those by a rule before"
+                    .to_owned(),
+            );
+        }
         Ok([false, false]) => return None,
         Ok([true, false]) => "IPv4",
         Ok([false, true]) => "IPv6",

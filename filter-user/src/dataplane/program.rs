@@ -60,7 +60,10 @@ pub(super) fn pin_shared_maps(pins: &Pins, generation: &Generation) -> Result<()
     }
     if policy.claims() {
         let array = bpf_map_type::BPF_MAP_TYPE_ARRAY;
-        pin(map::CLAIMED, pins.claimed(), array, [4, VALUE_BYTES, claimed::LINES])?;
+        if !pins.claimed().exists() {
+            pin(map::CLAIMED, pins.claimed(), array, [4, VALUE_BYTES, claimed::LINES])?;
+            secrets::write_claim_keys(&pins.claimed())?;
+        }
         let hash = bpf_map_type::BPF_MAP_TYPE_HASH;
         pin(map::OWN_ADDRESSES, pins.own_addresses(), hash, [ADDRESS_KEY, 4, MAX_OWN_ADDRESSES])?;
     }

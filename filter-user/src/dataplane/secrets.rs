@@ -1,5 +1,5 @@
 //! The secrets of the SYN defence: those that challenges to unknown sources are made with, and what the places of sources that
-//! answered are hashed with, which stays.
+//! answered are hashed with, which stays; and the keys of what sockets took.
 //!
 //! Decides when the former change: every [`PERIOD`], as the controller looks after its interfaces. A challenge that was made with the secret before
 //! is accepted, so an answer may take between one and two periods. Where no controller runs, the secrets stay: nobody who has
@@ -9,12 +9,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use aya::maps::{Array, Map};
 use filter_common::abi::{SynSecrets, map};
+use filter_common::policy::claimed::GATE_LINE;
 use filter_common::policy::limiter::KeyHasher;
+use filter_common::table::lines::WORDS;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::warn;
 
-use super::values::{pin_value, read_value, write_value};
+use super::values::{open_map, pin_value, read_value, write_value};
 use super::{Dataplane, DataplaneError};
 
 /// How often the secret changes.
@@ -27,6 +30,15 @@ pub(super) fn pin(path: &Path) -> Result<(), DataplaneError> {
     }
     let places = KeyHasher::new(key()?[0], 0).words();
     pin_value(map::SYN_SECRETS, path, SynSecrets { keys: [key()?, key()?], current: 0, places })
+}
+
+/// Gives the places of what sockets took their keys, which stay.
+pub(super) fn write_claim_keys(path: &Path) -> Result<(), DataplaneError> {
+    let failed = || DataplaneError::map(map::CLAIMED);
+    let notes = Map::Array(open_map(map::CLAIMED, path)?);
+    let mut notes = Array::<_, [u64; WORDS]>::try_from(notes).map_err(failed())?;
+    let [first, second] = key()?;
+    notes.set(GATE_LINE, [0, first, second, 0, 0, 0, 0, 0], 0).map_err(failed())
 }
 
 /// When the secret was changed last.

@@ -337,6 +337,7 @@ const MEETINGS: usize = offset_of!(TwinCell, meetings) / 8;
 
 const _: () = assert!(offset_of!(TwinCell, set) == REASON_AND_SET * 8 + 4);
 const _: () = assert!(offset_of!(TwinCell, rule) == INTERFACE_AND_RULE * 8 + 4);
+const _: () = assert!(offset_of!(TwinCell, claim) == CLAIM * 8);
 const _: () = assert!(size_of::<Meeting>() == 8 && offset_of!(Meeting, met) == 4);
 
 impl Twin {

@@ -1,12 +1,13 @@
 //! What packets of a capture show of the sockets of the hosts in it, for rules with `unclaimed`.
 //!
-//! Decides whose a packet is by what was captured before it, as the kernel would by its sockets: UDP is claimed where its destination has
-//! sent UDP from that port; a segment of TCP where one went the other way between the same ends. Of a SYN nothing tells whether somebody listens, so it is nobody's, as is what goes to a group address. A capture mostly does not say
-//! which way a packet went, so every packet is taken for one to the host, and for one that it sent. So of a capture of one direction
-//! alone all UDP, and all segments but SYNs, are unclaimed: nothing in it shows a socket.
+//! Decides whose a packet is by what was captured before it, as the kernel would by its sockets: UDP is claimed where its
+//! destination has sent UDP from that port, a segment of TCP where one other than a reset went the other way between the same
+//! ends. Of a SYN nothing tells whether somebody listens, so that is no question of it, nor is it of what goes to a group
+//! address. A capture mostly does not say which way a packet went, so every packet is taken for one to the host, and for one that
+//! it sent. So of a capture of one direction alone all UDP, and all segments but SYNs, are unclaimed: nothing in it shows a socket.
 //!
-//! Costs reading the headers once more, and 8 bytes for each end of UDP and connection of TCP, up to some 100 MiB; what is seen
-//! beyond that is nobody's.
+//! Costs reading the headers once more, and 8 bytes for each end of UDP and connection of TCP, up to some 100 MiB; of what is
+//! seen beyond that nothing is unclaimed.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -47,7 +48,8 @@ impl CapturedSockets {
 
     /// Takes note of what a frame shows.
     pub(super) fn see(&mut self, frame: &[u8]) {
-        let Some(packet) = Packet::of(frame) else { return };
+        // A reset says that there is no socket.
+        let Some(packet) = Packet::of(frame).filter(|packet| !packet.resets) else { return };
         if self.found.len() < MOST {
             self.found.insert(self.hasher.hash_one(packet.sender()));
         }
@@ -62,6 +64,8 @@ struct Packet {
     destination: ([u64; 2], u16),
     /// It is a SYN.
     begins: bool,
+    /// It is a reset.
+    resets: bool,
 }
 
 impl Packet {
@@ -88,6 +92,7 @@ impl Packet {
             source: (headers.addresses.source.words(), ports.source),
             destination: (destination, ports.destination),
             begins: kind == L4Kind::Tcp && headers.l4.flags() & OPENING == tcp_flag::SYN,
+            resets: kind == L4Kind::Tcp && headers.l4.flags() & tcp_flag::RST != 0,
         })
     }
 
