@@ -160,6 +160,8 @@ pub fn what_is_unclaimed_is_explained_and_a_host_that_forwards_is_told() -> Resu
     ensure!(explain()? == "rule_drop");
     let socket = field.victim.in_ns(|| UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, CLOSED)))?;
     ensure!(explain()? == "no_match");
+    let said = levee.ok(&["explain", "--src", "198.51.100.7", "--dst", "192.0.2.2", "--dport", "4434"])?;
+    ensure!(said.contains("a socket takes it"), "{said}");
     drop(socket);
     ensure!(explain()? == "rule_drop");
     field.victim.in_ns(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?;

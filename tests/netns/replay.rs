@@ -489,7 +489,8 @@ pub fn what_a_capture_shows_to_have_a_socket_is_claimed() -> Result<()> {
         (tcp(host, server, 4000, 443, 0x10), false, true),
         (tcp(server, host, 443, 4001, 0x10), true, false),
         (tcp(other, host, 443, 4000, 0x10), true, false),
-        (tcp(host, other, 4000, 443, 0x04), true, false),
+        // A reset of the host, which has no connection there.
+        (tcp(host, other, 4000, 443, 0x04), false, true),
         (tcp(other, host, 443, 4000, 0x10), true, false),
         (tcp(other, host, 5000, 22, 0x02), false, false),
         (tcp(other, host, 5000, 22, 0x18), true, false),

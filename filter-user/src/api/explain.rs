@@ -17,7 +17,7 @@ use super::types::{ExplainRequest, Explanation, RuleMet, SCHEMA, StageSaid, Time
 use crate::dataplane::syncookies::{Setting, setting};
 use crate::dataplane::{At, MAX_FRAME, Said, TwinState, interface_names};
 use crate::packet;
-use crate::policy::{Action, DefendBy, Mode, Rule};
+use crate::policy::{Action, DefendBy, Field, Mode, Rule};
 use crate::tables::TableKind;
 
 impl Controller {
@@ -191,8 +191,8 @@ impl Walk<'_> {
             (Stage::Rules, _) if !self.has_rules => "there are none".to_owned(),
             (Stage::Rules, _) => match self.rules.len() {
                 0 => "none matches".to_owned(),
-                1 => "one matches and does not decide".to_owned(),
-                more => format!("{more} match and do not decide"),
+                1 => "the fields of one match, and it does not decide".to_owned(),
+                more => format!("the fields of {more} match, and none decides"),
             },
             (Stage::Allow | Stage::Block | Stage::Syn | Stage::End, _) => String::new(),
         }
@@ -226,7 +226,25 @@ fn decision(reason: Reason) -> &'static str {
     }
 }
 
-const fn undecided(rule: &Rule, met: Met) -> &'static str {
+/// Why a rule whose header fields match does not hold.
+fn beyond_fields(rule: &Rule) -> &'static str {
+    let negated = |field| rule.matches.get(field).map(|condition| condition.negated);
+    let is_left = [Field::Payload, Field::Probability].iter().any(|field| rule.matches.get(*field).is_some());
+    match (negated(Field::Unasked), negated(Field::Unclaimed), is_left) {
+        (None, Some(false), false) => {
+            "its fields match; a socket takes it, or it is for no address of this host"
+        }
+        (None, Some(true), false) => {
+            "its fields match; no socket takes it, or it is for no address of this host"
+        }
+        (Some(false), None, false) => "its fields match; this host asked for it, or it answers nothing",
+        (Some(true), None, false) => "its fields match; this host did not ask for it, or it answers nothing",
+        (None, None, _) => "its fields match, its payload or its chance does not",
+        _ => "its fields match, and not all else: whether it was asked for, is claimed, its payload, chance",
+    }
+}
+
+fn undecided(rule: &Rule, met: Met) -> &'static str {
     let only_counts = matches!(rule.mode, Mode::Count);
     match (met, &rule.action) {
         (Met::Nothing | Met::WithinLimit, Action::Defend(defence)) => match defence.by {
@@ -241,7 +259,7 @@ const fn undecided(rule: &Rule, met: Met) -> &'static str {
         },
         (Met::WithinLimit, _) => "it is within the limit",
         (Met::Nothing, Action::Sample(_)) => "chance did not pick it",
-        (Met::Nothing, _) => "its fields match, its payload or its chance does not",
+        (Met::Nothing, _) => beyond_fields(rule),
         (Met::Counted, Action::Count) => "counts it",
         (Met::Counted, Action::Sample(_)) if only_counts => "chance picked it: would show it, and counts it",
         (Met::Counted, Action::Sample(_)) => "chance picked it: shows it",
