@@ -99,15 +99,20 @@ impl AskedKey {
         (self.what >> 8 & 0xff) as u8
     }
 
-    /// The same question, asked of everybody; `None` where its answer would have been known. Of an exchange between equal
+    /// Has the place be the same question, asked of everybody; not where its answer would have been known. Of an exchange between equal
     /// ports (name service of NetBIOS, BACnet) only hosts nearby can be meant: else who knows the port could answer from
     /// anywhere, also where nobody asked him.
     #[inline(always)]
-    fn of_everybody(&self) -> Option<Self> {
+    fn of_everybody(&self, place: &mut Self) -> bool {
         let is_open = self.kind() == Kind::Exchange && self.protocol() != protocol::TCP;
         let between_equals = self.ports >> 16 == self.ports & 0xffff;
         let may_be = is_open && (!between_equals || is_near(self.what >> 16, self.remote));
-        may_be.then_some(Self { remote: [0; 2], ..*self })
+        if may_be {
+            // Zero, as families have small numbers, which the compiler does not know: for two words of zeros it calls a loop.
+            let zero = u64::from(self.what >> 24);
+            *place = Self { remote: [zero; 2], ..*self };
+        }
+        may_be
     }
 }
 
@@ -135,9 +140,15 @@ pub enum Asked {
     No,
 }
 
-/// Whether a note of what a packet answers is there, and young enough. `find` says when a note was written.
+/// Whether a note of what a packet answers is there, and young enough. `find` says when a note was written. The place is for another
+/// key: in the program not its stack.
 #[inline(always)]
-pub fn is_asked(key: &AskedKey, now: u64, find: impl Fn(&AskedKey) -> Option<u64>) -> Asked {
+pub fn is_asked(
+    key: &AskedKey,
+    place: &mut AskedKey,
+    now: u64,
+    find: impl Fn(&AskedKey) -> Option<u64>,
+) -> Asked {
     if key.what == 0 {
         return Asked::Neither;
     }
@@ -146,10 +157,7 @@ pub fn is_asked(key: &AskedKey, now: u64, find: impl Fn(&AskedKey) -> Option<u64
     if counts(find(key)) {
         return Asked::Yes;
     }
-    match key.of_everybody() {
-        Some(everybody) if counts(find(&everybody)) => Asked::Yes,
-        _ => Asked::No,
-    }
+    if key.of_everybody(place) && counts(find(place)) { Asked::Yes } else { Asked::No }
 }
 
 /// Whether a packet can answer anything. Segments of connections that are under way, the bulk of what a host gets, do not.

@@ -103,7 +103,7 @@ impl Place {
     #[inline(always)]
     #[must_use]
     pub const fn of_service_or_flow(observed: &Observed, tick: u64, keys: [u64; 2]) -> Self {
-        if observed.transport == L4Kind::Udp as u32 {
+        if observed.transport() == L4Kind::Udp as u32 {
             Self::of_service(observed, tick, keys)
         } else {
             Self::of_flow(observed, tick, keys)
@@ -114,16 +114,16 @@ impl Place {
     #[inline(always)]
     #[must_use]
     pub const fn of_service(observed: &Observed, tick: u64, keys: [u64; 2]) -> Self {
-        let Observed { family, destination, ports, transport, .. } = observed;
-        Self::of(*family, ([0; 2], *destination), (*ports & 0xffff, *transport), tick, keys)
+        let Observed { family, destination, ports, .. } = observed;
+        Self::of(*family, ([0; 2], *destination), (*ports & 0xffff, observed.transport()), tick, keys)
     }
 
     /// That of all packets between its addresses and ports, in that tick.
     #[inline(always)]
     #[must_use]
     pub const fn of_flow(observed: &Observed, tick: u64, keys: [u64; 2]) -> Self {
-        let Observed { family, source, destination, ports, transport, .. } = observed;
-        Self::of(*family, (*source, *destination), (*ports, *transport), tick, keys)
+        let Observed { family, source, destination, ports, .. } = observed;
+        Self::of(*family, (*source, *destination), (*ports, observed.transport()), tick, keys)
     }
 
     /// What a sender can choose goes through multiplications of its own, behind a key.
@@ -187,7 +187,7 @@ mod tests {
             source: [source, 0],
             destination: [0xc0a8_0101, 0],
             ports,
-            transport: L4Kind::Tcp as u32,
+            protocol: 6 | (L4Kind::Tcp as u32) << 8,
             ..Observed::NONE
         }
     }
@@ -211,12 +211,12 @@ mod tests {
         assert!(is_noted(Place::of_flow(&noted, tick + (1 << FLOW_UNIT_BITS) - 1, KEYS), &lines));
         assert!(!is_noted(Place::of_flow(&noted, tick + (1 << FLOW_UNIT_BITS), KEYS), &lines));
         assert!(!is_noted(Place::of_flow(&noted, tick - 1, KEYS), &lines));
-        let udp = L4Kind::Udp as u32;
+        let udp = 17 | (L4Kind::Udp as u32) << 8;
         let others = [
             packet(8, 443),
             packet(7, 444),
             packet(7, 443 | 1 << 16),
-            Observed { transport: udp, ..noted },
+            Observed { protocol: udp, ..noted },
             Observed { destination: [0xc0a8_0102, 0], ..noted },
             // The other way round.
             Observed { source: noted.destination, destination: noted.source, ..noted },
@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_service_is_noted_whoever_sends() {
-        let udp = |source, ports| Observed { transport: L4Kind::Udp as u32, ..packet(source, ports) };
+        let udp =
+            |source, ports| Observed { protocol: 17 | (L4Kind::Udp as u32) << 8, ..packet(source, ports) };
         let place = |packet: &Observed| Place::of_service(packet, 5, KEYS);
         assert_eq!(place(&udp(7, 9 << 16 | 443)), place(&udp(8, 10 << 16 | 443)));
         assert_ne!(place(&udp(7, 443)), place(&udp(7, 444)));

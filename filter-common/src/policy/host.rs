@@ -181,7 +181,8 @@ impl<P: PacketRead> Effects for HostEffects<'_, '_, P> {
 
     fn asked(&mut self) -> Asked {
         let notes = self.rules.notes.borrow();
-        is_asked(&self.observed.asked, self.rules.now.get(), |key| notes.get(key).copied())
+        let mut place = AskedKey::NONE;
+        is_asked(&self.observed.asked, &mut place, self.rules.now.get(), |key| notes.get(key).copied())
     }
 
     fn claim(&mut self) -> Claim {

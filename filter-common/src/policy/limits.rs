@@ -105,7 +105,7 @@ fn hash(hasher: &KeyHasher, key: u64, packet: &Observed) -> u64 {
         kind::DESTINATION if is_v4 => hasher.v4(within_v4(destination[0], 32)),
         kind::DESTINATION => hasher.v6(within_v6(destination, 128)),
         kind::SERVICE => {
-            let (protocol, port) = ((packet.protocol & 0xff) as u8, (packet.port & 0xffff) as u16);
+            let (protocol, port) = ((packet.protocol & 0xff) as u8, (packet.port() & 0xffff) as u16);
             if is_v4 {
                 hasher.service_v4(within_v4(destination[0], 32), protocol, port)
             } else {
@@ -147,14 +147,22 @@ mod tests {
             destination: [destination, 0],
             family: family::V4,
             protocol: 17,
-            port,
+            ports: port,
             bytes: 100,
             ..Observed::NONE
         }
     }
 
     fn v6(source: [u64; 2], destination: [u64; 2], port: u32) -> Observed {
-        Observed { source, destination, family: family::V6, protocol: 6, port, bytes: 100, ..Observed::NONE }
+        Observed {
+            source,
+            destination,
+            family: family::V6,
+            protocol: 6,
+            ports: port,
+            bytes: 100,
+            ..Observed::NONE
+        }
     }
 
     /// How many of the packets, all at one time, a limit of two takes.
@@ -190,7 +198,7 @@ mod tests {
         // Families apart, but not of the total; ports apart where services are.
         assert_eq!(taken(per_prefix, &[a, c, a, c, a, c]), 4);
         assert_eq!(taken(LimitKey::Total, &[a, c, a, c, a, c]), 2);
-        let other_port = Observed { port: 99, ..a };
+        let other_port = Observed { ports: 99, ..a };
         assert_eq!(taken(LimitKey::Service, &[a, other_port, a, other_port, a]), 4);
         assert_eq!(taken(LimitKey::Destination, &[a, other_port, a, other_port, a]), 2);
     }

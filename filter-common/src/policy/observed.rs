@@ -47,10 +47,11 @@ pub struct Observed {
     pub ether_destination: u64,
     /// One of [`family`].
     pub family: u32,
-    /// The protocol, in IPv6 behind all extension headers.
+    /// The protocol, in IPv6 behind all extension headers; above its byte the number of the [`L4Kind`], that of none where there
+    /// are no ports.
     pub protocol: u32,
-    /// The destination port; 0 without ports.
-    pub port: u32,
+    /// The ports as in the header; 0 without ports.
+    pub ports: u32,
     /// Bytes of the frame.
     pub bytes: u32,
     /// Offset of the payload in the frame; [`NO_PAYLOAD`] where there is none to look at.
@@ -61,10 +62,6 @@ pub struct Observed {
     pub values: [u32; FIELDS],
     /// Where a defence wants it: the offset of the IP header in the lower half, that of what is behind it in the upper.
     pub headers: u32,
-    /// Where sockets are asked for: the ports, as in the header.
-    pub ports: u32,
-    /// Likewise, the number of the [`L4Kind`]: that of none where there are no ports.
-    pub transport: u32,
     /// Explicit padding.
     pub reserved: u32,
     /// What it answers.
@@ -74,7 +71,7 @@ pub struct Observed {
 /// The offset of what is not there.
 pub const NO_PAYLOAD: u32 = u32::MAX;
 
-const _: () = assert!(size_of::<Observed>() == 48 + 24 + FIELDS * 4 + 16 + size_of::<AskedKey>());
+const _: () = assert!(size_of::<Observed>() == 48 + 24 + FIELDS * 4 + 8 + size_of::<AskedKey>());
 
 /// The parts of an IP header that differ between families.
 pub trait Family: Copy {
@@ -232,14 +229,12 @@ impl Observed {
         ether_destination: 0,
         family: family::NONE,
         protocol: 0,
-        port: 0,
+        ports: 0,
         bytes: 0,
         payload: NO_PAYLOAD,
         end: 0,
         values: [ABSENT; FIELDS],
         headers: 0,
-        ports: 0,
-        transport: 0,
         reserved: 0,
         asked: AskedKey::NONE,
     };
@@ -270,11 +265,25 @@ impl Observed {
         }
     }
 
+    /// The number of the [`L4Kind`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn transport(&self) -> u32 {
+        self.protocol >> 8
+    }
+
+    /// The destination port; 0 without ports.
+    #[inline(always)]
+    #[must_use]
+    pub const fn port(&self) -> u32 {
+        self.ports & 0xffff
+    }
+
     /// Whether there are ports that a socket can have; where sockets are asked for.
     #[inline(always)]
     #[must_use]
     pub const fn has_ports(&self) -> bool {
-        self.transport != L4Kind::None as u32
+        self.transport() != L4Kind::None as u32
     }
 
     /// Takes whether it is settled that it is not unclaimed, where rules look at that: as what has no ports is, and what is noted.
@@ -289,10 +298,10 @@ impl Observed {
         self.family = family::NONE;
         self.payload = NO_PAYLOAD;
         if used & ASKED != 0 {
-            self.asked = AskedKey::NONE;
+            self.asked.what = AskedKey::NONE.what;
         }
         if used & CLAIMED != 0 {
-            self.transport = L4Kind::None as u32;
+            self.protocol = 0;
         }
         for field in Field::ALL {
             if used & field.bit() != 0 {
@@ -313,13 +322,9 @@ impl Observed {
         if used & (KEYS | CLAIMED | Field::Destination.bit()) != 0 {
             self.destination = headers.addresses.destination.words();
         }
-        if used & KEYS != 0 {
-            self.protocol = headers.protocol.into();
-            self.port = headers.l4.ports().destination.into();
-        }
-        if used & CLAIMED != 0 {
+        if used & (KEYS | CLAIMED) != 0 {
+            self.protocol = u32::from(headers.protocol) | (headers.l4.kind as u32) << 8;
             self.ports = headers.l4.port_word();
-            self.transport = headers.l4.kind as u32;
         }
         if used & (DEFENDS | CLAIMED) != 0 {
             self.headers = headers.layers.transport << 16 | headers.layers.network & 0xffff;

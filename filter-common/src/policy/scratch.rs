@@ -1,5 +1,6 @@
 //! What the program keeps of a packet between functions that are verified apart, and of the time between packets.
 
+use super::asked::AskedKey;
 use super::classifier::{Candidates, Walk};
 use super::observed::Observed;
 
@@ -19,6 +20,8 @@ pub struct Scratch {
     pub services: Services,
     /// Packets that were not asked about ([`is_sample`](super::claimed::is_sample)).
     pub unasked: u64,
+    /// A key of what was asked of everybody.
+    pub everybody: AskedKey,
 }
 
 /// Copies of headers of a SYN; behind the end of each is what was there before.
@@ -116,7 +119,14 @@ impl CoarseClock {
 
 const _: () = assert!(
     size_of::<Scratch>()
-        == size_of::<Observed>() + size_of::<Candidates>() + 24 + 16 + 144 + SERVICES * 40 + 8
+        == size_of::<Observed>()
+            + size_of::<Candidates>()
+            + 24
+            + 16
+            + 144
+            + SERVICES * 40
+            + 8
+            + size_of::<AskedKey>()
 );
 
 #[cfg(test)]

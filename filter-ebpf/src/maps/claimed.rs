@@ -54,7 +54,7 @@ fn is_recalled(observed: &Observed, unasked: &mut u64) -> bool {
     }
     let keys = keys(gate);
     is_noted(Place::of_service_or_flow(observed, tick, keys))
-        || observed.transport == L4Kind::Udp as u32 && is_noted(Place::of_flow(observed, tick, keys))
+        || observed.transport() == L4Kind::Udp as u32 && is_noted(Place::of_flow(observed, tick, keys))
 }
 
 #[inline(always)]
@@ -77,7 +77,7 @@ pub(super) extern "C" fn claim_of(ctx: *mut xdp_md) -> u32 {
     if !is_own(observed) {
         return Claim::Neither as u32;
     }
-    let is_claimed = if observed.transport == L4Kind::Udp as u32 {
+    let is_claimed = if observed.transport() == L4Kind::Udp as u32 {
         is_bound(ctx, observed, &mut syn.tuple)
     } else {
         is_connected(ctx, observed, &mut syn.tuple)

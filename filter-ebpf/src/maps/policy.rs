@@ -300,10 +300,10 @@ extern "C" fn is_banned(first: u64, last: u64, family: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn was_asked() -> u32 {
-    let Some(scratch) = found(scratch()) else { return Asked::Neither as u32 };
+    let Some(Scratch { observed, everybody, .. }) = found(scratch()) else { return Asked::Neither as u32 };
     // SAFETY: a helper without arguments.
     let now = twin::now_or(|| unsafe { bpf_ktime_get_coarse_ns() });
-    asked::is_asked(&scratch.observed.asked, now, |key| {
+    asked::is_asked(&observed.asked, everybody, now, |key| {
         let noted = match key.kind() {
             Kind::Host => ASKED_HOSTS.get_ptr(key),
             Kind::Exchange | Kind::None => ASKED.get_ptr(key),

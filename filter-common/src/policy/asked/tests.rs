@@ -101,7 +101,8 @@ impl World {
             Frame::V6(headers) => answered(&frame, &headers),
             Frame::NonIp => panic!("IP"),
         };
-        is_asked(&key, self.now, |key| self.notes.get(key).copied())
+        let mut place = AskedKey::NONE;
+        is_asked(&key, &mut place, self.now, |key| self.notes.get(key).copied())
     }
 }
 
