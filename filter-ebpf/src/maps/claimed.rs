@@ -138,7 +138,7 @@ fn is_bound(ctx: *mut xdp_md, observed: &Observed, tuple: &mut [u32; 10]) -> boo
 #[inline(always)]
 fn is_connected(ctx: *mut xdp_md, observed: &Observed, tuple: &mut [u32; 10]) -> bool {
     let size = write_tuple(observed, observed.ports, tuple);
-    // SAFETY: as above.
+    // SAFETY: the context is the run's own, and the tuple has room for the longer one.
     let socket =
         unsafe { bpf_skc_lookup_tcp(ctx.cast(), tuple.as_mut_ptr().cast(), size, THIS_NAMESPACE, 0) };
     if socket.is_null() {
