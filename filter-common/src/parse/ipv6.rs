@@ -43,10 +43,13 @@ pub mod extension {
     pub const SHIM6: u32 = 0x80;
 }
 
-/// The IPv6 packet at `start`.
+/// The IPv6 packet at `start`. Unless it `WALKS`, what follows the fixed header is taken for what the packet carries.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "offsets are far below 4 GiB")]
-pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<AddressV6>, ParseError> {
+pub(super) fn parse<const WALKS: bool, P: PacketRead>(
+    packet: &P,
+    start: usize,
+) -> Result<Headers<AddressV6>, ParseError> {
     let word = |offset| packet.read::<u64>(start + offset).ok_or(ParseError::MalformedIp);
     // The last word first: when it is there, so are the others.
     let destination = (word(24)?, word(32)?);
@@ -65,7 +68,11 @@ pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<A
         return Err(ParseError::MalformedIp);
     }
 
-    let cursor = walk(packet, next, start + HEADER, end)?;
+    let mut cursor =
+        Cursor { next, offset: start + HEADER, fragment: Fragment::None, more: false, extensions: 0 };
+    if WALKS {
+        cursor = walk(packet, cursor, end)?;
+    }
     let l4 = match cursor.fragment {
         Fragment::Later => L4::NONE,
         Fragment::None | Fragment::First => {
@@ -97,9 +104,8 @@ pub(super) fn parse<P: PacketRead>(packet: &P, start: usize) -> Result<Headers<A
 
 /// Follows the chain until an L4 protocol or a later fragment ends it.
 #[inline(always)]
-fn walk<P: PacketRead>(packet: &P, next: u8, offset: usize, end: usize) -> Result<Cursor, ParseError> {
-    let mut cursor = Cursor { next, offset, fragment: Fragment::None, more: false, extensions: 0 };
-    if !is_extension(next) {
+fn walk<P: PacketRead>(packet: &P, mut cursor: Cursor, end: usize) -> Result<Cursor, ParseError> {
+    if !is_extension(cursor.next) {
         return Ok(cursor);
     }
     for _ in 0..MAX_EXTENSIONS {

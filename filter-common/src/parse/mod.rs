@@ -179,10 +179,25 @@ pub fn ether_type<P: PacketRead>(packet: &P) -> Option<u16> {
 /// The first structural fault, from the outside in.
 #[inline(always)]
 pub fn parse<P: PacketRead>(packet: &P) -> Result<Frame, ParseError> {
+    parse_walking::<true, P>(packet)
+}
+
+/// The same without the walk along extension headers of IPv6: a packet that has any carries the first of them, and has no
+/// ports. For programs that need no more; the walk is most of what there is to verify.
+///
+/// # Errors
+/// As [`parse`].
+#[inline(always)]
+pub fn parse_unextended<P: PacketRead>(packet: &P) -> Result<Frame, ParseError> {
+    parse_walking::<false, P>(packet)
+}
+
+#[inline(always)]
+fn parse_walking<const WALKS: bool, P: PacketRead>(packet: &P) -> Result<Frame, ParseError> {
     let (ether_type, offset) = eth::parse(packet)?;
     match ether_type {
         ETHERTYPE_IPV4 => Ok(Frame::V4(ipv4::parse(packet, offset)?)),
-        ETHERTYPE_IPV6 => Ok(Frame::V6(ipv6::parse(packet, offset)?)),
+        ETHERTYPE_IPV6 => Ok(Frame::V6(ipv6::parse::<WALKS, P>(packet, offset)?)),
         _ => Ok(Frame::NonIp),
     }
 }
