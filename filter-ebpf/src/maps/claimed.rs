@@ -117,10 +117,17 @@ fn is_own(observed: &Observed) -> bool {
     OWN_ADDRESSES.get_ptr(key).is_some()
 }
 
+/// Writes what the kernel is to be asked for.
+#[inline(always)]
+fn tuple_of(observed: &Observed, tuple: &mut [u32; 10]) -> u32 {
+    let Observed { family, source, destination, ports, .. } = observed;
+    write_tuple(*family, [*source, *destination], *ports, tuple)
+}
+
 /// Whether a socket of UDP takes it.
 #[inline(always)]
 fn is_bound(ctx: *mut xdp_md, observed: &Observed, tuple: &mut [u32; 10]) -> bool {
-    let size = write_tuple(observed, observed.ports, tuple);
+    let size = tuple_of(observed, tuple);
     // SAFETY: the context is the run's own, and the tuple has room for the longer one.
     let socket = unsafe { bpf_sk_lookup_udp(ctx.cast(), tuple.as_mut_ptr().cast(), size, THIS_NAMESPACE, 0) };
     if socket.is_null() {
@@ -137,7 +144,7 @@ fn is_bound(ctx: *mut xdp_md, observed: &Observed, tuple: &mut [u32; 10]) -> boo
 /// Whether one of TCP does. What a socket that listens takes is not noted, or a flood of SYNs would push out all else.
 #[inline(always)]
 fn is_connected(ctx: *mut xdp_md, observed: &Observed, tuple: &mut [u32; 10]) -> bool {
-    let size = write_tuple(observed, observed.ports, tuple);
+    let size = tuple_of(observed, tuple);
     // SAFETY: the context is the run's own, and the tuple has room for the longer one.
     let socket =
         unsafe { bpf_skc_lookup_tcp(ctx.cast(), tuple.as_mut_ptr().cast(), size, THIS_NAMESPACE, 0) };

@@ -187,7 +187,7 @@ impl<'a, const FRAGS: bool> Syn<'a, FRAGS> {
         let Self { ctx, packet, observed, header, ports, headers } = self;
         copy(&packet, observed, header, headers)?;
         let SynHeaders { ip, tcp, tuple } = headers;
-        let size = write_tuple(observed, ports, tuple);
+        let size = write_tuple(observed.family, [observed.source, observed.destination], ports, tuple);
         // SAFETY: the context is the run's own, and the tuple lies in the element, which has room for the longer one.
         let socket =
             unsafe { bpf_skc_lookup_tcp(ctx.ctx.cast(), tuple.as_mut_ptr().cast(), size, THIS_NAMESPACE, 0) };
