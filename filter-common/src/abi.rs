@@ -6,7 +6,7 @@
 //! this one in place.
 
 /// Version of everything that kernel side and user side must agree on.
-pub const ABI_VERSION: u32 = 11;
+pub const ABI_VERSION: u32 = 12;
 
 /// First word of the `LEVEE_META` map: tells a Levee pin directory from anything else ("LEVE" in ASCII).
 pub const META_MAGIC: u32 = 0x4c45_5645;
@@ -32,6 +32,13 @@ pub const TRIAL_PROGRAM_FRAGS: &str = "levee_trial_fr";
 pub const ON_TRIAL: u32 = 0;
 /// Place of the program that runs when the trial is over.
 pub const FALLBACK: u32 = 1;
+/// Place of the time at which a trial is over, in [`map::TRIAL_END`].
+pub const TRIAL_ENDS: u32 = 0;
+/// Place of the time that it takes.
+pub const TRIAL_TAKES: u32 = 1;
+/// Connections that are [watched](crate::trial) on an interface while a trial lasts. Where there are more, one that sent nothing for
+/// longest gives way.
+pub const MAX_WATCHED: u32 = 1 << 16;
 
 /// Read-only global that holds [`crate::config::Switches`].
 pub const SWITCHES_GLOBAL: &str = "SWITCHES";
@@ -110,12 +117,14 @@ pub mod map {
     pub const SCRATCH: &str = "SCRATCH";
     /// Perf event array by which samples reach whoever listens; shared by all interfaces.
     pub const SAMPLES: &str = "SAMPLES";
-    /// Array of one time, in nanoseconds of the monotonic clock: when the trial of a generation is over. One map for each
-    /// interface of such a generation.
+    /// Array of two numbers, in nanoseconds: [when](super::TRIAL_ENDS) the trial of a generation is over, by the monotonic clock, and
+    /// [how long](super::TRIAL_TAKES) it takes in all. One map for each interface of such a generation.
     pub const TRIAL_END: &str = "TRIAL_END";
     /// Program array of the program that is on trial and the one that runs when that is over: [`super::ON_TRIAL`] and
     /// [`super::FALLBACK`]. One map for each interface of such a generation.
     pub const TRIAL_TARGETS: &str = "TRIAL_TARGETS";
+    /// LRU hash of [`crate::trial::Watched`] by connection. One map for each interface, for as long as a trial lasts.
+    pub const TRIAL_WATCHED: &str = "TRIAL_WATCHED";
     /// Array of one [`crate::twin::TwinCell`] that the controller maps; a twin's own, never pinned.
     pub const TWIN: &str = "TWIN";
     /// Array of one [`super::Meta`]; made by the controller.

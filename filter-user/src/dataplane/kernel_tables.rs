@@ -17,8 +17,8 @@ use tracing::debug;
 use super::generation::Generation;
 use super::mapping::{Mapping, wait_for_readers};
 use super::report::InterfaceReport;
-use super::swap::{Prepared, Refused, Until, swap_back};
-use super::trial;
+use super::swap::{Prepared, Refused, swap_back};
+use super::trial::{self, Until};
 use super::{Dataplane, DataplaneError, parallel};
 use crate::tables::{
     LONGEST_ELEMENT, OnTrial, Opened, PrefixTables, Resting, RestingMark, SHORT_ELEMENT, SetId, Settled,

@@ -268,10 +268,13 @@ impl Loaded {
     }
 }
 
-/// Loads the program that runs another one on trial; its maps are its own.
-pub(super) fn load_trial(takes_frags: bool) -> Result<Loaded, DataplaneError> {
+/// Loads the program that runs another one on trial; its maps are its own, but for that of connections that are watched, which is
+/// pinned there or will be.
+pub(super) fn load_trial(takes_frags: bool, watched: &Path) -> Result<Loaded, DataplaneError> {
     let name = if takes_frags { TRIAL_PROGRAM_FRAGS } else { TRIAL_PROGRAM };
-    let mut ebpf = EbpfLoader::new().load(object::TRIAL).map_err(load_error)?;
+    let mut loader = EbpfLoader::new();
+    let mut ebpf =
+        loader.map_pin_path(map::TRIAL_WATCHED, watched).load(object::TRIAL).map_err(load_error)?;
     program(&mut ebpf, name)?.load().map_err(program_error)?;
     Ok(Loaded { ebpf, name })
 }

@@ -7,7 +7,6 @@
 //! verifier's), and changes nothing that filters; swapping is one system call an interface.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use aya::maps::MapData;
 use filter_common::abi::{InterfaceMeta, map};
@@ -16,7 +15,7 @@ use super::generation::Generation;
 use super::pins::Pins;
 use super::program::{self, Loaded};
 use super::report::{InterfaceReport, runs};
-use super::trial::{self, Trial, is_program};
+use super::trial::{self, Trial, Until, is_program};
 use super::values::{read_value, write_value};
 use super::{DataplaneError, asked, connections, own, parallel};
 
@@ -29,25 +28,6 @@ pub(super) struct Prepared<'a> {
     /// Whether what runs now notes connections, as what is loaded does, for good.
     continues: bool,
     in_force: bool,
-}
-
-/// When a trial is over.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Until {
-    /// So long after it has begun.
-    After(Duration),
-    /// At a time of the monotonic clock, in nanoseconds: as that of the trial before it.
-    At(u64),
-}
-
-impl Until {
-    /// As a time of the monotonic clock, for a trial that begins now.
-    fn end_ns(self) -> u64 {
-        match self {
-            Self::After(time) => trial::end_after(time),
-            Self::At(end_ns) => end_ns,
-        }
-    }
 }
 
 /// Where the programs of a generation for an interface are pinned: its own, and what runs that on trial.
@@ -123,14 +103,8 @@ impl<'a> Prepared<'a> {
             let trial = match on_trial {
                 None => None,
                 Some(until) => {
-                    let fallback = trial::fallback_of(pins, &earlier, report)?;
-                    Some(Trial::load(
-                        pins,
-                        &own.trial(index),
-                        &mut loaded,
-                        fallback.as_deref(),
-                        until.end_ns(),
-                    )?)
+                    let before = trial::before(pins, &earlier, report)?;
+                    Some(Trial::load(pins, &own.trial(index), &mut loaded, &before, until)?)
                 }
             };
             Ok(Ready { index, loaded, trial, before })

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::{ProgramInfo, Xdp};
 use aya_obj::programs::XdpAttachType;
-use filter_common::abi::{FALLBACK, ON_TRIAL, map};
+use filter_common::abi::{FALLBACK, ON_TRIAL, TRIAL_ENDS, TRIAL_TAKES, map};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::DataplaneError;
@@ -20,7 +20,7 @@ use super::link::pin_descriptor;
 use super::pins::{Pins, TrialPins};
 use super::program::{self, Loaded};
 use super::report::InterfaceReport;
-use super::values::{open_map, read_value, write_value};
+use super::values::{open_map, read_element, read_value, write_value};
 
 /// How long after the controller's own end of a trial the programs end it: it takes the former policy, and whatever lists
 /// have changed meanwhile, back in force by itself.
@@ -36,22 +36,33 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// Loads what runs `next` on trial until that time of the monotonic clock, in nanoseconds, and pins all of it.
+    /// Loads what runs `next` on trial, and pins all of it. Where that goes on with a trial, it knows of connections what that knew.
     pub(super) fn load(
         root: &Pins,
         pins: &TrialPins,
         next: &mut Loaded,
-        fallback: Option<&Path>,
-        end_ns: u64,
+        Before { fallback, trial }: &Before,
+        until: Until,
     ) -> Result<Self, DataplaneError> {
         let directory = pins.directory();
         std::fs::create_dir_all(directory).map_err(|error| root.failed("make", directory, error))?;
-        let mut loaded = program::load_trial(next.takes_frags())?;
+        let goes_on = trial.as_ref().filter(|_| matches!(until, Until::At(_)));
+        let takes_ns = match (goes_on, until) {
+            (Some(trial), _) => read_element(map::TRIAL_END, &trial.end(), TRIAL_TAKES)?,
+            (None, until) => until.end_ns().saturating_sub(now_ns()),
+        };
+        let watched = goes_on.unwrap_or(pins).watched();
+        let mut loaded = program::load_trial(next.takes_frags(), &watched)?;
+        if goes_on.is_some() {
+            let map = open_map(map::TRIAL_WATCHED, &watched)?;
+            let path = pins.watched();
+            map.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+        }
         let targets = loaded.take_map(map::TRIAL_TARGETS)?;
         let wrong = || DataplaneError::map(map::TRIAL_TARGETS);
         let mut targets = ProgramArray::try_from(targets).map_err(wrong())?;
         targets.set(ON_TRIAL, &next.fd()?, 0).map_err(wrong())?;
-        if let Some(fallback) = fallback {
+        if let Some(fallback) = fallback.as_deref() {
             let program = Xdp::from_pin(fallback, XdpAttachType::Interface)?;
             let program = program.fd()?;
             targets.set(FALLBACK, program, 0).map_err(wrong())?;
@@ -60,7 +71,9 @@ impl Trial {
         }
         let end = loaded.take_map(map::TRIAL_END)?;
         let mut end = Array::<_, u64>::try_from(end).map_err(DataplaneError::map(map::TRIAL_END))?;
-        end.set(0, end_ns, 0).map_err(DataplaneError::map(map::TRIAL_END))?;
+        for (place, time) in [(TRIAL_ENDS, until.end_ns()), (TRIAL_TAKES, takes_ns)] {
+            end.set(place, time, 0).map_err(DataplaneError::map(map::TRIAL_END))?;
+        }
         // Without a pin, the kernel empties an array of programs with its last descriptor.
         let path = pins.targets();
         targets.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
@@ -83,9 +96,32 @@ impl Trial {
     }
 }
 
-/// The end of a trial that begins now, in nanoseconds of the monotonic clock.
-pub(super) fn end_after(time: Duration) -> u64 {
-    now_ns().saturating_add(nanoseconds(time + GRACE))
+/// When a trial is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// So long after it has begun.
+    After(Duration),
+    /// At a time of the monotonic clock, in nanoseconds: as that of the trial before it.
+    At(u64),
+}
+
+impl Until {
+    /// As a time of the monotonic clock, for a trial that begins now.
+    pub(super) fn end_ns(self) -> u64 {
+        match self {
+            Self::After(time) => now_ns().saturating_add(nanoseconds(time + GRACE)),
+            Self::At(end_ns) => end_ns,
+        }
+    }
+}
+
+/// What runs on an interface before it gets a program.
+#[derive(Clone, Debug)]
+pub(super) struct Before {
+    /// The pin of what runs there when its trial is over; none where nothing does.
+    fallback: Option<PathBuf>,
+    /// The trial that runs there.
+    trial: Option<TrialPins>,
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -99,23 +135,24 @@ pub(super) fn now_ns() -> u64 {
     seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or(0))
 }
 
-/// The pin of what runs on an interface when its trial is over: what runs there now, or, where that is a program on trial
+/// What runs on an interface. When a trial of what comes is over, that runs on, or, where it is a program on trial
 /// itself, what was to run when that is over. One that was confirmed runs on.
-pub(super) fn fallback_of(
+pub(super) fn before(
     pins: &Pins,
     generations: &[u32],
     report: &InterfaceReport,
-) -> Result<Option<PathBuf>, DataplaneError> {
+) -> Result<Before, DataplaneError> {
     let index = report.ifindex;
     for own in generations.iter().map(|number| pins.generation(*number)) {
         let (program, trial) = (own.program(index), own.trial(index));
         if is_program(&program, report.program_id) {
-            return Ok(Some(program));
+            return Ok(Before { fallback: Some(program), trial: None });
         }
         if is_program(&trial.program(), report.program_id) {
             let confirmed = end_of(&trial)?.is_none();
             let fallback = if confirmed { program } else { trial.fallback() };
-            return Ok(fallback.exists().then_some(fallback));
+            let fallback = fallback.exists().then_some(fallback);
+            return Ok(Before { fallback, trial: (!confirmed).then_some(trial) });
         }
     }
     Err(DataplaneError::NothingBefore { index })

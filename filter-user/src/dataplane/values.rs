@@ -17,9 +17,17 @@ pub(super) fn map_id(name: &'static str, data: &MapData) -> Result<u32, Dataplan
 }
 
 pub(super) fn read_value<V: aya::Pod>(name: &'static str, path: &Path) -> Result<V, DataplaneError> {
+    read_element(name, path, 0)
+}
+
+pub(super) fn read_element<V: aya::Pod>(
+    name: &'static str,
+    path: &Path,
+    place: u32,
+) -> Result<V, DataplaneError> {
     let data = open_map(name, path)?;
     let map = Array::<_, V>::try_from(Map::Array(data)).map_err(DataplaneError::map(name))?;
-    map.get(&0, 0).map_err(DataplaneError::map(name))
+    map.get(&place, 0).map_err(DataplaneError::map(name))
 }
 
 /// Pins a map of one value.
