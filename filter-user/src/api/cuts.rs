@@ -42,6 +42,8 @@ pub struct Cut {
     who: String,
     /// What would become of their packets.
     reason: Reason,
+    /// Whether it is the session that the change comes from.
+    is_asker: bool,
 }
 
 impl fmt::Display for Cut {
@@ -54,6 +56,11 @@ impl Cut {
     /// Whether it is the same that is dropped, for whatever reason.
     pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
         self.who == other.who
+    }
+
+    /// Whether it is the session that the change comes from.
+    pub(super) const fn is_asker(&self) -> bool {
+        self.is_asker
     }
 
     /// Who is dropped, and why, in words.
@@ -147,7 +154,8 @@ impl Asked<'_> {
 
     fn cut_off(&self, guarded: &Guarded) -> Option<Cut> {
         let address = guarded.prefix.addr();
-        let cut = |who: String, reason| Some(Cut { who, reason });
+        let is_asker = matches!(guarded.why, Why::ApiPeer);
+        let cut = |who: String, reason| Some(Cut { who, reason, is_asker });
         match (&guarded.why, guarded.session) {
             (Why::SshPeer | Why::ApiPeer, Some(session)) => {
                 let interface = self.interface_of(session.local.ip());
@@ -189,7 +197,7 @@ impl Asked<'_> {
             let ports: Vec<String> = self.ports().iter().map(u16::to_string).collect();
             let family = if is_v4 { "IPv4" } else { "IPv6" };
             let who = format!("connections to port {} from every {family} address", ports.join(" and "));
-            reasons.all(|reason| reason.is_some()).then_some(Cut { who, reason: first })
+            reasons.all(|reason| reason.is_some()).then_some(Cut { who, reason: first, is_asker: false })
         };
         [true, false].into_iter().filter_map(of).collect()
     }

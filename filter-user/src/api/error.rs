@@ -151,6 +151,15 @@ pub enum ApiError {
         /// Each of them.
         cuts: Vec<Cut>,
     },
+    /// A policy on trial that would cut off who confirms it.
+    #[error(
+        "this policy cuts off the session that this comes from: while it is on trial, some of its packets get through, so that it goes on when it is over; \
+         nothing was changed. Confirm from elsewhere, or with `--force` (`force` in the API)"
+    )]
+    ConfirmCutsOff {
+        /// What becomes of it.
+        cuts: Vec<Cut>,
+    },
     /// An interface that a policy names runs otherwise than the policy says.
     #[error(
         "{name} is attached with another mode or other checks than the policy says; `levee detach {name}` first"
@@ -269,7 +278,7 @@ impl ApiError {
             Self::CutsOff { .. } => (StatusCode::CONFLICT, "cuts_off"),
             Self::Guard(_) => (StatusCode::INTERNAL_SERVER_ERROR, "guard"),
             Self::BadPolicy(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_policy"),
-            Self::PolicyCutsOff { .. } => (StatusCode::CONFLICT, "cuts_off"),
+            Self::PolicyCutsOff { .. } | Self::ConfirmCutsOff { .. } => (StatusCode::CONFLICT, "cuts_off"),
             Self::AttachedOtherwise { .. } => (StatusCode::CONFLICT, "attached_otherwise"),
             Self::NoSuchTwin { .. } => (StatusCode::NOT_FOUND, "no_such_twin"),
             Self::TooManyTwins { .. } => (StatusCode::CONFLICT, "too_many_twins"),
@@ -294,7 +303,7 @@ impl ApiError {
                 prefixes.iter().take(MAX_PROBLEMS).map(contradiction).collect()
             }
             Self::BadList(error) => error.all().map(list_problem).collect(),
-            Self::PolicyCutsOff { cuts } => {
+            Self::PolicyCutsOff { cuts } | Self::ConfirmCutsOff { cuts } => {
                 cuts.iter().map(|cut| Problem { message: cut.to_string(), ..Problem::default() }).collect()
             }
             _ => Vec::new(),

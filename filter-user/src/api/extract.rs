@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request};
 use axum::http::request::Parts;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -20,8 +20,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let parsed: Result<axum::Json<Object<T>>, JsonRejection> =
-            axum::Json::from_request(request, state).await;
+            <axum::Json<_> as FromRequest<S>>::from_request(request, state).await;
         parsed.map(|body| Self(body.0.0)).map_err(ApiError::from)
+    }
+}
+
+/// For requests that need no body: none where no type of one is named.
+impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, ApiError> {
+        let parsed: Result<Option<axum::Json<Object<T>>>, JsonRejection> =
+            <axum::Json<_> as OptionalFromRequest<S>>::from_request(request, state).await;
+        parsed.map(|body| body.map(|body| Self(body.0.0))).map_err(ApiError::from)
     }
 }
 

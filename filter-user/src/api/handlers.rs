@@ -24,10 +24,10 @@ use super::peer::Peer;
 use super::problem::ErrorBody;
 use super::types::{
     AddRequest, Applied, ApplyRequest, AttachRequest, Attached, BanList, ChangeRequest, Changed,
-    CheckRequest, DetachRequest, Detached, ExplainRequest, Explanation, Health, ImportQuery, Imported,
-    LiftRequest, Lifted, PolicyCheck, PolicyList, PolicyText, RemoveRequest, RollbackRequest, RuleList,
-    SetChanged, SetEntries, SetList, SetRemoved, Stats, Status, TestRequest, Tested, TwinEnded, TwinMade,
-    TwinRequest, TwinTotals,
+    CheckRequest, ConfirmRequest, DetachRequest, Detached, ExplainRequest, Explanation, Health, ImportQuery,
+    Imported, LiftRequest, Lifted, PolicyCheck, PolicyList, PolicyText, RemoveRequest, RollbackRequest,
+    RuleList, SetChanged, SetEntries, SetList, SetRemoved, Stats, Status, TestRequest, Tested, TwinEnded,
+    TwinMade, TwinRequest, TwinTotals,
 };
 
 /// The description of the API that `/v1/openapi.json` serves.
@@ -264,10 +264,16 @@ async fn apply_policy(
     blocking(controller, move |controller| controller.apply_policy(&request, &peer)).await.map(axum::Json)
 }
 
-/// Keeps the policy that waits to be confirmed.
-#[utoipa::path(post, path = "/v1/policy/confirm", responses((status = OK, body = Applied), (status = "4XX", body = ErrorBody)))]
-async fn confirm_policy(State(controller): Shared) -> Answer<Applied> {
-    blocking(controller, Controller::confirm_policy).await.map(axum::Json)
+/// Keeps the policy that waits to be confirmed. Where it cuts off the SSH session that this comes from, it has to be forced.
+#[utoipa::path(post, path = "/v1/policy/confirm", request_body = Option<ConfirmRequest>,
+    responses((status = OK, body = Applied), (status = "4XX", body = ErrorBody)))]
+async fn confirm_policy(
+    State(controller): Shared,
+    Extension(peer): Extension<Peer>,
+    request: Option<Json<ConfirmRequest>>,
+) -> Answer<Applied> {
+    let request = request.map_or_else(ConfirmRequest::default, |Json(request)| request);
+    blocking(controller, move |controller| controller.confirm_policy(request, &peer)).await.map(axum::Json)
 }
 
 /// Gives up the policy that waits to be confirmed, or goes back to one that was in force before.

@@ -14,8 +14,9 @@ use super::cuts::{Cut, cuts};
 use super::error::ApiError;
 use super::peer::Peer;
 use super::types::{
-    Applied, ApplyRequest, AttachRequest, CheckRequest, Count, DetachRequest, PolicyCheck, PolicyEntry,
-    PolicyList, PolicyMemory, PolicyText, RollbackRequest, RuleList, RuleStats, SCHEMA, Timestamp,
+    Applied, ApplyRequest, AttachRequest, CheckRequest, ConfirmRequest, Count, DetachRequest, PolicyCheck,
+    PolicyEntry, PolicyList, PolicyMemory, PolicyText, RollbackRequest, RuleList, RuleStats, SCHEMA,
+    Timestamp,
 };
 use crate::dataplane::{Clock, require_kernel_that_notes};
 use crate::engine::{Engine, EngineError, InterfaceIntent, PolicyOrigin, PolicySummary};
@@ -96,11 +97,32 @@ impl Controller {
     /// Keeps the policy that is on trial.
     ///
     /// # Errors
-    /// Where none is, or it cannot be journalled.
-    pub fn confirm_policy(&self) -> Result<Applied, ApiError> {
+    /// Where none is, or it cannot be journalled; where it cuts off the SSH session that this comes from, unless forced.
+    pub fn confirm_policy(&self, request: ConfirmRequest, peer: &Peer) -> Result<Applied, ApiError> {
+        if !request.force {
+            let cuts = self.cuts_of_asker(peer)?;
+            if !cuts.is_empty() {
+                return Err(ApiError::ConfirmCutsOff { cuts });
+            }
+        }
         let policy = self.engine()?.confirm_policy(SystemTime::now())?;
         tracing::info!(policy = policy.number, "the policy is confirmed");
         Ok(Applied { schema: SCHEMA, policy: Some(policy.into()), warnings: Vec::new() })
+    }
+
+    /// What the policy on trial cuts off of whoever confirms it. That they could does not say that they are not: of a session that it
+    /// cuts off a few packets get through while it is on trial ([`filter_common::trial`]).
+    fn cuts_of_asker(&self, peer: &Peer) -> Result<Vec<Cut>, ApiError> {
+        let guarded = self.guarded(&[], peer)?;
+        let engine = self.asked()?;
+        let (Some(_), Some(policy), Some(tables)) =
+            (engine.trial_until(), engine.policy(), engine.rules_now()?)
+        else {
+            return Ok(Vec::new());
+        };
+        let mut cuts = cuts(&engine, policy, &tables, &guarded)?;
+        cuts.retain(Cut::is_asker);
+        Ok(cuts)
     }
 
     /// Gives up the policy on trial, or goes back to one that was in force before.

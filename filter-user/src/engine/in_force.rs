@@ -126,6 +126,15 @@ impl Engine {
         self.policy.as_ref().is_some_and(|policy| policy.uses.contains(set))
     }
 
+    /// The policy in force, compiled as it is; `None` where none is.
+    ///
+    /// # Errors
+    /// [`EngineError::Rules`].
+    pub fn rules_now(&self) -> Result<Option<Arc<PolicyTables>>, EngineError> {
+        let Some(InForce { checked, slots, seed, .. }) = &self.policy else { return Ok(None) };
+        self.compile(&checked.policy, &self.state, slots, *seed, true).map(Some)
+    }
+
     /// The policy in force, compiled as it is or with other entries of a set; `None` where its rules do not look at that set.
     ///
     /// # Errors

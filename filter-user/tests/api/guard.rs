@@ -7,8 +7,8 @@ use bytes::Bytes;
 use filter_user::api::client::{Client, ClientError};
 use filter_user::api::problem::ErrorDetail;
 use filter_user::api::types::{
-    Action, AddRequest, Applied, ApplyRequest, ChangeRequest, Changed, ImportQuery, Imported, PrefixList,
-    SetChanged, SetEntries, Status,
+    Action, AddRequest, Applied, ApplyRequest, ChangeRequest, Changed, ConfirmRequest, ImportQuery, Imported,
+    PrefixList, SetChanged, SetEntries, Status,
 };
 use filter_user::feeds::parse_prefix;
 use filter_user::guard::{GuardError, Guarded, Session, Why};
@@ -317,6 +317,39 @@ async fn a_policy_is_asked_about_everything_that_a_session_sends() {
         assert!(reasons(&detail).iter().any(|reason| reason.contains("198.51.100.7")), "{rule}: {detail:?}");
     }
     apply("drop tcp length > 1500\ndrop udp length > 1000\ndrop ether src 02:00:00:00:00:01").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_a_policy_cuts_off_confirms_it_only_by_force() {
+    let confirm = async |daemon: &Daemon, force| {
+        daemon.client.post::<_, Applied>("/v1/policy/confirm", &ConfirmRequest { force }).await
+    };
+    let on_trial = async |daemon: &Daemon, policy: &str| {
+        let (file, policy, confirm) = ("policy.toml".to_owned(), policy.to_owned(), "60s".parse().ok());
+        let apply = ApplyRequest { file, policy, confirm, force: false };
+        daemon.client.post::<_, Applied>("/v1/policy/apply", &apply).await.unwrap();
+    };
+    let mut of_asker = guarded();
+    of_asker.push(Guarded::peer_of(session(), Why::ApiPeer));
+    let daemon = daemon_guarding(Box::new(move |_| Ok(of_asker.clone())));
+    // With none on trial, that is what is said.
+    assert!(refusal(confirm(&daemon, false).await).1.message.contains("no policy waits"));
+    on_trial(&daemon, "default = 'drop'\n").await;
+    let detail = cut_off(confirm(&daemon, false).await);
+    assert!(detail.message.contains("`--force`"), "{detail:?}");
+    let [reason] = reasons(&detail)[..] else { panic!("{detail:?}") };
+    assert!(reason.starts_with("it drops your own SSH session, from 198.51.100.7:40000"), "{reason}");
+    let status: Status = daemon.client.get("/v1/status").await.unwrap();
+    assert!(status.policy.unwrap().confirm_until.is_some());
+    assert_eq!(confirm(&daemon, true).await.unwrap().policy.unwrap().confirm_until, None);
+    // One that lets the session in needs no force, whoever else is cut off.
+    on_trial(&daemon, "default = 'drop'\nrules = 'pass saddr 198.51.100.7'\n").await;
+    assert_eq!(confirm(&daemon, false).await.unwrap().policy.unwrap().number, 2);
+
+    // Nor does whoever comes by no session.
+    let daemon = host();
+    on_trial(&daemon, "default = 'drop'\n").await;
+    assert_eq!(confirm(&daemon, false).await.unwrap().policy.unwrap().number, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,8 +18,8 @@ pub use interfaces::{
     AttachRequest, Attached, Check, Checks, DetachRequest, Detached, Fragments, InterfaceChange, Mode,
 };
 pub use policy::{
-    Applied, ApplyRequest, CheckRequest, PolicyCheck, PolicyEntry, PolicyList, PolicyMemory, PolicyText,
-    RollbackRequest, RuleList, RuleStats,
+    Applied, ApplyRequest, CheckRequest, ConfirmRequest, PolicyCheck, PolicyEntry, PolicyList, PolicyMemory,
+    PolicyText, RollbackRequest, RuleList, RuleStats,
 };
 pub use prefixes::PrefixList;
 pub use sets::{

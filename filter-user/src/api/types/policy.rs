@@ -36,6 +36,15 @@ pub struct ApplyRequest {
     pub force: bool,
 }
 
+/// Keeping the policy that waits to be confirmed.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmRequest {
+    /// Also where it would cut off the SSH session that this comes from.
+    #[serde(default)]
+    pub force: bool,
+}
+
 /// Going back to a policy that was in force before.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
