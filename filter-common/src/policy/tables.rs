@@ -32,10 +32,12 @@ pub struct WantedLimit {
     pub pace: Pace,
     /// What has a bucket of its own.
     pub key: LimitKey,
-    /// Its rate, in packets or in bits a second.
+    /// Its rate, in packets or in bits by the second or the minute.
     pub rate: u64,
-    /// What a flood is, in the same.
+    /// What a flood is, in the same unit.
     pub flood: u64,
+    /// The keys that it can have; none where there may be any number.
+    pub keys: Option<u32>,
 }
 
 /// A policy, ready for the tables.
@@ -210,7 +212,11 @@ const fn lines_of(limit: &WantedLimit, most: u32) -> u32 {
     match limit.key {
         LimitKey::Total => 1,
         LimitKey::Source { .. } | LimitKey::Destination | LimitKey::Service => {
-            size::lines(limit.flood, limit.rate, most)
+            let lines = size::lines(limit.flood, limit.rate, most);
+            match limit.keys {
+                Some(keys) if keys.div_ceil(size::KEYS_A_LINE) < lines => keys.div_ceil(size::KEYS_A_LINE),
+                _ => lines,
+            }
         }
     }
 }
@@ -256,7 +262,8 @@ mod tests {
     use crate::table::{Contents, Draft, Room};
 
     fn limit(rate: u64, key: LimitKey) -> WantedLimit {
-        WantedLimit { pace: Pace::packets(rate, rate).expect("in bounds"), key, rate, flood: FLOOD_PACKETS }
+        let pace = Pace::packets(rate, rate).expect("in bounds");
+        WantedLimit { pace, key, rate, flood: FLOOD_PACKETS, keys: None }
     }
 
     fn tables(limits: &[WantedLimit], seed: u64) -> PolicyTables {
@@ -273,6 +280,8 @@ mod tests {
             assert!(tables.bucket_lines >= u32::try_from(count).expect("few"));
         }
         assert_eq!(tables(&[limit(1, LimitKey::Total)], 7).bucket_lines, 1);
+        let few = |keys| tables(&[WantedLimit { keys: Some(keys), ..limit(1, source) }], 7).bucket_lines;
+        assert_eq!([1, 4_096, u32::MAX].map(few), [1, 2_048, size::DEFAULT_LINES]);
     }
 
     /// The program looks for rules' addresses where they are not packed.

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use filter_common::abi::MAX_OWN_ADDRESSES;
 use filter_common::keys::{PrefixV4, PrefixV6};
 use filter_common::parse::Fragment;
 use filter_common::policy::claimed::NOT_NOTED;
@@ -19,8 +20,8 @@ use filter_common::policy::syn;
 use ipnet::IpNet;
 
 use super::{
-    Above, Action, Addresses, Defence, DefendBy, ExtensionHeaders, FragmentStates, InterfaceName, Limit,
-    MacAddress, Match, Mode, Payload, Per, Rate, Rule, TcpFlags, Test,
+    Above, Action, Addresses, Defence, DefendBy, ExtensionHeaders, Field, FragmentStates, InterfaceName,
+    Limit, MacAddress, Match, Mode, Payload, Per, Rate, Rule, TcpFlags, Test,
 };
 use crate::engine::SetName;
 use crate::tables::TablePrefix;
@@ -45,7 +46,7 @@ pub struct Plan {
     /// Interfaces that rules name: the first has class 1.
     pub interfaces: Vec<InterfaceName>,
     /// Limits, by the numbers that the rules' records have.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<PlannedLimit>,
     /// Sets that rules name, and their groups.
     pub sets: HashMap<SetName, u16>,
 }
@@ -94,9 +95,25 @@ fn number(count: usize) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
 }
 
+/// A limit of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedLimit {
+    /// As the rule has it.
+    pub limit: Limit,
+    /// The keys that it can have; none where there may be any number.
+    pub keys: Option<u32>,
+}
+
+/// How many keys a limit of that rule can have.
+fn keys(per: Per, rule: &Rule) -> Option<u32> {
+    // Only what is for addresses of this host is claimed or unclaimed.
+    let is_own = per == Per::Destination && rule.matches.get(Field::Unclaimed).is_some();
+    is_own.then_some(MAX_OWN_ADDRESSES)
+}
+
 impl<N: Names> Planner<'_, N> {
     fn rule(&mut self, place: usize, rule: &Rule) -> Result<RuleSpec, PlanError> {
-        let (action, argument) = self.action(place, &rule.action)?;
+        let (action, argument) = self.action(place, rule)?;
         let counter = u32::try_from(place).unwrap_or(u32::MAX);
         let mut spec = RuleSpec::new(action, counter);
         spec.argument = argument;
@@ -116,29 +133,29 @@ impl<N: Names> Planner<'_, N> {
         Ok(spec)
     }
 
-    fn action(&mut self, rule: usize, action: &Action) -> Result<(record::Action, u32), PlanError> {
-        Ok(match action {
+    fn action(&mut self, place: usize, rule: &Rule) -> Result<(record::Action, u32), PlanError> {
+        Ok(match &rule.action {
             Action::Drop => (record::Action::Drop, 0),
             Action::Pass => (record::Action::Pass, 0),
             Action::Count => (record::Action::Count, 0),
             Action::Ban(time) => (record::Action::Ban, u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
             Action::Sample(part) => (record::Action::Sample, most(part.of_u32()).unwrap_or(0)),
-            Action::Limit(limit) => (record::Action::Limit, self.limit(*limit)),
+            Action::Limit(limit) => (record::Action::Limit, self.limit(*limit, keys(limit.per, rule))),
             Action::Defend(Defence { by: DefendBy::Limit(limit), .. }) => {
-                (record::Action::Defend, self.limit(*limit))
+                (record::Action::Defend, self.limit(*limit, keys(limit.per, rule)))
             }
             Action::Defend(_) => (record::Action::Defend, 0),
             Action::Redirect(interface) => {
                 let index = self.names.interface_index(interface);
-                let missing = || PlanError::NoInterface { rule, interface: interface.clone() };
+                let missing = || PlanError::NoInterface { rule: place, interface: interface.clone() };
                 (record::Action::Redirect, index.ok_or_else(missing)?)
             }
         })
     }
 
     /// The number of another limit.
-    fn limit(&mut self, limit: Limit) -> u32 {
-        self.plan.limits.push(limit);
+    fn limit(&mut self, limit: Limit, keys: Option<u32>) -> u32 {
+        self.plan.limits.push(PlannedLimit { limit, keys });
         u32::try_from(self.plan.limits.len() - 1).unwrap_or(u32::MAX)
     }
 
@@ -147,7 +164,8 @@ impl<N: Names> Planner<'_, N> {
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let gate = defence.above.map(|Above { rate, hold }| {
             let [limit, _] = [rate, rate.div_ceil(2)]
-                .map(|rate| self.limit(Limit { rate: Rate::Packets(rate), burst: rate, per: Per::Total }));
+                .map(|rate| Limit { rate: Rate::Packets(rate), burst: rate, per: Per::Total })
+                .map(|limit| self.limit(limit, None));
             syn::Gate { limit, hold_s: u16::try_from(hold.as_secs()).unwrap_or(u16::MAX) }
         });
         let (mode, trust_s) = match defence.by {

@@ -108,7 +108,7 @@ impl Display for Limit {
         write!(out, "limit {}", self.rate)?;
         if self.burst != self.rate.default_burst() {
             let unit = match self.rate {
-                Rate::Packets(_) => "",
+                Rate::Packets(_) | Rate::PacketsAMinute(_) => "",
                 Rate::Bits(_) => "bit",
             };
             write!(out, " burst {}{unit}", Scaled(self.burst))?;
@@ -121,6 +121,7 @@ impl Display for Rate {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Packets(rate) => write!(out, "{}/s", Scaled(*rate)),
+            Self::PacketsAMinute(rate) => write!(out, "{}/minute", Scaled(*rate)),
             Self::Bits(rate) => write!(out, "{}bit/s", Scaled(*rate)),
         }
     }

@@ -9,7 +9,7 @@ use filter_common::policy::limiter::Pace;
 use filter_common::policy::limits::LimitKey;
 use filter_common::policy::tables::{FLOOD_BITS, FLOOD_PACKETS, PolicyTables, WantedLimit};
 
-use super::compile::{Names, PlanError, plan};
+use super::compile::{Names, PlanError, PlannedLimit, plan};
 use super::{Action, DefendBy, Limit, Mode, Per, Policy, Rate, Verdict};
 
 /// Why a policy cannot be used.
@@ -62,9 +62,10 @@ pub fn tables(
     PolicyTables::new(&planned.spec, &limits, interfaces, switches, seed).map_err(TablesError::Compile)
 }
 
-fn wanted(limit: &Limit) -> Result<WantedLimit, TablesError> {
+fn wanted(PlannedLimit { limit, keys }: &PlannedLimit) -> Result<WantedLimit, TablesError> {
     let (pace, rate, flood) = match limit.rate {
         Rate::Packets(rate) => (Pace::packets(rate, limit.burst), rate, FLOOD_PACKETS),
+        Rate::PacketsAMinute(rate) => (Pace::packets_a_minute(rate, limit.burst), rate, FLOOD_PACKETS * 60),
         Rate::Bits(rate) => (Pace::bits(rate, limit.burst), rate, FLOOD_BITS),
     };
     let key = match limit.per {
@@ -73,5 +74,5 @@ fn wanted(limit: &Limit) -> Result<WantedLimit, TablesError> {
         Per::Service => LimitKey::Service,
         Per::Total => LimitKey::Total,
     };
-    Ok(WantedLimit { pace: pace.ok_or(TablesError::Limit(*limit))?, key, rate, flood })
+    Ok(WantedLimit { pace: pace.ok_or(TablesError::Limit(*limit))?, key, rate, flood, keys: *keys })
 }

@@ -263,11 +263,13 @@ impl Ratio {
     }
 }
 
-/// How much may come in a second.
+/// How much may come in a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rate {
     /// Packets a second.
     Packets(u64),
+    /// Packets a minute.
+    PacketsAMinute(u64),
     /// Bits a second, of frames from their Ethernet header on, as Levee's byte counters have them.
     Bits(u64),
 }
@@ -278,6 +280,7 @@ impl Rate {
     pub fn default_burst(self) -> u64 {
         match self {
             Self::Packets(rate) => rate.max(1),
+            Self::PacketsAMinute(rate) => rate.div_ceil(60).max(1),
             Self::Bits(rate) => rate.max(FRAME_BITS),
         }
     }

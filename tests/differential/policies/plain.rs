@@ -182,7 +182,7 @@ impl<'a> Plain<'a> {
 
     fn is_over(&mut self, place: usize, limit: &Limit, packet: &Packet) -> bool {
         let cost = match limit.rate {
-            Rate::Packets(_) => 1,
+            Rate::Packets(_) | Rate::PacketsAMinute(_) => 1,
             Rate::Bits(_) => packet.frame.len() as u64 * 8,
         };
         let key = key(limit.per, packet.ip.as_ref());

@@ -1,8 +1,8 @@
 //! A rate and a burst as time: what a packet costs, and how much a bucket may owe.
 //!
 //! Times and costs are in ticks of 2^n ns, n chosen for each limit: a packet, or 64 bytes of one, costs 256 to 511
-//! ticks. Rounding that down makes a rate at most 1/256 too high and never too low, from one packet a second (ticks
-//! of 2 ms) to 10 G/s (of 0.24 ps), and 1/240 for bits in frames of 60 bytes. It leaves room for every burst of the language: 10 G packets owe less than 2^43
+//! ticks. Rounding that down makes a rate at most 1/256 too high and never too low, from five packets a minute (ticks
+//! of 34 ms) to 10 G/s (of 0.24 ps), and 1/240 for bits in frames of 60 bytes. It leaves room for every burst of the language: 10 G packets owe less than 2^43
 //! ticks, 10 Tbit less than 2^43.2, of the 2^44 that a slot's time counts.
 //!
 //! The time wraps after 2^44 ticks, which is 2^35 packets or more at the limit's rate: ten hours at 1 M/s, a year at
@@ -101,6 +101,8 @@ impl Pace {
 impl Pace {
     /// Packets a second, and packets of a burst.
     pub const PACKET_RATES: core::ops::RangeInclusive<u64> = 1..=10_000_000_000;
+    /// Packets a minute.
+    pub const MINUTE_RATES: core::ops::RangeInclusive<u64> = 5..=10_000_000_000;
     /// Bits a second, and bits of a burst.
     pub const BIT_RATES: core::ops::RangeInclusive<u64> = 1_000..=10_000_000_000_000;
     /// Least cost, in ticks, of a packet or of [`Self::BYTES`] of one.
@@ -111,10 +113,26 @@ impl Pace {
     /// `rate` packets a second, `burst` of which may come at once; `None` where one is not in [`Self::PACKET_RATES`].
     #[must_use]
     pub fn packets(rate: u64, burst: u64) -> Option<Self> {
-        if !Self::PACKET_RATES.contains(&rate) || !Self::PACKET_RATES.contains(&burst) {
+        if !Self::PACKET_RATES.contains(&rate) {
             return None;
         }
-        let (exponent, cost) = Self::ticks(1_000_000_000, rate);
+        Self::packets_in(1_000_000_000, rate, burst)
+    }
+
+    /// `rate` packets a minute, likewise; `None` where it is not in [`Self::MINUTE_RATES`], or the burst not in [`Self::PACKET_RATES`].
+    #[must_use]
+    pub fn packets_a_minute(rate: u64, burst: u64) -> Option<Self> {
+        if !Self::MINUTE_RATES.contains(&rate) {
+            return None;
+        }
+        Self::packets_in(60_000_000_000, rate, burst)
+    }
+
+    fn packets_in(time_ns: u64, rate: u64, burst: u64) -> Option<Self> {
+        if !Self::PACKET_RATES.contains(&burst) {
+            return None;
+        }
+        let (exponent, cost) = Self::ticks(time_ns, rate);
         let per_packet = cost >> TAG_BITS << TAG_BITS;
         Self::with(exponent, per_packet, 0, u128::from(per_packet) * u128::from(burst))
     }
@@ -176,6 +194,12 @@ mod tests {
             let cost = span(&pace, pace.cost(1500));
             assert!(cost <= exact && cost >= exact - exact / 256 - 1, "{rate}/s: {cost} in place of {exact}");
         }
+        for rate in rates(5, 10_000_000_000) {
+            let pace = Pace::packets_a_minute(rate, 1).expect("a rate of the language");
+            let exact = (60_000_000_000_u128 << 40) / u128::from(rate);
+            let cost = span(&pace, pace.cost(1500));
+            assert!(cost <= exact && cost >= exact - exact / 256 - 1, "{rate}/minute: {cost}, {exact}");
+        }
     }
 
     #[test]
@@ -200,6 +224,10 @@ mod tests {
             assert_eq!(pace.depth, pace.cost(0) * 10_000_000_000);
             assert!(pace.depth < pace.horizon && pace.horizon.leading_zeros() >= 1);
         }
+        for rate in rates(5, 10_000_000_000) {
+            let pace = Pace::packets_a_minute(rate, 10_000_000_000).expect("it fits");
+            assert!(pace.depth < pace.horizon && pace.horizon.leading_zeros() >= 1);
+        }
         for rate in rates(1_000, 10_000_000_000_000) {
             let pace = Pace::bits(rate, 10_000_000_000_000).expect("it fits");
             let ratio = pace.depth / pace.cost(1250);
@@ -221,6 +249,9 @@ mod tests {
     fn what_the_language_does_not_have_is_refused() {
         for (rate, burst) in [(0, 1), (1, 0), (10_000_000_001, 1), (1, 10_000_000_001)] {
             assert_eq!(Pace::packets(rate, burst), None);
+        }
+        for (rate, burst) in [(4, 1), (5, 0), (10_000_000_001, 1), (5, 10_000_000_001)] {
+            assert_eq!(Pace::packets_a_minute(rate, burst), None);
         }
         for (rate, burst) in
             [(999, 1_000), (1_000, 999), (10_000_000_000_001, 1_000), (1_000, 10_000_000_000_001)]

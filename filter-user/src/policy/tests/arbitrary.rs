@@ -68,6 +68,7 @@ fn any_action() -> impl Strategy<Value = Action> {
     let rate = prop_oneof![
         (1..=10_000_000_000_u64).prop_map(Rate::Packets),
         select(vec![1, 1000, 10_000, 1_000_000, 10_000_000_000]).prop_map(Rate::Packets),
+        (5..=10_000_000_000_u64).prop_map(Rate::PacketsAMinute),
         (1000..=10_000_000_000_000_u64).prop_map(Rate::Bits),
         select(vec![1000, 1_000_000, 10_000_000_000_000]).prop_map(Rate::Bits),
     ];

@@ -74,6 +74,8 @@ fn actions_and_their_values() {
         "limit 1000/s",
         "limit 1MB/s per source",
         "limit 10/m per source",
+        "limit 10/h per source",
+        "limit 4/minute per source",
         "limit 11G/s per source",
         "limit 10Mbit/s burst 100 per source",
         "limit 10/s per source/129",

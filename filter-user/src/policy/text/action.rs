@@ -84,6 +84,7 @@ fn rate(word: &Token<'_>) -> Result<Rate, Fault> {
     let number = &text[..text.len() - unit.len()];
     match (unit, value) {
         ("/s" | "/sec" | "/second", Some(value)) => bounds::PACKET_RATE.check(value, text).map(Rate::Packets),
+        ("/min" | "/minute", Some(value)) => bounds::MINUTE_RATE.check(value, text).map(Rate::PacketsAMinute),
         ("bit/s" | "bit/sec" | "bit/second", Some(value)) => {
             bounds::BIT_RATE.check(value, text).map(Rate::Bits)
         }
@@ -96,14 +97,17 @@ fn rate(word: &Token<'_>) -> Result<Rate, Fault> {
             let bits = value.saturating_mul(8);
             Err(unexpected().with_hint(format!("rates are in bits: `{bits}bit/s`")))
         }
-        (unit, _) if unit.starts_with('/') => Err(unexpected().with_hint("rates are by the second")),
+        ("/m", _) => Err(unexpected().with_hint(format!("did you mean `{number}/minute`?"))),
+        (unit, _) if unit.starts_with('/') => {
+            Err(unexpected().with_hint("rates are by the second or the minute"))
+        }
         _ => Err(unexpected()),
     }
 }
 
 fn burst(cursor: &mut Cursor<'_, '_>, rate: Rate) -> Parsed<u64> {
     let expected = match rate {
-        Rate::Packets(_) => "a burst in packets, as in `2000` or `2k`",
+        Rate::Packets(_) | Rate::PacketsAMinute(_) => "a burst in packets, as in `2000` or `2k`",
         Rate::Bits(_) => "a burst in bits or bytes, as in `10Mbit` or `64kB`",
     };
     let word = cursor.word(expected)?;
@@ -111,7 +115,9 @@ fn burst(cursor: &mut Cursor<'_, '_>, rate: Rate) -> Parsed<u64> {
     let burst = scalar::quantity(text).and_then(|quantity| {
         let (factor, unit) = quantity.prefix();
         match (rate, unit) {
-            (Rate::Packets(_), "") => Some((quantity.times(factor)?, &bounds::PACKET_BURST)),
+            (Rate::Packets(_) | Rate::PacketsAMinute(_), "") => {
+                Some((quantity.times(factor)?, &bounds::PACKET_BURST))
+            }
             (Rate::Bits(_), "bit") => Some((quantity.times(factor)?, &bounds::BIT_BURST)),
             (Rate::Bits(_), "B") => Some((quantity.times(factor)?.saturating_mul(8), &bounds::BIT_BURST)),
             _ => None,
@@ -121,7 +127,7 @@ fn burst(cursor: &mut Cursor<'_, '_>, rate: Rate) -> Parsed<u64> {
         let fault = Fault::unexpected(Quoted::new(text), expected);
         return Err(cursor.fail(fault.with_hint("a burst has the unit of its rate"), word.span));
     };
-    if matches!(rate, Rate::Packets(_)) {
+    if !matches!(rate, Rate::Bits(_)) {
         // As nft writes it.
         cursor.take_word("packets");
     }
@@ -228,7 +234,7 @@ fn above(cursor: &mut Cursor<'_, '_>) -> Parsed<u64> {
     let word = cursor.word(expected)?;
     match rate(word) {
         Ok(Rate::Packets(rate)) => Ok(rate),
-        Ok(Rate::Bits(_)) => {
+        Ok(Rate::Bits(_) | Rate::PacketsAMinute(_)) => {
             Err(cursor.fail(Fault::unexpected(Quoted::new(&word.text), expected), word.span))
         }
         Err(fault) => Err(cursor.fail(fault, word.span)),
