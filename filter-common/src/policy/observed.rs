@@ -83,6 +83,8 @@ pub trait Family: Copy {
     const ECHO_REQUEST: u16;
     /// The type of its echo reply.
     const ECHO_REPLY: u16;
+    /// Type and code of the error that a port is closed.
+    const PORT_UNREACHABLE: u16;
     /// The address as [`Observed`] has it.
     fn words(self) -> [u64; 2];
     /// The value of [`Field::Shape`] by the number of the [`Fragment`] and IPv6 extension headers.
@@ -122,6 +124,7 @@ impl Family for AddressV4 {
     const ICMP: u8 = protocol::ICMP;
     const ECHO_REQUEST: u16 = 8;
     const ECHO_REPLY: u16 = 0;
+    const PORT_UNREACHABLE: u16 = 0x0303;
 
     #[inline(always)]
     fn words(self) -> [u64; 2] {
@@ -173,6 +176,7 @@ impl Family for AddressV6 {
     const ICMP: u8 = protocol::ICMPV6;
     const ECHO_REQUEST: u16 = 128;
     const ECHO_REPLY: u16 = 129;
+    const PORT_UNREACHABLE: u16 = 0x0104;
 
     #[inline(always)]
     fn words(self) -> [u64; 2] {

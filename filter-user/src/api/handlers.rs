@@ -27,7 +27,7 @@ use super::types::{
     CheckRequest, ConfirmRequest, DetachRequest, Detached, ExplainRequest, Explanation, Health, ImportQuery,
     Imported, LiftRequest, Lifted, PolicyCheck, PolicyList, PolicyText, RemoveRequest, RollbackRequest,
     RuleList, SetChanged, SetEntries, SetList, SetRemoved, Stats, Status, TestRequest, Tested, TwinEnded,
-    TwinMade, TwinRequest, TwinTotals,
+    TwinMade, TwinRequest, TwinShown, TwinTotals,
 };
 
 /// The description of the API that `/v1/openapi.json` serves.
@@ -71,6 +71,7 @@ pub fn router() -> Router<Arc<Controller>> {
         .routes(routes!(explain))
         .routes(routes!(make_twin))
         .routes(routes!(ask_twin))
+        .routes(routes!(show_twin))
         .routes(routes!(twin_totals, end_twin))
         .split_for_parts();
     let description = axum::Json(description);
@@ -340,6 +341,17 @@ async fn ask_twin(
     let body = axum::body::to_bytes(body, MAX_PACKET_BYTES).await.map_err(ApiError::PacketBody)?;
     let answers = blocking(controller, move |controller| controller.ask_twin(id, &body)).await?;
     Ok(([(CONTENT_TYPE, "application/octet-stream")], answers))
+}
+
+/// Shows packets to a twin, ahead of those that it is asked about, where its rules look at sockets (`looks_at_sockets`): what its packets
+/// show of sockets is all of this then, whenever they were captured. The body is as for asking; what is behind the headers may be
+/// left out.
+#[utoipa::path(post, path = "/v1/twins/{id}/shown", params(("id" = u64, Path)),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = OK, body = TwinShown), (status = "4XX", body = ErrorBody)))]
+async fn show_twin(State(controller): Shared, Path(id): Path<u64>, body: Body) -> Answer<TwinShown> {
+    let body = axum::body::to_bytes(body, MAX_PACKET_BYTES).await.map_err(ApiError::PacketBody)?;
+    blocking(controller, move |controller| controller.show_twin(id, &body)).await.map(axum::Json)
 }
 
 /// What became of all packets that a twin was asked about: by verdict, reason, rule and set.

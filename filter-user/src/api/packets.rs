@@ -62,6 +62,22 @@ impl Packet<'_> {
     }
 }
 
+impl<'a> Packet<'a> {
+    /// It, with zeros in place of what was not captured; `padded` is where that is put together.
+    pub fn whole<'p>(&self, padded: &'p mut Vec<u8>) -> &'p [u8]
+    where
+        'a: 'p,
+    {
+        if self.captured.len() >= self.length {
+            return self.captured;
+        }
+        padded.clear();
+        padded.extend(self.captured);
+        padded.resize(self.length, 0);
+        padded
+    }
+}
+
 /// The packets of a body.
 ///
 /// # Errors

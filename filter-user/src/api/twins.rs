@@ -17,9 +17,9 @@ use super::packets;
 use super::policy::{check_empty, read};
 use super::types::{
     AttachRequest, CheckRequest, Count, SCHEMA, Traffic, TwinEnded, TwinMade, TwinRequest, TwinRule,
-    TwinRuleCount, TwinTotals,
+    TwinRuleCount, TwinShown, TwinSockets, TwinTotals,
 };
-use crate::dataplane::{At, DataplaneError, InterfaceReport, Twin, TwinParts, TwinState};
+use crate::dataplane::{At, DataplaneError, InterfaceReport, Judged, Twin, TwinParts, TwinState};
 use crate::engine::{Engine, EngineError, SetKind};
 use crate::policy::{InterfaceEntry, Mode, Policy, Rule};
 
@@ -136,6 +136,7 @@ impl Controller {
             policy: names.policy,
             rules: names.rules.iter().map(|(name, rule, _)| described(name, rule)).collect(),
             sets: names.sets.clone(),
+            looks_at_sockets: twin.looks_at_sockets(),
             idle_s: IDLE.as_secs(),
         };
         let bytes = twin.bytes();
@@ -154,15 +155,7 @@ impl Controller {
         let mut twin = asked.twin.lock().map_err(|_| ApiError::Panicked)?;
         let (mut answers, mut padded) = (Vec::with_capacity(packets.len() * 12), Vec::new());
         for packet in packets {
-            let frame = if packet.captured.len() < packet.length {
-                padded.clear();
-                padded.extend(packet.captured);
-                padded.resize(packet.length, 0);
-                &padded
-            } else {
-                packet.captured
-            };
-            let at = At::Capture(packet.at_ns);
+            let (at, frame) = (At::Capture(packet.at_ns), packet.whole(&mut padded));
             if packet.left {
                 twin.left(at, frame)?;
             } else {
@@ -173,6 +166,20 @@ impl Controller {
         Ok(answers)
     }
 
+    /// Shows a twin the packets of a body, ahead of those that it is asked about.
+    ///
+    /// # Errors
+    /// Where there is no such twin, or the body is not made of packets; none was shown then.
+    pub fn show_twin(&self, id: u64, body: &[u8]) -> Result<TwinShown, ApiError> {
+        let asked = self.twins.get(id)?;
+        let packets = packets::read(body)?;
+        let mut twin = asked.twin.lock().map_err(|_| ApiError::Panicked)?;
+        let mut padded = Vec::new();
+        packets.iter().for_each(|packet| twin.show(packet.whole(&mut padded)));
+        asked.touch();
+        Ok(TwinShown { schema: SCHEMA, packets: packets.len() as u64 })
+    }
+
     /// What became of all packets that a twin was asked about.
     ///
     /// # Errors
@@ -181,7 +188,12 @@ impl Controller {
         let asked = self.twins.get(id)?;
         let names = &asked.names;
         let slots: Vec<u32> = names.rules.iter().map(|(.., slot)| *slot).collect();
-        let reading = asked.twin.lock().map_err(|_| ApiError::Panicked)?.reading(&slots)?;
+        let (reading, judged) = {
+            let twin = asked.twin.lock().map_err(|_| ApiError::Panicked)?;
+            (twin.reading(&slots)?, twin.sockets())
+        };
+        let sockets =
+            |Judged { unclaimed, to_silent, is_full }| TwinSockets { unclaimed, to_silent, is_full };
         let rule = |((name, rule, _), counted): (&(String, Rule, u32), _)| {
             let TwinRule { name, rule, mode } = described(name, rule);
             let filter_common::counters::RuleCounter { hits, .. } = counted;
@@ -196,6 +208,7 @@ impl Controller {
             total: Traffic::from(&reading.counters),
             rules: names.rules.iter().zip(reading.rules).map(rule).collect(),
             sets: names.sets.iter().filter_map(set).collect(),
+            sockets: judged.map(sockets),
         })
     }
 

@@ -54,7 +54,7 @@ pub use kernel_tables::KernelTables;
 pub use own::forwarded;
 pub use report::{InterfaceReport, Place, Reading};
 pub use samples::{Listener, Sample, Samples, interface_names};
-pub use twin::{At, MAX_FRAME, Said, Twin, TwinMaps, TwinParts, TwinReading, TwinState};
+pub use twin::{At, Judged, MAX_FRAME, Said, Twin, TwinMaps, TwinParts, TwinReading, TwinState};
 pub use watch::{Trouble, TroubleKind};
 pub use without_controller::{Inspected, inspect, remove};
 

@@ -44,6 +44,7 @@ use crate::tables::{Contents, TableError, draft};
 use maps::{MAPS, Origin};
 use notes::TwinNotes;
 use sockets::CapturedSockets;
+pub use sockets::Judged;
 
 /// The longest frame that a twin is asked about: 9,000 bytes of a packet behind an Ethernet header and four tags.
 pub const MAX_FRAME: usize = 9_000 + 14 + 4 * 4;
@@ -362,6 +363,25 @@ impl Twin {
         self.note(frame)
     }
 
+    /// Whether its rules look at sockets that its packets show: they had better be shown ahead.
+    #[must_use]
+    pub const fn looks_at_sockets(&self) -> bool {
+        self.sockets.is_some()
+    }
+
+    /// Takes note of what a frame shows of sockets, ahead of all that are asked about: what is not shown is not there.
+    pub fn show(&mut self, frame: &[u8]) {
+        if let Some(sockets) = &mut self.sockets {
+            sockets.show(frame);
+        }
+    }
+
+    /// What was said of packets and sockets; none where rules do not look at those.
+    #[must_use]
+    pub fn sockets(&self) -> Option<Judged> {
+        self.sockets.as_ref().map(CapturedSockets::judged)
+    }
+
     fn note(&mut self, frame: &[u8]) -> Result<(), DataplaneError> {
         let Self { notes, sockets, ebpf, now_ns, .. } = self;
         if let Some(sockets) = sockets {
@@ -380,7 +400,7 @@ impl Twin {
         self.store(REASON_AND_SET, word(UNDECIDED, 0));
         self.store(INTERFACE_AND_RULE, word(0, NO_RULE));
         self.store(MET, word(0, u32::from(self.makes_cookies)));
-        let claim = self.sockets.as_ref().map_or(0, |sockets| 1 + sockets.claim(frame) as u32);
+        let claim = self.sockets.as_mut().map_or(0, |sockets| 1 + sockets.claim(frame) as u32);
         self.store(CLAIM, word(claim, 0));
         if let (true, Err(error)) = (frame.len() < LEAST_RUN, parse(&frame)) {
             self.short.count(error.reason(), frame.len() as u64);

@@ -16,9 +16,25 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub async fn ask_twin(&self, id: u64, body: Bytes, count: usize) -> Result<Vec<Answer>, ClientError> {
-        let path = format!("/v1/twins/{id}/packets");
+        let answers = self.send_packets(&format!("/v1/twins/{id}/packets"), body).await?;
+        read_answers(&answers, count).ok_or_else(|| ClientError::NotLevee {
+            socket: self.socket.clone(),
+            found: format!("it answered HTTP {} with other packets than it was asked about", StatusCode::OK),
+        })
+    }
+
+    /// Shows a twin the packets of a body, ahead of those that it is asked about.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn show_twin(&self, id: u64, body: Bytes) -> Result<(), ClientError> {
+        self.send_packets(&format!("/v1/twins/{id}/shown"), body).await.map(drop)
+    }
+
+    /// Sends packets, and takes the answer as it comes.
+    async fn send_packets(&self, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let content_type = Some("application/octet-stream");
-        let request = request(Method::POST, &path, content_type, Full::new(body))?;
+        let request = request(Method::POST, path, content_type, Full::new(body))?;
         let mut connection = self.connection().await?;
         connection.sender.ready().await.map_err(|error| self.failed(error))?;
         let answered = async {
@@ -29,11 +45,7 @@ impl Client {
             Ok(response.into_body().collect().await.map_err(|error| self.failed(error))?.to_bytes())
         };
         let timed_out = ClientError::TimedOut { socket: self.socket.clone(), after: ANSWER_TIMEOUT };
-        let answers = tokio::time::timeout(ANSWER_TIMEOUT, answered).await.map_err(|_| timed_out)??;
-        read_answers(&answers, count).ok_or_else(|| ClientError::NotLevee {
-            socket: self.socket.clone(),
-            found: format!("it answered HTTP {} with other packets than it was asked about", StatusCode::OK),
-        })
+        tokio::time::timeout(ANSWER_TIMEOUT, answered).await.map_err(|_| timed_out)?
     }
 
     /// Ends a twin, which changes nothing that filters.

@@ -33,7 +33,7 @@ pub use status::{
 pub use time::{Span, Timestamp};
 pub use twins::{
     ExplainRequest, Explanation, RuleMet, StageSaid, TwinEnded, TwinMade, TwinRequest, TwinRule,
-    TwinRuleCount, TwinTotals,
+    TwinRuleCount, TwinShown, TwinSockets, TwinTotals,
 };
 pub use verdict::{Blocked, EntriesWithin, PrefixMatch, TestRequest, TestResult, Tested};
 

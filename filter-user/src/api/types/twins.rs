@@ -47,6 +47,8 @@ pub struct TwinMade {
     pub rules: Vec<TwinRule>,
     /// Names of the sets that block, by the numbers that answers give them.
     pub sets: BTreeMap<u32, String>,
+    /// Whether rules look at sockets: then all packets had better be shown ahead, as who answers later listens before.
+    pub looks_at_sockets: bool,
     /// Seconds without use after which it ends by itself.
     pub idle_s: u64,
 }
@@ -76,6 +78,28 @@ pub struct TwinTotals {
     pub rules: Vec<TwinRuleCount>,
     /// By set that blocks; those that dropped nothing are left out.
     pub sets: BTreeMap<String, Count>,
+    /// What its packets showed of sockets; absent where rules do not look at them.
+    pub sockets: Option<TwinSockets>,
+}
+
+/// What packets showed of sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TwinSockets {
+    /// Packets that are unclaimed.
+    pub unclaimed: u64,
+    /// Those of them whose destination has sent nothing that was captured: its sockets are not known.
+    pub to_silent: u64,
+    /// Whether there were more sockets than are remembered, so that packets match neither `unclaimed` nor `claimed`.
+    pub is_full: bool,
+}
+
+/// That packets were shown to a twin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TwinShown {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// How many.
+    pub packets: u64,
 }
 
 /// That a twin has ended.

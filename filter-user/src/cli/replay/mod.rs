@@ -1,8 +1,11 @@
 //! `levee replay`: what the filter would have done with the packets of a capture.
 //!
 //! Reads the capture, and has the daemon ask a twin of the filter about each packet; sums up what it says. A thread reads ahead
-//! while the daemon runs, so the time is that of the slower of the two. Changes nothing, here or there.
+//! while the daemon runs, so the time is that of the slower of the two. Where rules look at sockets, it is read once before, as
+//! who answers later in it listens from its beginning. Changes nothing, here or there.
 
+mod batches;
+mod file;
 mod joined;
 mod link;
 mod read;
@@ -10,9 +13,7 @@ mod report;
 mod sources;
 mod stopped;
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::IpAddr;
+use std::io::{Read, Seek as _, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -20,20 +21,16 @@ use bytes::Bytes;
 use filter_common::verdict::Verdict;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
-use self::link::Framed;
-use self::read::{CaptureError, Packets, Record};
+use self::batches::{Batch, Pass, read_ahead};
+use self::file::Input;
 use self::report::{Capture, Report};
 use self::sources::Sources;
 use self::stopped::Stopped;
 use super::explain::tried;
 use super::{Outcome, Refusal, table};
 use crate::api::client::{Client, ClientError};
-use crate::api::packets::{MAX_PACKET_BYTES, Packet};
 use crate::api::types::{SCHEMA, TwinMade, TwinRequest, TwinTotals};
-use crate::dataplane::MAX_FRAME;
-use crate::packet;
 
 /// Tell what the filter would have done with the packets of a capture
 ///
@@ -67,17 +64,16 @@ pub struct Args {
     json: bool,
 }
 
-/// Bytes of packets in a request.
-const BATCH: usize = 1 << 20;
-const _: () = assert!(BATCH + 2 * MAX_FRAME < MAX_PACKET_BYTES);
+/// What the progress bar says: which of the two it is that goes on.
+const LOOKS: &str = "looking for sockets";
+const REPLAYS: &str = "replaying";
 /// How long a twin is left alone: less than after which it ends.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
-/// Requests that are read ahead.
-const AHEAD: usize = 2;
 
 pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Outcome> {
     let policy = args.config.as_deref().map(tried).transpose()?;
-    let (file, bytes) = open(&args.file)?;
+    let capture = Input::open(&args.file)?;
+    let bytes = capture.length();
     let input = (args.file != "-").then(|| PathBuf::from(&args.file));
     let stopped = args.write_dropped.as_deref();
     let stopped = stopped.map(|path| Stopped::create(path, input.as_deref())).transpose()?;
@@ -93,7 +89,7 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
         progress: progress(bytes),
     };
     let replayed = tokio::select! {
-        replayed = replay.all(file) => replayed.with_context(|| name(&args.file)),
+        replayed = replay.all(capture, twin.looks_at_sockets) => replayed.with_context(|| name(&args.file)),
         ended = ended_by_signal() => {
             ended.context("cannot wait for an interrupt").and(Err(ClientError::GivenUp.into()))
         }
@@ -116,6 +112,7 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
         stopped: report::Stopped::of(&totals.total),
         reasons: totals.total.reasons.clone(),
         total: totals.total,
+        sockets: totals.sockets,
         rules: totals.rules,
         sets: totals.sets,
         sources: replay.sources.top(),
@@ -141,44 +138,16 @@ fn name(file: &str) -> String {
     if file == "-" { "standard input".to_owned() } else { file.to_owned() }
 }
 
-/// The capture, and its length if it has one.
-fn open(file: &str) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
-    if file == "-" {
-        return Ok((Box::new(std::io::stdin()), None));
-    }
-    let opened = File::open(file).with_context(|| format!("cannot open {file}"))?;
-    let metadata = opened.metadata().with_context(|| format!("cannot read {file}"))?;
-    Ok((Box::new(opened), metadata.is_file().then_some(metadata.len())))
-}
-
 /// Draws nothing where standard error is no terminal.
 fn progress(bytes: Option<u64>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr());
     let template = if bytes.is_some() {
-        "replaying {bar:30} {binary_bytes} of {binary_total_bytes}"
+        "{msg} {bar:30} {binary_bytes} of {binary_total_bytes}"
     } else {
-        "{spinner} replaying, {binary_bytes} so far"
+        "{spinner} {msg}, {binary_bytes} so far"
     };
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Packets on their way to the daemon.
-#[derive(Default)]
-struct Batch {
-    body: Vec<u8>,
-    /// In the order of the body.
-    packets: Vec<Sent>,
-    /// What of the capture they are the end of.
-    consumed: u64,
-    capture: Capture,
-}
-
-/// What is kept of a packet.
-struct Sent {
-    source: Option<IpAddr>,
-    bytes: u64,
-    /// As it was captured, where what does not pass is written.
-    record: Option<Record>,
+        .with_message(REPLAYS)
 }
 
 /// A replay that is under way.
@@ -192,32 +161,57 @@ struct Replay<'c> {
 }
 
 impl Replay<'_> {
-    async fn all(&mut self, file: Box<dyn Read + Send>) -> Result<TwinTotals> {
-        let (send, mut batches) = mpsc::channel(AHEAD);
-        let keep = self.stopped.is_some();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = read(file, keep, &send) {
-                // Nobody takes it where the other side has failed.
-                let _ = send.blocking_send(Err(error));
-            }
-        });
-        loop {
-            match tokio::time::timeout(PATIENCE, batches.recv()).await {
-                Ok(Some(batch)) => self.ask(batch?).await?,
-                Ok(None) => break,
-                // A capture that is being made may be slow, and a twin that nobody uses ends.
-                Err(_) => {
-                    let asked = self.client.ask_twin(self.id, Bytes::new(), 0).await;
-                    asked.map_err(|error| Refusal::from_client(error, |_| None))?;
+    async fn all(&mut self, capture: Input, looks_at_sockets: bool) -> Result<TwinTotals> {
+        let asks = Pass::Asks { keeps: self.stopped.is_some() };
+        if looks_at_sockets {
+            let mut copied = tokio::task::spawn_blocking(|| capture.into_file());
+            // A capture that is being made may be slow.
+            let mut file = loop {
+                match tokio::time::timeout(PATIENCE, &mut copied).await {
+                    Ok(copied) => break copied.context("copying the capture panicked")??,
+                    Err(_) => self.keep_twin().await?,
                 }
-            }
+            };
+            let again = || "cannot read the capture again";
+            self.pass(Box::new(file.try_clone().with_context(again)?), Pass::Shows).await?;
+            file.rewind().with_context(again)?;
+            self.pass(Box::new(file), asks).await?;
+        } else {
+            self.pass(capture.into_reader(), asks).await?;
         }
         let totals = self.client.get(&format!("/v1/twins/{}", self.id)).await;
         totals.map_err(|error| Refusal::from_client(error, |_| None))
     }
 
-    async fn ask(&mut self, batch: Batch) -> Result<()> {
-        let Batch { body, packets, consumed, capture } = batch;
+    async fn pass(&mut self, capture: Box<dyn Read + Send>, pass: Pass) -> Result<()> {
+        let mut batches = read_ahead(capture, pass);
+        loop {
+            match tokio::time::timeout(PATIENCE, batches.recv()).await {
+                Ok(Some(batch)) => match pass {
+                    Pass::Shows => self.show(batch?).await?,
+                    Pass::Asks { .. } => self.ask(batch?).await?,
+                },
+                Ok(None) => return Ok(()),
+                Err(_) => self.keep_twin().await?,
+            }
+        }
+    }
+
+    /// A twin that nobody uses ends.
+    async fn keep_twin(&self) -> Result<()> {
+        let asked = self.client.ask_twin(self.id, Bytes::new(), 0).await;
+        asked.map(drop).map_err(|error| Refusal::from_client(error, |_| None))
+    }
+
+    async fn show(&self, Batch { body, consumed, .. }: Batch) -> Result<()> {
+        let shown = self.client.show_twin(self.id, Bytes::from(body)).await;
+        shown.map_err(|error| Refusal::from_client(error, |_| None))?;
+        self.progress.set_message(LOOKS);
+        self.progress.set_position(consumed);
+        Ok(())
+    }
+
+    async fn ask(&mut self, Batch { body, packets, consumed, capture }: Batch) -> Result<()> {
         if !body.is_empty() {
             let answers = self.client.ask_twin(self.id, Bytes::from(body), packets.len()).await;
             let answers = answers.map_err(|error| Refusal::from_client(error, |_| None))?;
@@ -232,63 +226,8 @@ impl Replay<'_> {
             }
         }
         self.capture = capture;
+        self.progress.set_message(REPLAYS);
         self.progress.set_position(consumed);
         Ok(())
     }
-}
-
-type Batches = mpsc::Sender<Result<Batch, CaptureError>>;
-
-/// Reads to the end of a capture, or until nobody takes what was read.
-fn read(file: Box<dyn Read + Send>, keep: bool, batches: &Batches) -> Result<(), CaptureError> {
-    let mut packets = Packets::new(file)?;
-    let (mut batch, mut capture) = (Batch::default(), Capture::default());
-    while let Some(record) = packets.next()? {
-        add(record, keep, &mut batch, &mut capture);
-        if batch.body.len() >= BATCH {
-            let full = Batch { consumed: packets.consumed(), capture, ..std::mem::take(&mut batch) };
-            if batches.blocking_send(Ok(full)).is_err() {
-                return Ok(());
-            }
-        }
-    }
-    let last = Batch { consumed: packets.consumed(), capture, ..batch };
-    // As above.
-    let _ = batches.blocking_send(Ok(last));
-    Ok(())
-}
-
-fn add(record: Record, keep: bool, batch: &mut Batch, capture: &mut Capture) {
-    capture.at(record.at_ns);
-    let framed = record.link.frame(&record.captured, record.length);
-    let (frame, length, left) = match if record.left { framed.left() } else { framed } {
-        Framed::Outgoing(frame, length) => (frame, length, true),
-        Framed::Unreadable => {
-            capture.unreadable += 1;
-            return;
-        }
-        Framed::Frame(frame, length) => (frame, length, false),
-    };
-    let (frame, length) = if length > MAX_FRAME {
-        capture.joined += 1;
-        let mut frame = frame.into_owned();
-        let length = joined::cut(&mut frame);
-        (frame.into(), length)
-    } else {
-        (frame, length)
-    };
-    if left {
-        capture.outgoing += 1;
-        Packet { at_ns: record.at_ns, length, captured: &frame, left }.write(&mut batch.body);
-        return;
-    }
-    let Some(source) = packet::source_of_captured(&frame, length) else {
-        capture.unreadable += 1;
-        return;
-    };
-    Packet { at_ns: record.at_ns, length, captured: &frame, left }.write(&mut batch.body);
-    capture.truncated += u64::from(frame.len() < length);
-    let bytes = length as u64;
-    drop(frame);
-    batch.packets.push(Sent { source, bytes, record: keep.then_some(record) });
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::sources::{Source, Top};
-use crate::api::types::{Count, Timestamp, Traffic, TwinRuleCount};
+use crate::api::types::{Count, Timestamp, Traffic, TwinRuleCount, TwinSockets};
 use crate::cli::render::{grouped, scaled, traffic};
 use crate::cli::table;
 
@@ -30,6 +30,8 @@ pub struct Report {
     pub reasons: BTreeMap<String, Count>,
     /// What did not reach the host: dropped, answered in its place, and sent elsewhere.
     pub stopped: Stopped,
+    /// What the capture shows of sockets; none where rules do not look at them.
+    pub sockets: Option<TwinSockets>,
     /// By rule, in their order.
     pub rules: Vec<TwinRuleCount>,
     /// By set that blocks.
@@ -121,6 +123,18 @@ pub fn text(report: &Report) -> String {
     ] {
         if count > 0 {
             text += &format!("  {} {what}\n", grouped(count));
+        }
+    }
+    if let Some(TwinSockets { unclaimed, to_silent, is_full }) = report.sockets {
+        if to_silent > 0 {
+            text += &format!(
+                "  {} of {} that count as unclaimed are for hosts that sent nothing in the capture: what sockets they had is not known\n",
+                grouped(to_silent),
+                grouped(unclaimed)
+            );
+        }
+        if is_full {
+            text += "  there were more connections than are remembered, so packets may count as neither claimed nor unclaimed\n";
         }
     }
     text += &traffic(total, None);
