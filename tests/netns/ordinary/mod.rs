@@ -3,7 +3,7 @@
 //!
 //! The host here has Levee at its interface; the host there is its router, its servers and its clients. Both have addresses as
 //! there are on the Internet, so that nothing has to be exempt. Afterwards one packet that a profile is against is sent and
-//! dropped: the figures before it were those of a filter at work.
+//! dropped: the figures before it were those of a filter at work. A capture of both ways is replayed, and nothing of it is dropped either.
 
 mod accounts;
 mod dhcp;
@@ -51,6 +51,8 @@ const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 0, 0x0a], [2, 0, 0, 0, 0, 0x0b]];
 struct Place {
     /// First, so that they are gone before the place is.
     servers: Vec<(String, Running)>,
+    /// Writes what comes and goes here; none where no tcpdump is.
+    capturing: Option<Running>,
     levee: Levee,
     field: Field,
 }
@@ -77,9 +79,49 @@ impl Place {
         let field = Field { attacker: there, victim: here, pair, sandbox };
         let levee = field.attached("native")?;
         levee.ok(&["apply", &field.file("policy.toml", format!("profiles = {NAMES:?}\n"))?])?;
-        let place = Self { servers: Vec::new(), levee, field };
+        let mut place = Self { servers: Vec::new(), capturing: None, levee, field };
         place.every_profile_is_in_force()?;
+        place.capture()?;
         Ok(place)
+    }
+
+    /// Has all packets written to a file, from now on.
+    fn capture(&mut self) -> Result<()> {
+        let Ok(tcpdump) = Program::find("tcpdump") else {
+            println!("tcpdump is not here: skipped is that a capture of this is replayed");
+            return Ok(());
+        };
+        let mut command = tcpdump.command(&self.field.victim, &[]);
+        command.args(["-i", INTERFACE, "-Z", "root", "--immediate-mode", "-U", "-B", "65536", "-w"]);
+        command.arg(self.captured()?);
+        let files = self.home(End::Here)?.join("tcpdump");
+        self.capturing = Some(Running::start(command, &files)?);
+        self.wait_until("tcpdump listens", |place| {
+            Ok(place.capturing.as_ref().is_some_and(|it| it.written().contains("listening")))
+        })
+    }
+
+    fn captured(&self) -> Result<PathBuf> {
+        Ok(self.home(End::Here)?.join("captured.pcap"))
+    }
+
+    /// A capture of all that was both ways is ordinary, too: of each packet as if it had come in.
+    fn nothing_is_dropped_of_its_capture(&mut self) -> Result<()> {
+        if self.capturing.take().is_none() {
+            return Ok(());
+        }
+        let report = self.levee.json(&["replay", &self.captured()?.to_string_lossy()])?;
+        let dropped = report["stopped"]["packets"].as_u64();
+        if dropped != Some(0) {
+            let rules = report["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let rules: Vec<_> = rules.iter().filter(|rule| rule["packets"].as_u64() != Some(0)).collect();
+            bail!(
+                "a replay drops {dropped:?} of {}: {}; {rules:?}",
+                report["capture"]["packets"],
+                report["reasons"]
+            );
+        }
+        Ok(())
     }
 
     fn every_profile_is_in_force(&self) -> Result<()> {
@@ -232,7 +274,10 @@ fn passes(name: &str, programs: &[&str], talk: impl FnOnce(&mut Place) -> Result
     };
     let untouched = place.nothing_was_dropped();
     match (talked, untouched) {
-        (Ok(()), Ok(())) => place.what_profiles_are_against_is_dropped(),
+        (Ok(()), Ok(())) => {
+            place.nothing_is_dropped_of_its_capture()?;
+            place.what_profiles_are_against_is_dropped()
+        }
         (Ok(()), Err(dropped)) => Err(dropped),
         (Err(failed), Ok(())) => bail!("nothing was dropped, and {failed}"),
         (Err(failed), Err(dropped)) => bail!("{dropped:#}; and {failed}"),
