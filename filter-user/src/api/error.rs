@@ -153,8 +153,8 @@ pub enum ApiError {
     },
     /// A policy on trial that would cut off who confirms it.
     #[error(
-        "this policy cuts off the session that this comes from: while it is on trial, some of its packets get through, so that it goes on when it is over; \
-         nothing was changed. Confirm from elsewhere, or with `--force` (`force` in the API)"
+        "this policy cuts off the session that you confirm it from: that it arrived is owed to the few packets that a trial \
+         lets through of such a session; nothing was changed. Confirm from elsewhere, or with `--force` (`force` in the API)"
     )]
     ConfirmCutsOff {
         /// What becomes of it.
@@ -173,6 +173,12 @@ pub enum ApiError {
         "there is no twin {id}: it has ended, or nobody has used it for a minute; POST /v1/twins makes another"
     )]
     NoSuchTwin {
+        /// As asked.
+        id: u64,
+    },
+    /// A twin that was asked is shown packets.
+    #[error("twin {id} was asked about packets already; what is shown to a twin comes before that")]
+    ShownLate {
         /// As asked.
         id: u64,
     },
@@ -282,6 +288,7 @@ impl ApiError {
             Self::AttachedOtherwise { .. } => (StatusCode::CONFLICT, "attached_otherwise"),
             Self::NoSuchTwin { .. } => (StatusCode::NOT_FOUND, "no_such_twin"),
             Self::TooManyTwins { .. } => (StatusCode::CONFLICT, "too_many_twins"),
+            Self::ShownLate { .. } => (StatusCode::CONFLICT, "shown_late"),
             Self::BadPackets(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_packets"),
             Self::PacketBody(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::BadFrame(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_frame"),

@@ -169,11 +169,14 @@ impl Controller {
     /// Shows a twin the packets of a body, ahead of those that it is asked about.
     ///
     /// # Errors
-    /// Where there is no such twin, or the body is not made of packets; none was shown then.
+    /// Where there is no such twin, it was asked already, or the body is not made of packets; none was shown then.
     pub fn show_twin(&self, id: u64, body: &[u8]) -> Result<TwinShown, ApiError> {
         let asked = self.twins.get(id)?;
         let packets = packets::read(body)?;
         let mut twin = asked.twin.lock().map_err(|_| ApiError::Panicked)?;
+        if twin.has_begun() {
+            return Err(ApiError::ShownLate { id });
+        }
         let mut padded = Vec::new();
         packets.iter().for_each(|packet| twin.show(packet.whole(&mut padded)));
         asked.touch();

@@ -369,6 +369,12 @@ impl Twin {
         self.sockets.is_some()
     }
 
+    /// Whether it was asked about a packet.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.first_ns.is_some()
+    }
+
     /// Takes note of what a frame shows of sockets, ahead of all that are asked about: what is not shown is not there.
     pub fn show(&mut self, frame: &[u8]) {
         if let Some(sockets) = &mut self.sockets {

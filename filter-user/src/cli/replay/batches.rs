@@ -1,6 +1,7 @@
 //! The packets of a capture on their way to the daemon: requests of them, read ahead by a thread.
 //!
-//! Decides what of a packet goes there: all that was captured where it is asked about, and the headers where it is shown.
+//! Decides what of a packet goes there: all that was captured where it is asked about, and the headers where it is
+//! shown.
 
 use std::io::Read;
 use std::net::IpAddr;

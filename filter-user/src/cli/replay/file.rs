@@ -1,7 +1,7 @@
 //! Where a capture is read from: a file, or what can be read once.
 //!
-//! Decides how it is read twice: a file from its beginning again; of a pipe a copy is made, in a temporary file that has no name and is
-//! gone with its descriptor.
+//! Decides how it is read twice: a file from its beginning again; of a pipe a copy is made, in a temporary file that
+//! has no name and is gone with its descriptor.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _};

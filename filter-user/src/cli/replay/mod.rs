@@ -173,9 +173,12 @@ impl Replay<'_> {
                 }
             };
             let again = || "cannot read the capture again";
-            self.pass(Box::new(file.try_clone().with_context(again)?), Pass::Shows).await?;
+            // One that grows meanwhile is as long as it was: what comes later was not shown.
+            let bytes = file.metadata().with_context(again)?.len();
+            let shown = file.try_clone().with_context(again)?.take(bytes);
+            self.pass(Box::new(shown), Pass::Shows).await?;
             file.rewind().with_context(again)?;
-            self.pass(Box::new(file), asks).await?;
+            self.pass(Box::new(file.take(bytes)), asks).await?;
         } else {
             self.pass(capture.into_reader(), asks).await?;
         }

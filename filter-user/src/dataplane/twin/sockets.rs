@@ -1,18 +1,20 @@
 //! What packets of a capture show of the sockets of the hosts in it, for rules with `unclaimed`.
 //!
 //! Decides whose a packet is by what was captured, as the kernel would by its sockets. UDP is claimed where its
-//! destination has sent UDP from that port, and unclaimed where it has refused it by an ICMP error, or has sent nothing at all. Of what else it
-//! is no question: many a service only listens. A segment of TCP is claimed where one other than a reset went the other way between the same
-//! ends, a SYN also where its destination has sent any other segment from that port that acknowledges something; else it is unclaimed. What goes to a
-//! group address is no question of it. A capture mostly does not say which way a packet went, so every packet is taken for one to the host, and for one that
-//! it sent.
+//! destination has sent UDP from that port, and unclaimed where it has refused it by an ICMP error, or has sent
+//! nothing at all. Of what else it is no question: many a service only listens. A segment of TCP is claimed where one
+//! other than a reset went the other way between the same ends, a SYN also where its destination has sent any other
+//! segment from that port that acknowledges something; else it is unclaimed. What goes to a group address is no
+//! question of it. A capture mostly does not say which way a packet went, so every packet is taken for one to the
+//! host, and for one that it sent.
 //!
-//! All packets that are [shown](CapturedSockets::show) count, whenever they were captured: who answers later listens now. Where none was
-//! shown, those count that were [seen](CapturedSockets::see) until then, and a SYN is no question of it, as the answer that would tell is still to come.
-//! Of a capture of one direction all is unclaimed: nothing in it shows a socket, and [`Twin::sockets`](super::Twin::sockets) tells how much that was.
+//! All packets that are [shown](CapturedSockets::show) count, whenever they were captured: who answers later listens
+//! now. Where none was shown, those count that were [seen](CapturedSockets::see) until then, and a SYN is no question
+//! of it, as the answer that would tell is still to come. Of a capture of one direction all is unclaimed: nothing in
+//! it shows a socket, and [`Twin::sockets`](super::Twin::sockets) tells how much that was.
 //!
-//! Costs reading the headers once more, and 8 bytes for each end of UDP, connection of TCP and end of one, and address, up to some 200 MiB; of what is
-//! seen beyond that nothing is unclaimed.
+//! Costs reading the headers once more, and 8 bytes for each end of UDP, connection of TCP and end of one, and
+//! address, up to some 200 MiB; of what is seen beyond that nothing is unclaimed.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -46,7 +48,8 @@ pub struct Judged {
     pub unclaimed: u64,
     /// Those of them whose destination has sent nothing that was captured.
     pub to_silent: u64,
-    /// Whether there were more sockets than are remembered, so that packets may count as no question of it which are unclaimed.
+    /// Whether there were more sockets than are remembered, so that packets may count as no question of it which are
+    /// unclaimed.
     pub is_full: bool,
 }
 
@@ -73,10 +76,12 @@ impl CapturedSockets {
         if self.has(&self.found, &packet.taker()) || listens() {
             return Claim::Yes;
         }
-        let may_listen = packet.kind == L4Kind::Udp
-            && self.has(&self.hosts, &packet.destination.0)
-            && !self.has(&self.refused, &packet.listener());
-        if may_listen || self.is_full() { Claim::Neither } else { Claim::No }
+        let may_listen = || {
+            let is_silent = self.hosts.len() < MOST && !self.has(&self.hosts, &packet.destination.0);
+            !is_silent && !self.has(&self.refused, &packet.listener())
+        };
+        let is_no_question = self.found.len() >= MOST || packet.kind == L4Kind::Udp && may_listen();
+        if is_no_question { Claim::Neither } else { Claim::No }
     }
 
     /// Takes note of what a frame shows, ahead of all that are asked about.
@@ -111,7 +116,7 @@ impl CapturedSockets {
         }
         let Some(packet) = Packet::of(frame) else { return };
         // A reset says that there is no socket.
-        if packet.resets || self.is_full() {
+        if packet.resets || self.found.len() >= MOST {
             return;
         }
         self.found.insert(self.hasher.hash_one(packet.sender()));
