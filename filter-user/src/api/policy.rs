@@ -20,6 +20,7 @@ use super::types::{
 };
 use crate::dataplane::{Clock, require_kernel_that_notes};
 use crate::engine::{Engine, EngineError, InterfaceIntent, PolicyOrigin, PolicySummary};
+use crate::guard::{Guarded, Why};
 use crate::policy::{Checked, Drawing, InterfaceEntry, Mode, Policy, Verdict};
 
 /// Who applies the policy that the daemon is started with.
@@ -99,30 +100,29 @@ impl Controller {
     /// # Errors
     /// Where none is, or it cannot be journalled; where it cuts off the SSH session that this comes from, unless forced.
     pub fn confirm_policy(&self, request: ConfirmRequest, peer: &Peer) -> Result<Applied, ApiError> {
-        if !request.force {
-            let cuts = self.cuts_of_asker(peer)?;
+        // The host is asked before any lock is taken.
+        let guarded = if request.force { Vec::new() } else { self.guarded_for_asker(peer)? };
+        let mut engine = self.engine()?;
+        if !guarded.is_empty() && engine.trial_until().is_some() {
+            let cuts = cuts_of_asker(&engine, &guarded)?;
             if !cuts.is_empty() {
                 return Err(ApiError::ConfirmCutsOff { cuts });
             }
         }
-        let policy = self.engine()?.confirm_policy(SystemTime::now())?;
+        let policy = engine.confirm_policy(SystemTime::now())?;
+        drop(engine);
         tracing::info!(policy = policy.number, "the policy is confirmed");
         Ok(Applied { schema: SCHEMA, policy: Some(policy.into()), warnings: Vec::new() })
     }
 
-    /// What the policy on trial cuts off of whoever confirms it. That they could does not say that they are not: of a session that it
-    /// cuts off a few packets get through while it is on trial ([`filter_common::trial`]).
-    fn cuts_of_asker(&self, peer: &Peer) -> Result<Vec<Cut>, ApiError> {
-        let guarded = self.guarded(&[], peer)?;
-        let engine = self.asked()?;
-        let (Some(_), Some(policy), Some(tables)) =
-            (engine.trial_until(), engine.policy(), engine.rules_now()?)
-        else {
+    /// The session that `peer` comes by, and own addresses; nobody where they come by none.
+    fn guarded_for_asker(&self, peer: &Peer) -> Result<Vec<Guarded>, ApiError> {
+        let mut guarded = self.guarded(&[], peer)?;
+        if !guarded.iter().any(|it| it.why == Why::ApiPeer) {
             return Ok(Vec::new());
-        };
-        let mut cuts = cuts(&engine, policy, &tables, &guarded)?;
-        cuts.retain(Cut::is_asker);
-        Ok(cuts)
+        }
+        guarded.retain(|it| matches!(it.why, Why::ApiPeer | Why::OwnAddress { .. }));
+        Ok(guarded)
     }
 
     /// Gives up the policy on trial, or goes back to one that was in force before.
@@ -288,6 +288,15 @@ impl Controller {
             rules: rules.into_iter().enumerate().map(of).collect(),
         })
     }
+}
+
+/// What the policy on trial cuts off of whoever confirms it. That they could does not say that they are not: of a session
+/// that it cuts off a few packets get through while it is on trial ([`filter_common::trial`]).
+fn cuts_of_asker(engine: &Engine, guarded: &[Guarded]) -> Result<Vec<Cut>, ApiError> {
+    let (Some(policy), Some(tables)) = (engine.policy(), engine.rules_now()?) else { return Ok(Vec::new()) };
+    let mut cuts = cuts(engine, policy, &tables, guarded)?;
+    cuts.retain(Cut::is_asker);
+    Ok(cuts)
 }
 
 /// What is said of a policy without a word.
