@@ -59,7 +59,7 @@ pub(super) static TTL: Bound = Bound::new("a TTL", "0 to 255", 0, 255);
 pub(super) static DSCP: Bound = Bound::new("a DSCP", "0 to 63", 0, 63);
 pub(super) static OFFSET: Bound = Bound::new("a payload offset", "0 to 255", 0, 255);
 pub(super) static PACKET_RATE: Bound = Bound::new("a rate", "1/s to 10G/s", 1, 10_000_000_000);
-/// Of slower ones a flood would take more than one packet in a thousand ([`filter_common::policy::limiter::size`]).
+/// Of slower ones a flood would take more than one packet in a thousand with the 8 MiB that a limit has ([`filter_common::policy::limiter::size`]).
 pub(super) static MINUTE_RATE: Bound = Bound::new("a rate", "5/minute to 10G/minute", 5, 10_000_000_000);
 pub(super) static BIT_RATE: Bound = Bound::new("a rate", "1kbit/s to 10Tbit/s", 1_000, 10_000_000_000_000);
 pub(super) static PACKET_BURST: Bound = Bound::new("a burst", "1 to 10G packets", 1, 10_000_000_000);

@@ -106,7 +106,8 @@ pub struct PlannedLimit {
 
 /// How many keys a limit of that rule can have.
 fn keys(per: Per, rule: &Rule) -> Option<u32> {
-    // Only what is for addresses of this host is claimed or unclaimed.
+    // Only what is for addresses of this host is claimed or unclaimed. In a replay of what is for more, they share buckets,
+    // and what gives way is forgiven.
     let is_own = per == Per::Destination && rule.matches.get(Field::Unclaimed).is_some();
     is_own.then_some(MAX_OWN_ADDRESSES)
 }

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn false_matches_stay_below_a_thousandth_in_every_size_and_at_every_rate() {
+    fn false_matches_stay_below_a_thousandth_with_eight_mib_at_every_rate() {
         let ppm = |mib: u32, rate| false_matches_ppm(FLOOD, mib << 14, rate);
         assert_eq!((ppm(32, 1), ppm(8, 1), ppm(1, 1), ppm(1, 1000)), (19, 73, 583, 1));
         let by_the_minute = |mib: u32, rate| false_matches_ppm(60 * FLOOD, mib << 14, rate);
