@@ -38,7 +38,9 @@ pub const TRIAL_ENDS: u32 = 0;
 pub const TRIAL_TAKES: u32 = 1;
 /// Connections that are [watched](crate::trial) on an interface while a trial lasts. Where there are more, one that sent nothing for
 /// longest gives way.
-pub const MAX_WATCHED: u32 = 1 << 16;
+pub const MAX_WATCHED: u32 = 1 << 14;
+/// Prefixes that lists block since a trial began. Where there are more, the trial hands nothing more to what was before it.
+pub const MAX_BLOCKED_SINCE: u32 = 1 << 12;
 
 /// Read-only global that holds [`crate::config::Switches`].
 pub const SWITCHES_GLOBAL: &str = "SWITCHES";
@@ -125,6 +127,9 @@ pub mod map {
     pub const TRIAL_TARGETS: &str = "TRIAL_TARGETS";
     /// LRU hash of [`crate::trial::Watched`] by connection. One map for each interface, for as long as a trial lasts.
     pub const TRIAL_WATCHED: &str = "TRIAL_WATCHED";
+    /// LPM trie of [`crate::trial::trie_words`], to nothing that is read: what lists block since a trial began. One map for each
+    /// interface, for as long as a trial lasts.
+    pub const TRIAL_BLOCKED: &str = "TRIAL_BLOCKED";
     /// Array of one [`crate::twin::TwinCell`] that the controller maps; a twin's own, never pinned.
     pub const TWIN: &str = "TWIN";
     /// Array of one [`super::Meta`]; made by the controller.

@@ -194,6 +194,13 @@ pub trait PrefixTables: Send {
     /// [`TableError::Kernel`].
     fn resume_trial(&mut self) -> Result<(), TableError>;
 
+    /// Lets a trial hand nothing more of connections from these prefixes to what was before it ([`filter_common::trial`]); of
+    /// none at all where none are named, or more than it has room for.
+    ///
+    /// # Errors
+    /// [`TableError::Kernel`].
+    fn narrow_trial(&mut self, blocked: Option<&[IpNet]>) -> Result<(), TableError>;
+
     /// What is on trial is in force for good.
     ///
     /// # Errors

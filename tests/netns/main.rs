@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         policy::lockout::a_session_that_a_policy_cuts_off_is_back_when_nobody_confirms,
         policy::lockout::a_session_that_a_policy_cuts_off_is_back_also_when_the_daemon_is_killed,
         policy::lockout::forged_segments_get_nothing_through_while_a_policy_is_on_trial,
+        policy::lockout::nothing_gets_through_a_trial_of_who_is_blocked_since,
         policy::lockout::a_confirmed_policy_stays_and_one_that_is_given_up_goes_at_once,
         policy::lockout::ssh_sessions_and_protected_prefixes_are_not_cut_off_unless_forced,
         policy::use_of::rules_count_and_keep_their_counters_from_one_policy_to_the_next,

@@ -13,6 +13,7 @@ mod rules;
 mod swaps;
 mod tables;
 mod traffic;
+mod trial;
 mod twin;
 mod twin_defend;
 
@@ -145,6 +146,7 @@ fn main() -> ExitCode {
         refusals::a_directory_of_someone_else_is_refused,
         refusals::a_directory_that_is_not_on_bpffs_is_refused,
         refusals::a_second_controller_is_refused,
+        trial::a_trial_lets_through_what_is_sent_again_of_connections_that_there_are,
         twin::a_twin_says_of_every_row_what_the_program_does_and_moves_none_of_its_counters,
         twin::frames_of_every_length_can_be_asked_about,
         twin::limits_go_by_the_time_of_packets,

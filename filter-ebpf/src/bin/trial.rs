@@ -1,10 +1,11 @@
 //! A program on trial: runs it until its time is over, and from then on the one that was in force before.
 //!
-//! Decides by the clock, so a policy that cuts off whoever applied it goes back by itself, whatever became of the controller; and
-//! lets a few segments of connections that it cuts off meet the former program meanwhile, so that they go on soon
-//! after it ([`filter_common::trial`]). It is on an interface only while a change waits to be confirmed; confirming puts the program that it runs in
-//! its place. Trusts the controller to have set both targets and the time. Costs the clock, a look-up and a tail call, TCP the reading of
-//! its headers and what that module says. Calls no function of its own: not all kernels run those beside tail calls.
+//! Decides by the clock, so a policy that cuts off whoever applied it goes back by itself, whatever became of the
+//! controller; and lets a few segments of connections that it cuts off meet the former program meanwhile, so that
+//! they go on soon after it ([`filter_common::trial`]). It is on an interface only while a change waits to be
+//! confirmed; confirming puts the program that it runs in its place. Trusts the controller to have set both targets
+//! and the time. Costs the clock, a look-up and a tail call, TCP the reading of its headers and what that module
+//! says. Calls no function of its own: not all kernels run those beside tail calls.
 #![no_std]
 #![no_main]
 #![expect(missing_docs, reason = "the xdp macro makes items that cannot carry documentation")]
@@ -20,12 +21,13 @@ mod sockets;
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_sk_release, bpf_skc_lookup_tcp};
 use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, LruHashMap, ProgramArray};
 use aya_ebpf::programs::XdpContext;
-use filter_common::abi::{FALLBACK, MAX_WATCHED, ON_TRIAL, TRIAL_ENDS, TRIAL_TAKES};
+use filter_common::abi::{FALLBACK, MAX_BLOCKED_SINCE, MAX_WATCHED, ON_TRIAL, TRIAL_ENDS, TRIAL_TAKES};
 use filter_common::parse::{Fragment, Frame, Headers, L4Kind, PacketRead, Word, parse_unextended, tcp_flag};
 use filter_common::policy::observed::Family;
-use filter_common::trial::{Left, Segment, Watched};
+use filter_common::trial::{Left, Segment, Watched, trie_words};
 
 use crate::packet::XdpPacket;
 use crate::sockets::{IS_HALF_OPEN, LISTENS, THIS_NAMESPACE, write_tuple};
@@ -34,6 +36,8 @@ use crate::sockets::{IS_HALF_OPEN, LISTENS, THIS_NAMESPACE, write_tuple};
 static TRIAL_END: Array<u64> = Array::with_max_entries(2, 0);
 #[map]
 static TRIAL_TARGETS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+#[map]
+static TRIAL_BLOCKED: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(MAX_BLOCKED_SINCE, 0);
 #[map]
 static TRIAL_WATCHED: LruHashMap<[u32; 10], Watched> = LruHashMap::with_max_entries(MAX_WATCHED, 0);
 
@@ -97,7 +101,7 @@ fn is_let_through<A: Family, P: PacketRead>(
             let mut seen = core::ptr::read_volatile(watched);
             let is_let_through = seen.lets_through(segment, left);
             core::ptr::write_volatile(watched, seen);
-            is_let_through
+            is_let_through && !is_blocked_since(headers.addresses.source)
         };
     }
     if has_socket(ctx, &mut connection, size) {
@@ -105,6 +109,12 @@ fn is_let_through<A: Family, P: PacketRead>(
         let _ = TRIAL_WATCHED.insert(connection, Watched::begun(segment, left), 0);
     }
     false
+}
+
+/// Whether lists block a source since the trial began.
+#[inline(always)]
+fn is_blocked_since<A: Family>(source: A) -> bool {
+    TRIAL_BLOCKED.get(Key::new(128, trie_words(A::NUMBER, source.words()))).is_some()
 }
 
 /// What counts of a segment of an open connection; none of anything else, and of parts of one.
@@ -128,7 +138,7 @@ fn segment<A: Family, P: PacketRead>(packet: &P, headers: &Headers<A>) -> Option
     Some(Segment { sequence, acknowledges, has_data })
 }
 
-/// Whether the kernel has this connection open.
+/// Whether the kernel has this connection; one in TIME-WAIT is one.
 #[inline(always)]
 fn has_socket(ctx: &XdpContext, connection: &mut [u32; 10], size: u32) -> bool {
     // SAFETY: the context is the run's own, and what is asked for is as long as said.
@@ -145,7 +155,9 @@ fn has_socket(ctx: &XdpContext, connection: &mut [u32; 10], size: u32) -> bool {
     state != LISTENS && state != IS_HALF_OPEN
 }
 
-/// A frame of which the verifier follows each number: little comes behind, and what hides one is a function.
+/// A frame of which the verifier follows each number: little comes behind, and what hides one from it is a function.
+/// Offsets are hidden from the compiler, which would leave out checks of reads that follow from others, and the
+/// verifier wants those.
 struct Followed<P>(P);
 
 impl<P: PacketRead> PacketRead for Followed<P> {
@@ -156,7 +168,7 @@ impl<P: PacketRead> PacketRead for Followed<P> {
 
     #[inline(always)]
     fn read<W: Word>(&self, offset: usize) -> Option<W> {
-        self.0.read(offset)
+        self.0.read(core::hint::black_box(offset))
     }
 }
 

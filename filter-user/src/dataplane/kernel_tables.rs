@@ -319,6 +319,10 @@ impl PrefixTables for KernelTables {
         self.dataplane().set_trial_end(end).map_err(kernel("put what was confirmed on trial again"))
     }
 
+    fn narrow_trial(&mut self, blocked: Option<&[IpNet]>) -> Result<(), TableError> {
+        self.dataplane().narrow_trial(blocked).map_err(kernel("let a trial hand less to what was before it"))
+    }
+
     fn end_trial(&mut self) -> Result<(), TableError> {
         self.held_trial = None;
         self.trial_targets.clear();

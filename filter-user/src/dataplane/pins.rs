@@ -7,7 +7,7 @@
 //! <root>/lent                             for moments: the lines of a twin that is made
 //! <root>/SYN_GATES, SYN_SECRETS, VERIFIED where it defends services
 //! <root>/generations/<number>/            LINES, LEVEE_GEOMETRY, LEVEE_POLICY, BUCKETS, and a program for each interface by its index
-//! <root>/generations/<number>/trial-<ifindex>/    program, fallback, TRIAL_END, TRIAL_TARGETS, TRIAL_WATCHED: while it is on trial
+//! <root>/generations/<number>/trial-<ifindex>/    program, fallback, TRIAL_END, TRIAL_TARGETS, TRIAL_WATCHED, TRIAL_BLOCKED: while it is on trial
 //! <root>/interfaces/<ifindex>/            link, COUNTERS, SET_COUNTERS, RULE_COUNTERS, INTERFACE; asked where a policy asks
 //! ```
 //!
@@ -475,6 +475,10 @@ impl TrialPins {
 
     pub(super) fn watched(&self) -> PathBuf {
         self.directory.join(map::TRIAL_WATCHED)
+    }
+
+    pub(super) fn blocked(&self) -> PathBuf {
+        self.directory.join(map::TRIAL_BLOCKED)
     }
 }
 

@@ -6,6 +6,7 @@ use aya::maps::MapData;
 use filter_common::abi::map;
 use filter_common::counters::RuleCounter;
 use filter_common::policy::tables::PolicyTables;
+use ipnet::IpNet;
 
 use super::report::{InterfaceReport, clear_rule_counters, read_rule_counters};
 use super::values::open_map;
@@ -38,6 +39,15 @@ impl Dataplane {
         let Some(number) = self.generation_number() else { return Ok(()) };
         let pins = self.pins.generation(number);
         self.pins.interfaces()?.into_iter().try_for_each(|index| trial::set_end(&pins.trial(index), end_ns))
+    }
+
+    /// Lets the trial of the generation in force hand nothing more of connections from these prefixes to what was before; of
+    /// none at all where none are named.
+    pub(super) fn narrow_trial(&self, blocked: Option<&[IpNet]>) -> Result<(), DataplaneError> {
+        let Some(number) = self.generation_number() else { return Ok(()) };
+        let pins = self.pins.generation(number);
+        let narrow = |index| trial::narrow(&pins.trial(index), blocked);
+        self.pins.interfaces()?.into_iter().try_for_each(narrow)
     }
 
     /// What the programs of the trial of the generation in force call.

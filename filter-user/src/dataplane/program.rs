@@ -27,7 +27,7 @@ use super::DataplaneError;
 use super::connections;
 use super::generation::Generation;
 use super::generation::VALUE_BYTES;
-use super::pins::{InterfacePins, Pins};
+use super::pins::{InterfacePins, Pins, TrialPins};
 use super::secrets;
 use crate::interface::InterfaceMode;
 use crate::object::{self, Global, specialise};
@@ -268,13 +268,14 @@ impl Loaded {
     }
 }
 
-/// Loads the program that runs another one on trial; its maps are its own, but for that of connections that are watched, which is
-/// pinned there or will be.
-pub(super) fn load_trial(takes_frags: bool, watched: &Path) -> Result<Loaded, DataplaneError> {
+/// Loads the program that runs another one on trial; its maps are its own, but for what is known of connections and of who
+/// is blocked since, which is pinned there or will be.
+pub(super) fn load_trial(takes_frags: bool, known: &TrialPins) -> Result<Loaded, DataplaneError> {
     let name = if takes_frags { TRIAL_PROGRAM_FRAGS } else { TRIAL_PROGRAM };
     let mut loader = EbpfLoader::new();
-    let mut ebpf =
-        loader.map_pin_path(map::TRIAL_WATCHED, watched).load(object::TRIAL).map_err(load_error)?;
+    let (watched, blocked) = (known.watched(), known.blocked());
+    loader.map_pin_path(map::TRIAL_WATCHED, &watched).map_pin_path(map::TRIAL_BLOCKED, &blocked);
+    let mut ebpf = loader.load(object::TRIAL).map_err(load_error)?;
     program(&mut ebpf, name)?.load().map_err(program_error)?;
     Ok(Loaded { ebpf, name })
 }

@@ -114,8 +114,7 @@ impl<'a> Prepared<'a> {
         Ok(prepared)
     }
 
-    /// Puts the programs in force.
-    /// What the trial calls, to be held as long as that lasts.
+    /// Puts the programs in force. Returned is what the trial calls, to be held as long as that lasts.
     pub(super) fn swap(mut self) -> Result<Vec<MapData>, Refused> {
         let pins = self.pins;
         if !self.continues {

@@ -1,18 +1,23 @@
 //! A generation on trial: its programs run until a time, and then those of before, whatever becomes of the controller.
 //!
-//! On each interface lies a small program that asks the clock and calls one of the two (`filter-ebpf/src/bin/trial.rs`).
-//! Confirming puts the generation's own program in its place. Decides what runs when the time is over: what ran when the
-//! trial began, also where the tables are replaced meanwhile; on an interface that was not filtered then, nothing. Trusts
-//! the kernel's monotonic clock. Costs a packet the clock and a tail call while the trial lasts.
+//! On each interface lies a small program that asks the clock and calls one of the two
+//! (`filter-ebpf/src/bin/trial.rs`), and that lets a few segments of connections that are cut off meet what ran
+//! before (`filter_common::trial`): it knows how long the trial takes, and of connections what it has seen, also
+//! where other programs go on with it. Confirming puts the generation's own program in its place. Decides what runs
+//! when the time is over: what ran when the trial began, also where the tables are replaced meanwhile; on an
+//! interface that was not filtered then, nothing. Trusts the kernel's monotonic clock. Costs a packet the clock and a
+//! tail call while the trial lasts, TCP what that module says, and each interface 2 MiB of kernel memory.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aya::maps::{Array, MapData, ProgramArray};
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, Map, MapData, ProgramArray};
 use aya::programs::{ProgramInfo, Xdp};
 use aya_obj::programs::XdpAttachType;
-use filter_common::abi::{FALLBACK, ON_TRIAL, TRIAL_ENDS, TRIAL_TAKES, map};
+use filter_common::abi::{FALLBACK, MAX_BLOCKED_SINCE, ON_TRIAL, TRIAL_ENDS, TRIAL_TAKES, map};
+use ipnet::IpNet;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::DataplaneError;
@@ -20,10 +25,10 @@ use super::link::pin_descriptor;
 use super::pins::{Pins, TrialPins};
 use super::program::{self, Loaded};
 use super::report::InterfaceReport;
-use super::values::{open_map, read_element, read_value, write_value};
+use super::values::{open_map, read_element, read_value, write_element, write_value};
 
-/// How long after the controller's own end of a trial the programs end it: it takes the former policy, and whatever lists
-/// have changed meanwhile, back in force by itself.
+/// How long after the controller's own end of a trial the programs end it: it takes the former policy, and whatever
+/// lists have changed meanwhile, back in force by itself.
 const GRACE: Duration = Duration::from_millis(300);
 /// The end of a trial that is confirmed.
 const NEVER: u64 = u64::MAX;
@@ -36,7 +41,8 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// Loads what runs `next` on trial, and pins all of it. Where that goes on with a trial, it knows of connections what that knew.
+    /// Loads what runs `next` on trial, and pins all of it. Where that goes on with a trial, it knows of connections
+    /// what that knew.
     pub(super) fn load(
         root: &Pins,
         pins: &TrialPins,
@@ -51,12 +57,16 @@ impl Trial {
             (Some(trial), _) => read_element(map::TRIAL_END, &trial.end(), TRIAL_TAKES)?,
             (None, until) => until.end_ns().saturating_sub(now_ns()),
         };
-        let watched = goes_on.unwrap_or(pins).watched();
-        let mut loaded = program::load_trial(next.takes_frags(), &watched)?;
+        let known = goes_on.unwrap_or(pins);
+        let mut loaded = program::load_trial(next.takes_frags(), known)?;
         if goes_on.is_some() {
-            let map = open_map(map::TRIAL_WATCHED, &watched)?;
-            let path = pins.watched();
-            map.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+            for (name, from, path) in [
+                (map::TRIAL_WATCHED, known.watched(), pins.watched()),
+                (map::TRIAL_BLOCKED, known.blocked(), pins.blocked()),
+            ] {
+                let map = open_map(name, &from)?;
+                map.pin(&path).map_err(|source| DataplaneError::Pin { path, source })?;
+            }
         }
         let targets = loaded.take_map(map::TRIAL_TARGETS)?;
         let wrong = || DataplaneError::map(map::TRIAL_TARGETS);
@@ -90,7 +100,8 @@ impl Trial {
         Ok(&mut self.loaded)
     }
 
-    /// What it calls. The kernel empties the array with its last pin and descriptor, and the trial would let everything pass.
+    /// What it calls. The kernel empties the array with its last pin and descriptor, and the trial would let
+    /// everything pass.
     pub(super) fn into_targets(self) -> MapData {
         self.targets
     }
@@ -163,8 +174,8 @@ pub(super) fn is_program(path: &Path, id: u32) -> bool {
     path.exists() && ProgramInfo::from_pin(path).is_ok_and(|program| program.id() == id)
 }
 
-/// When the trial of a generation is over on an interface, in nanoseconds of the monotonic clock; none where it is not on
-/// trial there, or was confirmed.
+/// When the trial of a generation is over on an interface, in nanoseconds of the monotonic clock; none where it is
+/// not on trial there, or was confirmed.
 pub(super) fn end_of(pins: &TrialPins) -> Result<Option<u64>, DataplaneError> {
     let path = pins.end();
     if !path.exists() {
@@ -177,6 +188,35 @@ pub(super) fn end_of(pins: &TrialPins) -> Result<Option<u64>, DataplaneError> {
 pub(super) fn set_end(pins: &TrialPins, end_ns: Option<u64>) -> Result<(), DataplaneError> {
     let path = pins.end();
     if path.exists() { write_value(map::TRIAL_END, &path, end_ns.unwrap_or(NEVER)) } else { Ok(()) }
+}
+
+/// Lets a trial hand nothing more of connections from these prefixes to what was before it; of none at all where none
+/// are named, or there is no room for all that were.
+pub(super) fn narrow(pins: &TrialPins, blocked: Option<&[IpNet]>) -> Result<(), DataplaneError> {
+    let path = pins.end();
+    if !path.exists() {
+        return Ok(());
+    }
+    let has_room = |blocked: &[IpNet]| blocked.len() <= MAX_BLOCKED_SINCE as usize;
+    if let Some(blocked) = blocked.filter(|blocked| has_room(blocked)) {
+        let map = Map::LpmTrie(open_map(map::TRIAL_BLOCKED, &pins.blocked())?);
+        let mut since =
+            LpmTrie::<_, [u32; 4], u32>::try_from(map).map_err(DataplaneError::map(map::TRIAL_BLOCKED))?;
+        if blocked.iter().all(|prefix| since.insert(&trie_key(prefix), 0, 0).is_ok()) {
+            return Ok(());
+        }
+    }
+    write_element(map::TRIAL_END, &path, TRIAL_TAKES, 0_u64)
+}
+
+fn trie_key(prefix: &IpNet) -> Key<[u32; 4]> {
+    let (bits, address) = match prefix {
+        IpNet::V4(prefix) => (96, prefix.network().to_ipv6_mapped()),
+        IpNet::V6(prefix) => (0, prefix.network()),
+    };
+    let words = address.to_bits().to_be_bytes();
+    let word = |at: usize| u32::from_ne_bytes([words[at], words[at + 1], words[at + 2], words[at + 3]]);
+    Key::new(bits + u32::from(prefix.prefix_len()), [word(0), word(4), word(8), word(12)])
 }
 
 /// How much of a trial is left to its end; none where it is over.

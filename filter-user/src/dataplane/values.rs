@@ -47,9 +47,18 @@ pub(super) fn write_value<V: aya::Pod>(
     path: &Path,
     value: V,
 ) -> Result<(), DataplaneError> {
+    write_element(name, path, 0, value)
+}
+
+pub(super) fn write_element<V: aya::Pod>(
+    name: &'static str,
+    path: &Path,
+    place: u32,
+    value: V,
+) -> Result<(), DataplaneError> {
     let data = open_map(name, path)?;
     let mut map = Array::<_, V>::try_from(Map::Array(data)).map_err(DataplaneError::map(name))?;
-    map.set(0, value, 0).map_err(DataplaneError::map(name))
+    map.set(place, value, 0).map_err(DataplaneError::map(name))
 }
 
 /// What made the pins; none when nothing did.

@@ -115,6 +115,9 @@ impl Engine {
             self.repair()?;
         }
         let steps = plan::order(steps);
+        if self.state.policies.trial.is_some() {
+            self.narrow_trial(&steps).map_err(|source| EngineError::Tables { source })?;
+        }
         if self.rules_look_at(&journalled) {
             let contents = self.contents(&self.sets_after(&journalled), &[])?;
             return self.replace_and_record(&contents, OnTrial::AsBefore, || journalled);
@@ -149,6 +152,16 @@ impl Engine {
             self.used.take(&steps);
         }
         done
+    }
+
+    /// What a trial lets through of open connections meets the lists of before: not so of whom a change blocks.
+    fn narrow_trial(&mut self, steps: &[TableStep]) -> Result<(), TableError> {
+        let blocked: Vec<IpNet> = steps.iter().filter_map(TableStep::blocks).collect();
+        let disallows = steps.iter().any(TableStep::disallows);
+        if disallows {
+            return self.tables.narrow_trial(None);
+        }
+        if blocked.is_empty() { Ok(()) } else { self.tables.narrow_trial(Some(&blocked)) }
     }
 
     /// The same by a new generation of the tables.

@@ -31,6 +31,16 @@ impl TableStep {
     const fn removes(&self) -> bool {
         self.old.is_some() && self.new.is_none()
     }
+
+    /// The prefix, where it comes to be blocked.
+    pub(super) fn blocks(&self) -> Option<IpNet> {
+        (self.table == TableKind::Block && self.adds()).then_some(self.prefix)
+    }
+
+    /// Whether something comes to be allowed no more.
+    pub(super) fn disallows(&self) -> bool {
+        self.table != TableKind::Block && self.removes()
+    }
 }
 
 /// Entries in the tables, by kind and family.

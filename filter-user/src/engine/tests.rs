@@ -44,6 +44,8 @@ struct Inner {
     unreadable: bool,
     /// The programs have ended the trial.
     trial_over: bool,
+    /// How a trial was narrowed, time after time.
+    narrowed: Vec<Option<Vec<IpNet>>>,
     /// This prefix cannot be changed, for a reason that stays.
     refused: Option<IpNet>,
 }
@@ -72,6 +74,7 @@ impl Kernel {
             unsettled: false,
             unreadable: false,
             trial_over: false,
+            narrowed: Vec::new(),
             refused: None,
         })))
     }
@@ -217,6 +220,12 @@ impl PrefixTables for Kernel {
 
     fn resume_trial(&mut self) -> Result<(), TableError> {
         self.inner().tables.resume_trial()
+    }
+
+    fn narrow_trial(&mut self, blocked: Option<&[IpNet]>) -> Result<(), TableError> {
+        let mut inner = self.inner();
+        inner.narrowed.push(blocked.map(<[IpNet]>::to_vec));
+        inner.tables.narrow_trial(blocked)
     }
 
     fn end_trial(&mut self) -> Result<(), TableError> {

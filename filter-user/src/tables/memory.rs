@@ -196,6 +196,10 @@ impl PrefixTables for MemoryTables {
         Ok(())
     }
 
+    fn narrow_trial(&mut self, _blocked: Option<&[IpNet]>) -> Result<(), TableError> {
+        Ok(())
+    }
+
     fn end_trial(&mut self) -> Result<(), TableError> {
         self.trial = None;
         Ok(())

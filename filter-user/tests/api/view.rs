@@ -165,6 +165,10 @@ impl PrefixTables for Told {
         self.with(|inner| inner.tables.resume_trial())
     }
 
+    fn narrow_trial(&mut self, blocked: Option<&[IpNet]>) -> Result<(), TableError> {
+        self.with(|inner| inner.tables.narrow_trial(blocked))
+    }
+
     fn end_trial(&mut self) -> Result<(), TableError> {
         self.with(|inner| inner.tables.end_trial())
     }

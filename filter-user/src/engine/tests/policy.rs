@@ -70,6 +70,16 @@ fn a_trial_ends_in_time_and_leaves_what_was_before() {
         .import(&name("s"), SetKind::Block, &nets(&["10.0.0.2/32", "10.0.0.3/32"]), true, &forever(), at(6))
         .unwrap();
     assert!(rig.kernel.inner().tables.trial_left().unwrap().is_some());
+    // What comes to be blocked meets no lists of before, and where something is allowed no more, nothing does.
+    let mut narrowed = vec![Some(nets(&["10.0.0.1/32"])), Some(nets(&["10.0.0.2/32", "10.0.0.3/32"]))];
+    assert_eq!(rig.kernel.inner().narrowed, narrowed);
+    engine.delete(&name("s"), &nets(&["10.0.0.2/32"])).unwrap();
+    engine.add(&name("a"), SetKind::AllowSource, &nets(&["10.0.0.2/32"]), &forever(), at(7)).unwrap();
+    assert_eq!(rig.kernel.inner().narrowed, narrowed);
+    engine.flush(&name("a")).unwrap();
+    narrowed.push(None);
+    assert_eq!(rig.kernel.inner().narrowed, narrowed);
+    engine.add(&name("s"), SetKind::Block, &nets(&["10.0.0.2/32"]), &forever(), at(7)).unwrap();
     assert!(engine.end_trial_in_time(at(12)).unwrap());
     assert_eq!(in_force(&engine, &rig), (one, 1));
     assert_eq!((engine.policies().len(), rig.kernel.block().len()), (1, 2));
