@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 /// A capture that nothing was read of.
 pub enum Input {
@@ -24,6 +24,9 @@ impl Input {
         }
         let opened = File::open(file).with_context(|| format!("cannot open {file}"))?;
         let metadata = opened.metadata().with_context(|| format!("cannot read {file}"))?;
+        if metadata.is_dir() {
+            bail!("{file} is a directory; expected a capture, pcap or pcapng");
+        }
         Ok(if metadata.is_file() { Self::File(opened) } else { Self::Stream(Box::new(opened)) })
     }
 

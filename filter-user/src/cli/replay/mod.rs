@@ -74,9 +74,11 @@ pub async fn run(args: Args, client: &Client, out: &mut impl Write) -> Result<Ou
     let policy = args.config.as_deref().map(tried).transpose()?;
     let capture = Input::open(&args.file)?;
     let bytes = capture.length();
-    let input = (args.file != "-").then(|| PathBuf::from(&args.file));
+    let of_stdin = |file: &str| PathBuf::from(if file == "-" { "/proc/self/fd/0" } else { file });
+    let policy_file = args.config.as_deref().map(|file| (of_stdin(file), "the policy"));
+    let inputs: Vec<_> = policy_file.into_iter().chain([(of_stdin(&args.file), "the capture")]).collect();
     let stopped = args.write_dropped.as_deref();
-    let stopped = stopped.map(|path| Stopped::create(path, input.as_deref())).transpose()?;
+    let stopped = stopped.map(|path| Stopped::create(path, &inputs)).transpose()?;
     let request = TwinRequest { interface: args.interface.clone(), policy };
     let twin: TwinMade =
         client.ask("/v1/twins", &request).await.map_err(|error| Refusal::from_client(error, |_| None))?;

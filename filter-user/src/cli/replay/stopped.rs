@@ -33,14 +33,14 @@ pub struct Stopped {
 }
 
 impl Stopped {
-    /// Begins the file; `input` is the capture that is read, if it has a name.
-    pub fn create(path: &Path, input: Option<&Path>) -> Result<Self> {
+    /// Begins the file, which must be none of the `inputs`: what is read, with what to call it.
+    pub fn create(path: &Path, inputs: &[(PathBuf, &str)]) -> Result<Self> {
         let same = |input: &Path| match (std::fs::metadata(path), std::fs::metadata(input)) {
             (Ok(out), Ok(input)) => (out.dev(), out.ino()) == (input.dev(), input.ino()),
             _ => path == input,
         };
-        if input.is_some_and(same) {
-            bail!("{} is the capture that is read; give --write-dropped another name", path.display());
+        if let Some((_, what)) = inputs.iter().find(|(input, _)| same(input)) {
+            bail!("{} is {what} that is read; give --write-dropped another name", path.display());
         }
         if path == Path::new("-") {
             bail!("--write-dropped takes the name of a file: the report goes to standard output");
@@ -161,7 +161,7 @@ mod tests {
             record(2, Link::Cooked2, &[2; 21]),
             record(3, Link::Ethernet, &[]),
         ];
-        let mut stopped = Stopped::create(&path, None).unwrap();
+        let mut stopped = Stopped::create(&path, &[]).unwrap();
         records.iter().for_each(|record| stopped.write(record).unwrap());
         assert!(!path.exists());
         stopped.finish().unwrap();
@@ -182,10 +182,11 @@ mod tests {
         std::fs::write(&input, "capture").unwrap();
         std::os::unix::fs::symlink(&input, &link).unwrap();
         for path in [&input, &link] {
-            let error = Stopped::create(path, Some(&input)).err().expect("refused").to_string();
+            let error =
+                Stopped::create(path, &[(input.clone(), "the capture")]).err().expect("refused").to_string();
             assert!(error.contains("is the capture that is read"), "{error}");
         }
-        drop(Stopped::create(&dir.path().join("out"), Some(&input)).unwrap());
+        drop(Stopped::create(&dir.path().join("out"), &[(input.clone(), "the capture")]).unwrap());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
@@ -198,20 +199,20 @@ mod tests {
         std::fs::write(&file, "before").unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        Stopped::create(&link, None).unwrap().finish().unwrap();
+        Stopped::create(&link, &[]).unwrap().finish().unwrap();
         assert!(link.is_symlink() && std::fs::metadata(&file).unwrap().mode() & 0o777 == 0o600);
         let mut packets = Packets::new(File::open(&file).unwrap()).unwrap();
         assert!(packets.next().unwrap().is_none(), "a capture without packets");
         std::os::unix::fs::symlink(dir.path().join("absent"), &nowhere).unwrap();
         for path in [nowhere.as_path(), dir.path(), Path::new("-")] {
-            assert!(Stopped::create(path, None).is_err(), "{}", path.display());
+            assert!(Stopped::create(path, &[]).is_err(), "{}", path.display());
         }
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let reader = std::thread::spawn({
             let pipe = pipe.clone();
             move || std::fs::read(pipe).unwrap()
         });
-        let mut stopped = Stopped::create(&pipe, None).unwrap();
+        let mut stopped = Stopped::create(&pipe, &[]).unwrap();
         stopped.write(&record(1, Link::Ethernet, &[1; 60])).unwrap();
         stopped.finish().unwrap();
         assert!(reader.join().unwrap().len() > 60);
