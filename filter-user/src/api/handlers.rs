@@ -266,7 +266,7 @@ async fn apply_policy(
 }
 
 /// Keeps the policy that waits to be confirmed. Where it cuts off the SSH session that this comes from, it has to be forced.
-#[utoipa::path(post, path = "/v1/policy/confirm", request_body = Option<ConfirmRequest>,
+#[utoipa::path(post, path = "/v1/policy/confirm", request_body = ConfirmRequest,
     responses((status = OK, body = Applied), (status = "4XX", body = ErrorBody)))]
 async fn confirm_policy(
     State(controller): Shared,

@@ -101,28 +101,22 @@ impl Controller {
     /// Where none is, or it cannot be journalled; where it cuts off the SSH session that this comes from, unless forced.
     pub fn confirm_policy(&self, request: ConfirmRequest, peer: &Peer) -> Result<Applied, ApiError> {
         // The host is asked before any lock is taken.
-        let guarded = if request.force { Vec::new() } else { self.guarded_for_asker(peer)? };
+        let mut guarded = if request.force { Vec::new() } else { self.guarded(&[], peer)? };
+        guarded.retain(|it| matches!(it.why, Why::ApiPeer | Why::SshPeer | Why::OwnAddress { .. }));
         let mut engine = self.engine()?;
-        if !guarded.is_empty() && engine.trial_until().is_some() {
-            let cuts = cuts_of_asker(&engine, &guarded)?;
-            if !cuts.is_empty() {
-                return Err(ApiError::ConfirmCutsOff { cuts });
-            }
+        let cuts = match engine.trial_until() {
+            Some(_) if guarded.iter().any(|it| it.session.is_some()) => cuts_of_sessions(&engine, &guarded)?,
+            _ => Vec::new(),
+        };
+        let (own, others): (Vec<Cut>, Vec<Cut>) = cuts.into_iter().partition(Cut::is_asker);
+        if !own.is_empty() {
+            return Err(ApiError::ConfirmCutsOff { cuts: own });
         }
         let policy = engine.confirm_policy(SystemTime::now())?;
         drop(engine);
         tracing::info!(policy = policy.number, "the policy is confirmed");
-        Ok(Applied { schema: SCHEMA, policy: Some(policy.into()), warnings: Vec::new() })
-    }
-
-    /// The session that `peer` comes by, and own addresses; nobody where they come by none.
-    fn guarded_for_asker(&self, peer: &Peer) -> Result<Vec<Guarded>, ApiError> {
-        let mut guarded = self.guarded(&[], peer)?;
-        if !guarded.iter().any(|it| it.why == Why::ApiPeer) {
-            return Ok(Vec::new());
-        }
-        guarded.retain(|it| matches!(it.why, Why::ApiPeer | Why::OwnAddress { .. }));
-        Ok(guarded)
+        let warnings = others.iter().map(Cut::to_string).collect();
+        Ok(Applied { schema: SCHEMA, policy: Some(policy.into()), warnings })
     }
 
     /// Gives up the policy on trial, or goes back to one that was in force before.
@@ -290,13 +284,11 @@ impl Controller {
     }
 }
 
-/// What the policy on trial cuts off of whoever confirms it. That they could does not say that they are not: of a session
-/// that it cuts off a few packets get through while it is on trial ([`filter_common::trial`]).
-fn cuts_of_asker(engine: &Engine, guarded: &[Guarded]) -> Result<Vec<Cut>, ApiError> {
+/// What the policy on trial cuts off. That a session is there still does not say that it is not: of one that it cuts off a
+/// few packets get through while it is on trial ([`filter_common::trial`]).
+fn cuts_of_sessions(engine: &Engine, guarded: &[Guarded]) -> Result<Vec<Cut>, ApiError> {
     let (Some(policy), Some(tables)) = (engine.policy(), engine.rules_now()?) else { return Ok(Vec::new()) };
-    let mut cuts = cuts(engine, policy, &tables, guarded)?;
-    cuts.retain(Cut::is_asker);
-    Ok(cuts)
+    cuts(engine, policy, &tables, guarded)
 }
 
 /// What is said of a policy without a word.

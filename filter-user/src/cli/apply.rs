@@ -25,7 +25,7 @@ pub struct Args {
     /// The policy, or `-` for standard input
     #[arg(value_name = "FILE")]
     file: String,
-    /// Go back by itself unless `levee confirm` comes within this time
+    /// Go back by itself unless `levee confirm` comes within this time, 1s to 24h; 60s when none is given
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "60s")]
     confirm: Option<Span>,
     /// Also where it would cut off who must stay reachable

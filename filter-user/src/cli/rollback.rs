@@ -23,7 +23,7 @@ pub struct Args {
     /// How many policies to go back; one when not given
     #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
-    /// Go forward again unless `levee confirm` comes within this time
+    /// Go forward again unless `levee confirm` comes within this time, 1s to 24h; 60s when none is given
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "60s")]
     confirm: Option<Span>,
     /// Also where it would cut off who must stay reachable

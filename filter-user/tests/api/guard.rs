@@ -346,10 +346,12 @@ async fn a_session_that_a_policy_cuts_off_confirms_it_only_by_force() {
     on_trial(&daemon, "default = 'drop'\nrules = 'pass saddr 198.51.100.7'\n").await;
     assert_eq!(confirm(&daemon, false).await.unwrap().policy.unwrap().number, 2);
 
-    // Nor does whoever comes by no session.
+    // Nor does whoever comes by no session; of other sessions it is told.
     let daemon = host();
     on_trial(&daemon, "default = 'drop'\n").await;
-    assert_eq!(confirm(&daemon, false).await.unwrap().policy.unwrap().number, 1);
+    let confirmed = confirm(&daemon, false).await.unwrap();
+    assert_eq!(confirmed.policy.unwrap().number, 1);
+    assert!(confirmed.warnings[0].starts_with("it drops the SSH session"), "{:?}", confirmed.warnings);
 }
 
 #[tokio::test(flavor = "multi_thread")]
