@@ -5,8 +5,8 @@
 //! doubles the time between two tries each time that nothing is acknowledged. So of a connection that is
 //! [cut off](IS_CUT) a try gets through by the former program now and then: none in the first half of the trial, one in
 //! the first half of what is left then, one in the first half of what is left after that, and so on; and in the last
-//! second ([`LAST_NS`]) the first one. What follows it gets through as well, for the sixteenth part of what is left,
-//! in the last second to the end, and at least until something new was sent: a sender without timestamps forgets that
+//! second ([`LAST_NS`]) the first one. What follows it gets through as well, for the sixteenth part of what is left
+//! ([`OPEN_PART`]; behind an acknowledgement a quarter), in the last second to the end, and at least until something new was sent: a sender without timestamps forgets that
 //! it waits longer only when it has measured what was sent once (RFC 6298, section 3).
 //!
 //! A sender whose shortest time to wait is R, 0.2 s on most networks, so goes on R after the trial at the latest, and
@@ -38,8 +38,10 @@ const LAST_NS: u64 = 1 << 30;
 /// How long nothing new was sent where what is sent again tells that the connection is cut off: about a quarter of a
 /// second.
 const STALLS_NS: u64 = 1 << 28;
-/// The part of what is left for which a connection goes on once something got through.
+/// The part of what is left for which a connection goes on once data got through.
 const OPEN_PART: u32 = 16;
+/// The same once an acknowledgement did: the host has to forget that it measured the pause.
+const OPEN_PART_OF_READERS: u32 = 4;
 /// What is left is noted in units of 2^20 ns, about a millisecond: 51 days have room.
 const UNIT_BITS: u32 = 20;
 
@@ -201,7 +203,8 @@ impl Watched {
             return false;
         }
         self.state = self.state & !(TURN << shift) | halvings << shift | OWES;
-        self.open = if is_last { 0 } else { left.units() - left.units() / OPEN_PART };
+        let part = if shift == 0 { OPEN_PART } else { OPEN_PART_OF_READERS };
+        self.open = if is_last { 0 } else { left.units() - left.units() / part };
         true
     }
 }

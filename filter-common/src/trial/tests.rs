@@ -246,9 +246,9 @@ fn an_acknowledgement_that_is_sent_again_gets_through_once_a_half_and_what_is_ne
     let mut passes = |segment, milliseconds| watched.lets_through(segment, left(milliseconds * MILLISECOND));
     assert!(!passes(acknowledgement(77), 59_000) && !passes(acknowledgement(77), 31_000));
     assert!(passes(acknowledgement(77), 29_000) && passes(acknowledgement(78), 28_900));
-    assert!(passes(acknowledgement(79), 27_500), "a sixteenth is 1.8 s");
-    assert!(!passes(acknowledgement(80), 27_000) && !passes(acknowledgement(80), 16_000));
-    assert!(passes(acknowledgement(80), 14_000) && passes(data(1), 13_900) && !passes(data(2), 13_000));
+    assert!(passes(acknowledgement(79), 22_000), "a quarter is 7.25 s");
+    assert!(!passes(acknowledgement(80), 21_000) && !passes(acknowledgement(80), 16_000));
+    assert!(passes(acknowledgement(80), 14_000) && passes(data(1), 13_900) && !passes(data(2), 10_000));
     // In the last second the first one lets all through that follows.
     assert!(passes(data(2), 900) && passes(data(3), 500) && passes(acknowledgement(99), 1));
 }
