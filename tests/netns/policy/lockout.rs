@@ -101,6 +101,8 @@ enum Habit {
     Types,
     /// Reads what the host writes now and then.
     Reads,
+    /// The same, of much that the host writes.
+    Downloads,
 }
 
 /// A TCP session that somebody is in, and when something of it arrived.
@@ -120,17 +122,18 @@ impl Busy {
                 spawn(move || std::io::copy(&mut server.try_clone()?, &mut server));
                 client.try_clone()?
             }
-            Habit::Reads => server,
+            Habit::Reads | Habit::Downloads => server,
         };
         spawn(move || {
             sleep(begins);
-            while writer.write_all(b"?").is_ok() {
+            let written = vec![b'?'; if matches!(habit, Habit::Downloads) { 20_000 } else { 1 }];
+            while writer.write_all(&written).is_ok() {
                 sleep(NOW_AND_THEN);
             }
         });
         let mut reader = client.try_clone()?;
         let arrivals = spawn(move || {
-            let (mut arrivals, mut buffer) = (Vec::new(), [0; 64]);
+            let (mut arrivals, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
             while reader.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {
                 arrivals.push(Instant::now());
             }
@@ -160,7 +163,11 @@ fn locked_out_and_back(name: &str, kill: bool) -> Result<()> {
     let session = Session::open(&field)?;
     // What a sender does when the trial is over depends on when it lost something first.
     let sessions = (0..20).map(|number| {
-        let habit = if number % 5 == 4 { Habit::Reads } else { Habit::Types };
+        let habit = match number % 10 {
+            4 => Habit::Reads,
+            9 => Habit::Downloads,
+            _ => Habit::Types,
+        };
         Busy::open(&field, ADDRESSES[number % 2], habit, Duration::from_millis(173) * u32::try_from(number)?)
     });
     let sessions = sessions.collect::<Result<Vec<_>>>()?;
@@ -202,7 +209,7 @@ fn locked_out_and_back(name: &str, kill: bool) -> Result<()> {
         ensure!(back < BACK, "{habit:?}: it was back after {back:?} only");
         ensure!(then > 10, "{habit:?}: it went on {then} times in a second");
         // What the host writes is not filtered: it arrives until the host waits for an acknowledgement.
-        let is_cut_off = matches!(habit, Habit::Reads) || during < 8;
+        let is_cut_off = !matches!(habit, Habit::Types) || during < 8;
         ensure!(is_cut_off, "{habit:?}: it went on {during} times while it was to be cut off");
     }
     let levee = match daemon {
