@@ -6,7 +6,8 @@
 //!
 //! * the contract: [`abi`], [`verdict`], [`counters`], [`config`], [`keys`], [`twin`];
 //! * the logic: [`parse`] turns bytes into [`parse::Headers`], [`table`] finds the longest matching prefix, [`policy`]
-//!   decides what rules ask, [`trial`] what a policy on trial must not hold up for long, and [`pipeline`] walks the stages and ends with one [`verdict::Reason`] a packet.
+//!   decides what rules ask, [`trial`] what a policy on trial must not hold up for long, and [`pipeline`] walks the
+//!   stages and ends with one [`verdict::Reason`] a packet.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
 pub mod abi;

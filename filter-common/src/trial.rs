@@ -2,19 +2,21 @@
 //!
 //! **What it decides.** A policy on trial may cut off the very session that it was applied in. When the trial is over
 //! the packets of that session pass again, but TCP may not send any for as long again as it was cut off: its sender
-//! doubles the time between two tries each time that nothing is acknowledged. So of a connection that is
-//! [cut off](IS_CUT) a try gets through by the former program now and then: none in the first half of the trial, one in
+//! doubles the time between two tries each time that nothing is acknowledged. So of a connection that is [cut
+//! off](IS_CUT) a try gets through by the former program now and then: none in the first half of the trial, one in
 //! the first half of what is left then, one in the first half of what is left after that, and so on; and in the last
 //! second ([`LAST_NS`]) the first one. What follows it gets through as well, for the sixteenth part of what is left
-//! ([`OPEN_PART`]; behind an acknowledgement a quarter), in the last second to the end, and at least until something new was sent: a sender without timestamps forgets that
-//! it waits longer only when it has measured what was sent once (RFC 6298, section 3).
+//! ([`OPEN_PART`]; behind an acknowledgement a quarter), in the last second to the end, and at least until something
+//! new was sent: a sender without timestamps forgets that it waits longer only when it has measured what was sent
+//! once (RFC 6298, section 3).
 //!
 //! A sender whose shortest time to wait is R, 0.2 s on most networks, so goes on R after the trial at the latest, and
 //! 2 R where it loses something first just before the end. For if something gets through, or is lost first, with a
 //! time t left, tries are held up for t/2 at most; the first one after that comes by 2 (t/2) + R: while the trial
 //! lasts, and then it gets through, or no more than R after it. Whoever only reads is written to by a host that
-//! waits, too: it measures the pause as part of its path, and takes the longer to forget it, so it may wait some
-//! tenths of the time that is left when an acknowledgement gets through.
+//! waits, too: it measures the pause as part of its path, and forgets it by what it measures in the quarter that its
+//! acknowledgements get through. No bound is known for that; downloads went on half a second after the trial at the
+//! latest.
 //!
 //! A connection counts as cut off once it sends again what it has sent a quarter of a second ago ([`STALLS_NS`]), and
 //! nothing new since. One that the policy on trial serves does not, but for one whose network stalls, or that is kept
